@@ -1,0 +1,148 @@
+"""The channel contract: two things to implement, everything else declared.
+
+A channel hears (`run`) and speaks (`send`). It keeps no history, decides no routing, retries
+nothing and knows no other channel: the channel actor around it does the supervision, the ordering,
+the retries and the bookkeeping.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnId
+
+__all__ = [
+    "Channel",
+    "ChannelError",
+    "ChannelPowers",
+    "Deliver",
+    "LostAnswer",
+    "Outbound",
+    "Receipt",
+    "Rejected",
+    "TurnEnded",
+    "Unreachable",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outbound:
+    """One message to send, once, to one place."""
+
+    delivery_id: DeliveryId
+    address: Address
+    text: str
+    reply_to: str | None = None
+    """Platform id of the message that is being answered."""
+    attempt: int = 1
+    """1 for the first attempt; more after a definite failure."""
+    resend: bool = False
+    """True when an earlier attempt may have arrived: use the platform's idempotency, or a label."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """The platform's own word that it holds the message."""
+
+    platform_message_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnEnded:
+    """A turn has been answered, or has ended in silence or failure."""
+
+    turn_id: TurnId
+    address: Address
+    status: Literal["answered", "silent", "quarantined"]
+    delivery_id: DeliveryId | None = None
+    """The reply that this turn produced, if any."""
+
+
+Deliver: TypeAlias = Callable[[InboundTurn], Awaitable[Accepted]]
+"""Hand a turn over. Returns once it is durable; acknowledge to the platform only then.
+
+Raises :class:`~turnkeeper.actors.errors.TurnRefused` (do not acknowledge as handled; say so where
+the platform can) and its children; see there.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChannelPowers:
+    """What a channel can do beyond hearing and speaking."""
+
+    text_limit: int | None = None
+    """Longest text of one message, in the platform's own unit; None without a limit."""
+    after_unknown: Literal["never", "same_id", "labelled"] = "never"
+    """Whether a delivery whose answer was lost may be sent again: never; yes, because the platform
+    recognises its `delivery_id`; or yes, and the channel marks `Outbound.resend` for the reader."""
+    hears_turn_ends: bool = False
+    """Whether `turn_ended` wants to be called."""
+
+
+class Channel(ABC):
+    """One configured transport."""
+
+    platform: ClassVar[str] = ""
+    """Name of the transport kind, e.g. `telegram`. An instance may override it."""
+    powers: ClassVar[ChannelPowers] = ChannelPowers()
+
+    def __init__(self, name: str) -> None:
+        self.name = Instance(name)
+
+    @abstractmethod
+    async def run(self, deliver: Deliver) -> None:
+        """Hear until cancelled.
+
+        Returning means that no more input will ever come (the end of a piped stdin); raising means
+        that the channel broke, and it is run again after a pause.
+        """
+
+    @abstractmethod
+    async def send(self, outbound: Outbound) -> Receipt:
+        """Send one message and return the platform's receipt.
+
+        Called for one conversation at a time in order, and for different conversations at once.
+
+        Raises:
+            Unreachable: nothing left this process; may be tried again.
+            Rejected: the platform refused for good.
+            LostAnswer: bytes left and no answer came.
+        """
+
+    def turn_ended(self, ended: TurnEnded) -> None:
+        """Hear that a turn has ended, when `powers.hears_turn_ends`; must not block."""
+        raise NotImplementedError(f"{type(self).__name__} declares hears_turn_ends")
+
+
+class ChannelError(Exception):
+    """Root of what `Channel.send` may raise; the child says what became of the bytes."""
+
+
+class Unreachable(ChannelError):
+    """Nothing was sent. `retry_after_s`: seconds to wait at least, where the platform said so."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "channel_down",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class Rejected(ChannelError):
+    """The platform refused the message for good. `reason` is one word for the receipt."""
+
+    def __init__(self, message: str, *, reason: str = "rejected") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LostAnswer(ChannelError):
+    """The message may or may not have arrived."""

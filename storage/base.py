@@ -1,0 +1,161 @@
+"""The storage contract: what a store promises, and the batches that it commits.
+
+A store holds *streams* (append-only, gap-free logs, numbered by the session that owns them) and
+*tables* (small keyed values, each derived from the streams). A :class:`Batch` names changes to both
+and is applied whole or not at all. The contract is narrow on purpose: a replicated log with
+per-subject expected sequences and an atomic key-value create can meet it as well as LMDB does.
+
+Values are opaque bytes here; :mod:`.codec` makes them. Sequence numbers start at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from enum import IntEnum
+from typing import Final, Protocol, TypeAlias
+
+from .errors import StorageError
+
+__all__ = ["MAX_KEY_BYTES", "Batch", "Reads", "Store", "Table", "Then"]
+
+MAX_KEY_BYTES: Final = 500
+"""Longest table key, in bytes. LMDB's own limit is 511; a table prefix is taken from it."""
+
+
+class Table(IntEnum):
+    """The keyed tables. The number is part of the stored format: never reuse one."""
+
+    HEADS = 1
+    """Session number -> head: what a session must know to wake up without reading its log."""
+    NAMES = 2
+    """Session id -> session number."""
+    BINDINGS = 3
+    """Hash of (instance, conversation, thread) -> the binding."""
+    SEEN = 4
+    """Window number and hash of an inbound message -> where it was accepted."""
+
+
+Then: TypeAlias = Callable[[StorageError | None], None]
+"""Called on the loop thread once a batch's fate is known: None when durable, else why not."""
+
+
+class Batch:
+    """Changes that become durable together or not at all.
+
+    Preconditions (`expect`, and the expected sequence of `append`) are checked against everything
+    that was committed before this batch; one that does not hold fails this batch with
+    :class:`~.errors.Conflict` and touches no other.
+    """
+
+    __slots__ = ("appends", "deletes", "expects", "puts")
+
+    def __init__(self) -> None:
+        self.appends: list[tuple[int, int, Sequence[bytes]]] = []
+        self.expects: list[tuple[Table, bytes, bytes | None]] = []
+        self.puts: list[tuple[Table, bytes, bytes]] = []
+        self.deletes: list[tuple[Table, bytes]] = []
+
+    def append(self, stream: int, expected_seq: int, records: Sequence[bytes]) -> None:
+        """Append `records` to `stream`; the first gets `expected_seq`, which must be its next one."""
+        self.appends.append((stream, expected_seq, records))
+
+    def expect(self, table: Table, key: bytes, value: bytes | None) -> None:
+        """Require that `key` holds exactly `value` before this batch (None: is absent)."""
+        self.expects.append((table, key, value))
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Set `key` to `value`."""
+        self.puts.append((table, key, value))
+
+    def create(self, table: Table, key: bytes, value: bytes) -> None:
+        """Set `key` to `value`, and fail the batch if it is there already."""
+        self.expect(table, key, None)
+        self.put(table, key, value)
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Remove `key`; an absent one is no error."""
+        self.deletes.append((table, key))
+
+
+class Reads(Protocol):
+    """Point and range reads over what is committed. Every answer is a copy, safe to keep."""
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The value at `key`, or None."""
+        ...
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        limit: int,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """At most `limit` pairs with `start <= key < stop`, ascending, or descending if `reverse`."""
+        ...
+
+    def read_log(
+        self,
+        stream: int,
+        start: int = 1,
+        stop: int | None = None,
+        *,
+        limit: int,
+        reverse: bool = False,
+    ) -> list[tuple[int, bytes]]:
+        """At most `limit` records with `start <= seq < stop`, ascending, or descending if `reverse`."""
+        ...
+
+    def last_seq(self, stream: int) -> int:
+        """Sequence number of the stream's newest record; 0 when it has none."""
+        ...
+
+
+class Store(Reads, Protocol):
+    """A store that is open for writing. One per state directory and process.
+
+    Reads on the store itself see the newest commit and take microseconds: they are meant for the
+    loop thread. Long scans belong into a thread, on a :meth:`snapshot`.
+    """
+
+    def submit(self, batch: Batch, then: Then | None = None) -> None:
+        """Queue `batch`; never blocks. Batches become durable, and `then` is called, in this order.
+
+        `then` runs on the loop thread and must not raise.
+
+        Raises:
+            StoreClosed: the store is closed, or a commit failed before.
+        """
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Submit `batch` and wait until it is durable.
+
+        Cancelling the wait does not take the batch back.
+
+        Raises:
+            Conflict: a precondition did not hold; nothing of the batch was stored.
+            StoreFailed: the disk refused; the store takes nothing more.
+            StoreClosed: as for :meth:`submit`.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Reads]:
+        """Reads over one frozen moment, usable from any one thread; keep it short."""
+        ...
+
+    @property
+    def failure(self) -> StorageError | None:
+        """Why the store stopped taking batches, or None."""
+        ...
+
+    async def wait_failed(self) -> StorageError:
+        """Return once a commit has failed. The caller must stop acknowledging and exit."""
+        ...
+
+    async def aclose(self) -> None:
+        """Write what was submitted, then close. Idempotent."""
+        ...
