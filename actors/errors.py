@@ -1,10 +1,10 @@
 """What a channel may be told instead of `Accepted`.
 
-    TurnRefused
-    ├── InvalidTurn       the turn is malformed: never deliver it again
-    ├── MessageIdReused   the id was accepted before with another body: never deliver it again
-    ├── Overloaded        a stated bound is reached: deliver it again later
-    └── ShuttingDown      the runtime is stopping: the platform will deliver it again
+TurnRefused
+├── InvalidTurn       the turn is malformed: never deliver it again
+├── MessageIdReused   the id was accepted before with another body: never deliver it again
+├── Overloaded        a stated bound is reached: deliver it again later
+└── ShuttingDown      the runtime is stopping: the platform will deliver it again
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Batch:
         self.deletes: list[tuple[Table, bytes]] = []
 
     def append(self, stream: int, expected_seq: int, records: Sequence[bytes]) -> None:
-        """Append `records` to `stream`; the first gets `expected_seq`, which must be its next one."""
+        """Append `records` to `stream`; `expected_seq`, the first one's, must be its next."""
         self.appends.append((stream, expected_seq, records))
 
     def expect(self, table: Table, key: bytes, value: bytes | None) -> None:
@@ -94,7 +94,7 @@ class Reads(Protocol):
         limit: int,
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
-        """At most `limit` pairs with `start <= key < stop`, ascending, or descending if `reverse`."""
+        """At most `limit` pairs with `start <= key < stop`, in key order (descending: `reverse`)."""
         ...
 
     def read_log(
@@ -106,7 +106,7 @@ class Reads(Protocol):
         limit: int,
         reverse: bool = False,
     ) -> list[tuple[int, bytes]]:
-        """At most `limit` records with `start <= seq < stop`, ascending, or descending if `reverse`."""
+        """At most `limit` records with `start <= seq < stop`, in order (descending: `reverse`)."""
         ...
 
     def last_seq(self, stream: int) -> int:

@@ -1,18 +1,18 @@
 """What can go wrong in storage, and whose fault it is.
 
-    StorageError
-    ├── Conflict           the caller's view was stale: reload and decide again
-    ├── InvalidKey         the caller's key is empty or too long
-    ├── Unencodable        the caller's value has no safe encoding
-    ├── CorruptRecord      stored bytes are not what was written
-    ├── RecordFromFuture   stored by a newer version of the format
-    ├── NotAStore          the directory holds something else
-    ├── StoreFromFuture    the directory was written by a newer version
-    ├── StoreDamaged       the data file is shorter than it must be, or not there
-    ├── StoreLocked        another process has it open
-    ├── StoreUnusable      the operating system refuses the directory (read-only, symlink, owner)
-    ├── StoreClosed        this store has been closed
-    └── StoreFailed        a commit failed: the disk, not the caller
+StorageError
+├── Conflict           the caller's view was stale: reload and decide again
+├── InvalidKey         the caller's key is empty or too long
+├── Unencodable        the caller's value has no safe encoding
+├── CorruptRecord      stored bytes are not what was written
+├── RecordFromFuture   stored by a newer version of the format
+├── NotAStore          the directory holds something else
+├── StoreFromFuture    the directory was written by a newer version
+├── StoreDamaged       the data file is shorter than it must be, or not there
+├── StoreLocked        another process has it open
+├── StoreUnusable      the operating system refuses the directory (read-only, symlink, owner)
+├── StoreClosed        this store has been closed
+└── StoreFailed        a commit failed: the disk, not the caller
 """
 
 from __future__ import annotations
