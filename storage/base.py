@@ -94,7 +94,7 @@ class Reads(Protocol):
         limit: int,
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
-        """At most `limit` pairs with `start <= key < stop`, in key order (descending: `reverse`)."""
+        """At most `limit` pairs with `start <= key < stop`, by key (descending: `reverse`)."""
         ...
 
     def read_log(
