@@ -12,13 +12,14 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MUST_EXIST = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-DOCUMENTS = sorted({ROOT / name for name in MUST_EXIST} | set((ROOT / "docs").glob("**/*.md")))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 EXAMPLE_TIMEOUT_S = 60
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^`\n]*)$")
@@ -64,7 +65,7 @@ def split(document: Path) -> tuple[list[Block], str]:
 
 
 def blocks_of(language: str) -> list[Block]:
-    found = [block for path in DOCUMENTS if path.exists() for block in split(path)[0]]
+    found = [block for document in DOCUMENTS for block in split(document)[0]]
     return [block for block in found if block.info.split(" ")[0] == language]
 
 
@@ -179,5 +180,5 @@ def test_headings_start_with_one_title_and_skip_no_level(document: Path) -> None
     ]
     assert levels.count(1) == 1
     assert levels[0] == 1
-    jumps = [(a, b) for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
+    jumps = [(a, b) for a, b in pairwise(levels) if b > a + 1]
     assert not jumps, f"{document.name}: heading levels jump {jumps}"
