@@ -1,0 +1,160 @@
+"""What a user gets: a wheel that holds everything, under one import name, and that installs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE_DIRS = {
+    "turnkeeper": "turnkeeper",
+    "turnkeeper/actors": "actors",
+    "turnkeeper/channels": "channels",
+    "turnkeeper/storage": "storage",
+}
+NOT_SOURCE = shutil.ignore_patterns(
+    ".git", ".venv", ".*_cache", ".hypothesis", ".turnkeeper", "__pycache__", "*.egg-info",
+    "build", "dist", "results",
+)  # fmt: skip
+BUILD_TIMEOUT_S = 300
+"""Installing fetches the dependencies: on a slow network that takes most of it."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * BUILD_TIMEOUT_S)]
+
+
+def run(command: Sequence[str | Path], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `command` as a user outside the checkout would: nothing of ours in the environment."""
+    ours = ("PYTHON", "TURNKEEPER_", "COVERAGE_", "COV_CORE_")
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+
+
+def build(source: Path, target: Path, kind: str) -> Path:
+    result = run(
+        [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", target, source],
+        cwd=source,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    (made,) = target.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout: building leaves traces, and finds those of earlier builds."""
+    copy = tmp_path_factory.mktemp("source") / "a checkout of another name"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=NOT_SOURCE)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(source, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(source, tmp_path_factory.mktemp("sdist"), "sdist")
+
+
+@pytest.fixture(scope="module")
+def wheel_from_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    unpacked = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(unpacked, filter="data")
+    (folder,) = unpacked.iterdir()
+    return build(folder, tmp_path_factory.mktemp("wheel_from_sdist"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel_from_sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of an environment that holds the wheel and what it depends on."""
+    environment = tmp_path_factory.mktemp("environment")
+    for command in (
+        [sys.executable, "-m", "venv", environment],
+        [environment / "bin" / "python", "-m", "pip", "install", "--quiet", wheel_from_sdist],
+    ):
+        result = run(command, cwd=Path("/"))
+        assert result.returncode == 0, result.stdout + result.stderr
+    return environment / "bin"
+
+
+def files_of_the_library(source: Path) -> set[str]:
+    """Every file that users need, by the path it is installed under."""
+    return {
+        f"{package}/{path.relative_to(source / folder).as_posix()}"
+        for package, folder in PACKAGE_DIRS.items()
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_wheel_holds_every_file_of_the_library_and_nothing_else(
+    source: Path, wheel: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == files_of_the_library(source)
+
+
+def test_the_wheel_made_from_the_sdist_is_the_same(wheel: Path, wheel_from_sdist: Path) -> None:
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(wheel_from_sdist) as other:
+        contents = {name: one.read(name) for name in one.namelist()}
+        assert {name: other.read(name) for name in other.namelist()} == contents
+
+
+def test_the_sdist_holds_tests_documents_and_licence(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = ("LICENSE", "README.md", "Makefile", ".ci/run", "tests/test_packaging.py")
+    assert set(wanted) <= held
+    assert not any(name.startswith("benchmarks/results/") for name in held)
+
+
+def test_the_command_works_from_anywhere(installed: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    result = run([installed / "turnkeeper", "--version"], cwd=Path("/"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["turnkeeper", project["version"]]
+
+
+@pytest.mark.parametrize("folder", ["actors", "channels", "storage"])
+def test_the_folders_take_no_import_name_of_their_own(installed: Path, folder: str) -> None:
+    result = run([installed / "python", "-c", f"import {folder}"], cwd=Path("/"))
+    assert result.returncode == 1
+    assert f"No module named '{folder}'" in result.stderr
+
+
+def test_every_module_can_be_imported_without_a_warning(installed: Path) -> None:
+    walk = (
+        "import importlib, pkgutil, turnkeeper\n"
+        "for module in pkgutil.walk_packages(turnkeeper.__path__, 'turnkeeper.'):\n"
+        "    if not module.name.endswith('.__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "        print(module.name)\n"
+    )
+    result = run([installed / "python", "-W", "error", "-c", walk], cwd=Path("/"))
+    assert result.returncode == 0, result.stderr
+    assert "turnkeeper.actors.kernel" in result.stdout.split()
+
+
+def test_type_checkers_are_told_that_the_package_is_typed(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert "turnkeeper/py.typed" in archive.namelist()
