@@ -87,10 +87,9 @@ def wheel_from_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def installed(wheel_from_sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` folder of an environment that holds the wheel and what it depends on."""
     environment = tmp_path_factory.mktemp("environment")
-    for command in (
-        [sys.executable, "-m", "venv", environment],
-        [environment / "bin" / "python", "-m", "pip", "install", "--quiet", wheel_from_sdist],
-    ):
+    make: list[str | Path] = [sys.executable, "-m", "venv", environment]
+    fill: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    for command in (make, [*fill, wheel_from_sdist]):
         result = run(command, cwd=Path("/"))
         assert result.returncode == 0, result.stdout + result.stderr
     return environment / "bin"
