@@ -77,8 +77,8 @@ def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel_from_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     unpacked = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(unpacked, filter="data")
+    # Not tarfile: a safe `filter` is there from Python 3.11.4 only, and from 3.12 on expected.
+    assert run(["tar", "--extract", "--file", sdist], cwd=unpacked).returncode == 0
     (folder,) = unpacked.iterdir()
     return build(folder, tmp_path_factory.mktemp("wheel_from_sdist"), "wheel")
 
