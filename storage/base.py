@@ -34,6 +34,8 @@ class Table(IntEnum):
     """Hash of (instance, conversation, thread) -> the binding."""
     SEEN = 4
     """Window number and hash of an inbound message -> where it was accepted."""
+    TROUBLE = 5
+    """Session and sequence number -> a turn or delivery that an operator should look at."""
 
 
 Then: TypeAlias = Callable[[StorageError | None], None]

@@ -1,0 +1,204 @@
+"""Group commit, decided: which batches go into one transaction, and which of them conflict.
+
+Pure: no thread, no disk. What a batch finds is settled when it is submitted, because everything
+before it either becomes durable or takes the store down with it. So preconditions are checked
+against what is committed, overlaid with what is pending; a transaction is only puts and deletes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+from .base import Batch, Table, Then
+from .errors import Conflict, StorageError
+from .keys import log_key, table_key
+
+__all__ = ["MAX_GROUP_BATCHES", "MAX_GROUP_BYTES", "Committed", "Group", "Pending"]
+
+MAX_GROUP_BATCHES: Final = 512
+"""Batches in one transaction. A larger one is no faster, and its first batch waits longer."""
+MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of keys and values after which a transaction takes no further batch."""
+MAX_KNOWN_TAILS: Final = 65_536
+"""Streams whose newest sequence number is kept in memory, at about 130 bytes each."""
+
+
+_LOG_KEY_BYTES: Final = 16
+_TABLE_KEY_BYTES: Final = 17
+
+
+class Committed(Protocol):
+    """What a decision needs to know of the durable state."""
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The value at `key`, or None."""
+        ...
+
+    def last_seq(self, stream: int) -> int:
+        """The newest sequence number of `stream`, or 0."""
+        ...
+
+
+class Group:
+    """Batches that share one transaction."""
+
+    __slots__ = ("log", "outcomes", "size_bytes", "tables")
+
+    def __init__(self) -> None:
+        self.log: list[tuple[bytes, bytes]] = []
+        """New log records, by log key."""
+        self.tables: dict[bytes, bytes | None] = {}
+        """Last value put, by table key; None where the key is deleted."""
+        self.outcomes: list[tuple[Then | None, StorageError | None]] = []
+        """Whom to tell, in order of submission, and what, once the group is durable."""
+        self.size_bytes = 0
+
+    def is_full(self) -> bool:
+        """Whether the next batch belongs into another group."""
+        return len(self.outcomes) >= MAX_GROUP_BATCHES or self.size_bytes >= MAX_GROUP_BYTES
+
+    def has_writes(self) -> bool:
+        """Whether there is anything to commit: not if every batch was empty or conflicted."""
+        return bool(self.log or self.tables)
+
+    def settle(self, failure: StorageError | None) -> None:
+        """Tell everyone: durable where `failure` is None."""
+        for then, conflict in self.outcomes:
+            if then is not None:
+                then(conflict or failure)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Group of {len(self.outcomes)} batches: {len(self.log)} records, "
+            f"{len(self.tables)} keys, {self.size_bytes} bytes>"
+        )
+
+
+class Pending:
+    """Batches that are submitted and not yet durable, in groups, oldest first."""
+
+    __slots__ = ("_committed", "_groups", "_tails", "_taken")
+
+    def __init__(self, committed: Committed) -> None:
+        self._committed = committed
+        self._groups: deque[Group] = deque()
+        self._taken = 0
+        self._tails: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`take` has something to give."""
+        return len(self._groups) > self._taken
+
+    def add(self, batch: Batch, then: Then | None) -> None:
+        """Put `batch` into a group, or its refusal, if a precondition does not hold.
+
+        Raises:
+            InvalidKey: a key that no table can hold; nothing was taken in.
+            TypeError: a value which is not bytes; nothing was taken in.
+        """
+        changes = _Changes(batch)
+        conflict = self._conflict(batch)
+        groups = self._groups
+        if len(groups) == self._taken or groups[-1].is_full():
+            groups.append(Group())
+        group = groups[-1]
+        group.outcomes.append((then, conflict))
+        if conflict is None:
+            group.log += changes.log
+            group.tables.update(changes.tables)
+            group.size_bytes += changes.size_bytes
+            for stream, expected_seq, records in batch.appends:
+                self._tails[stream] = expected_seq + len(records) - 1
+
+    def take(self) -> Group | None:
+        """The oldest group that was not taken yet; no batch joins it from now on."""
+        if not self.waiting:
+            return None
+        self._taken += 1
+        return self._groups[self._taken - 1]
+
+    def pop(self) -> Group:
+        """Forget the oldest group, which was taken and is durable now."""
+        self._taken -= 1
+        group = self._groups.popleft()
+        if not self._groups and len(self._tails) > MAX_KNOWN_TAILS:
+            self._tails.clear()
+        return group
+
+    def pop_all(self) -> list[Group]:
+        """Forget every group: none of them will become durable."""
+        groups = list(self._groups)
+        self._groups.clear()
+        self._taken = 0
+        return groups
+
+    def _conflict(self, batch: Batch) -> Conflict | None:
+        for table, key, expected in batch.expects:
+            if (found := self._get(table, key)) != expected:
+                return Conflict(
+                    f"table {table.name}, key {key.hex()}: expected {_shown(expected)}, "
+                    f"found {_shown(found)}"
+                )
+        ends: dict[int, int] = {}
+        for stream, expected_seq, records in batch.appends:
+            end = ends.get(stream)
+            next_seq = (self._tail(stream) if end is None else end) + 1
+            if next_seq != expected_seq:
+                return Conflict(
+                    f"stream {stream}: expected to append at {expected_seq}, its next is {next_seq}"
+                )
+            if len(batch.appends) > 1:
+                ends[stream] = expected_seq + len(records) - 1
+        return None
+
+    def _tail(self, stream: int) -> int:
+        tail = self._tails.get(stream)
+        if tail is None:
+            tail = self._tails[stream] = self._committed.last_seq(stream)
+        return tail
+
+    def _get(self, table: Table, key: bytes) -> bytes | None:
+        full_key = table_key(table, key)
+        for group in reversed(self._groups):
+            if full_key in group.tables:
+                return group.tables[full_key]
+        return self._committed.get(table, key)
+
+    def __repr__(self) -> str:
+        return f"<Pending: {len(self._groups)} groups, {self._taken} taken>"
+
+
+class _Changes:
+    """What a batch writes, checked, in the store's own keys."""
+
+    __slots__ = ("log", "size_bytes", "tables")
+
+    def __init__(self, batch: Batch) -> None:
+        self.log: list[tuple[bytes, bytes]] = []
+        self.tables: dict[bytes, bytes | None] = {}
+        size = 0
+        for stream, seq, records in batch.appends:
+            for offset, record in enumerate(records):
+                size += _LOG_KEY_BYTES + _size(record)
+                self.log.append((log_key(stream, seq + offset), record))
+        for table, key in batch.deletes:
+            self.tables[table_key(table, key)] = None
+        for table, key, value in batch.puts:
+            size += _TABLE_KEY_BYTES + _size(value)
+            self.tables[table_key(table, key)] = value
+        self.size_bytes = size
+
+
+def _size(value: object) -> int:
+    if type(value) is not bytes:
+        raise TypeError(f"a store holds bytes, not {type(value).__name__}: encode the value")
+    return len(value)
+
+
+def _shown(value: bytes | None) -> str:
+    return "nothing" if value is None else f"{len(value)} bytes"

@@ -1,0 +1,200 @@
+"""How a payload becomes the bytes of a record, and back: `version, crc32, CBOR`.
+
+A payload is None, a bool, an int that CBOR holds without a tag (-2**64 … 2**64-1), a float, a str,
+bytes, a list or tuple of payloads, or a dict of payloads with str keys. Tuples come back as lists.
+Text that is not valid Unicode (lone surrogates) comes back exactly: it is stored as CBOR tag 273,
+"non-UTF-8 text", the only tag that :func:`decode` knows.
+
+Bytes from a disk are not to be trusted, and cbor2 by itself builds objects from tags, ignores what
+follows the first item and recurses until the process dies; hence the checks around it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+from zlib import crc32
+
+import cbor2
+
+from .errors import CorruptRecord, RecordFromFuture, Unencodable
+
+__all__ = ["FORMAT_VERSION", "MAX_DEPTH", "Payload", "decode", "encode"]
+
+FORMAT_VERSION: Final = 1
+"""First byte of every record."""
+MAX_DEPTH: Final = 32
+"""Deepest nesting of lists and dicts; an unbounded one overruns the C stack inside cbor2."""
+
+Payload: TypeAlias = (
+    "bool | int | float | str | bytes | Sequence[Payload] | Mapping[str, Payload] | None"
+)
+"""What a record may hold; see the module's docstring."""
+
+_HEADER: Final = struct.Struct(">BI")
+_FLAT: Final = frozenset({type(None), bool, int, float, str, bytes})
+_CONTAINERS: Final = frozenset({list, tuple, dict})
+_RAW_TEXT_TAG: Final = 273
+"""https://www.iana.org/assignments/cbor-tags: "non-UTF-8 CESU-8 / WTF-8 string"."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_MIN_INT: Final = -(2**64)
+_MAX_INT: Final = 2**64 - 1
+
+
+def encode(payload: Payload) -> bytes:
+    """The record for `payload`.
+
+    Raises:
+        Unencodable: a type, an integer or a depth outside of what records hold.
+    """
+    _check(payload, _unencodable)
+    try:
+        body = cbor2.dumps(payload)
+    except UnicodeEncodeError:
+        body = cbor2.dumps(payload, encoders={str: _encode_text})
+    return _HEADER.pack(FORMAT_VERSION, crc32(body)) + body
+
+
+def decode(data: bytes, place: Iterable[object] = ()) -> Any:
+    """The payload of a record; its shape is for the caller to check.
+
+    Args:
+        data: the record, as :func:`encode` made it.
+        place: where it was read, e.g. `("log", stream, seq)`; for the error's text only.
+
+    Raises:
+        RecordFromFuture: written in a format that this version does not know.
+        CorruptRecord: the bytes are not what was written, or never were a record.
+    """
+    if len(data) <= _HEADER.size:
+        raise CorruptRecord(f"record{_at(place)} is cut short: {len(data)} bytes")
+    version, checksum = _HEADER.unpack_from(data)
+    if version != FORMAT_VERSION:
+        raise _wrong_version(version, place)
+    body = data[_HEADER.size :]
+    if crc32(body) != checksum:
+        raise CorruptRecord(
+            f"record{_at(place)} fails its checksum: the stored bytes have changed; "
+            "restore this state directory from a copy"
+        )
+    try:
+        payload = _parse(body)
+    except _Malformed as error:
+        raise CorruptRecord(f"record{_at(place)} is malformed: {error}") from error
+    except cbor2.CBORError as error:
+        raise CorruptRecord(f"record{_at(place)} is malformed: {_reason(error)}") from error
+    return payload
+
+
+class _Malformed(Exception):
+    """Bytes which parse, as something that no payload is."""
+
+
+def _parse(body: bytes) -> Payload:
+    stream = io.BytesIO(body)
+    payload: Payload = cbor2.load(
+        stream,
+        semantic_decoders=_TAGS,
+        max_depth=MAX_DEPTH,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+    )
+    if (end := stream.tell()) != len(body):
+        raise _Malformed(f"{len(body) - end} bytes after its end")
+    _check(payload, _Malformed)
+    return payload
+
+
+def _unencodable(reason: str) -> Unencodable:
+    return Unencodable(f"cannot store this payload: {reason}")
+
+
+def _check(payload: object, error: Callable[[str], Exception]) -> None:
+    """Raise `error` unless `payload` is one."""
+    # A flat list of scalars is nearly every record: a pass in C instead of a walk.
+    kind = type(payload)
+    items = cast("list[object]", payload)
+    if kind is list and _FLAT.issuperset(kinds := set(map(type, items))):
+        if int in kinds:
+            for item in items:
+                if type(item) is int and not _MIN_INT <= item <= _MAX_INT:
+                    raise error(f"{item} has more than 64 bits")
+    else:
+        _check_item(payload, 0, error)
+
+
+def _check_item(value: object, depth: int, error: Callable[[str], Exception]) -> None:
+    kind = type(value)
+    if kind is int:
+        if not _MIN_INT <= cast("int", value) <= _MAX_INT:
+            raise error(f"{value} has more than 64 bits")
+    elif kind in _FLAT:
+        return
+    elif kind not in _CONTAINERS:
+        raise error(f"it holds a {kind.__name__}")
+    elif depth == MAX_DEPTH:
+        raise error(f"nested deeper than {MAX_DEPTH}")
+    elif kind is dict:
+        for key, item in cast("dict[object, object]", value).items():
+            if type(key) is not str:
+                raise error(f"a key is of type {type(key).__name__}, not str")
+            _check_item(item, depth + 1, error)
+    else:
+        for item in cast("list[object]", value):
+            _check_item(item, depth + 1, error)
+
+
+def _encode_text(encoder: cbor2.CBOREncoder, text: str) -> None:
+    if _SURROGATE.search(text):
+        encoder.encode_semantic(_RAW_TEXT_TAG, text.encode("utf-8", "surrogatepass"))
+    else:
+        encoder.encode_string(text)
+
+
+def _decode_text(value: object, immutable: bool) -> str:
+    if type(value) is not bytes:
+        raise _Malformed("its raw text is not bytes")
+    text = value.decode("utf-8", "surrogatepass")
+    if not _SURROGATE.search(text):
+        raise _Malformed("its text is valid Unicode in the form for text that is not")
+    return text
+
+
+class _Tags(Mapping[int, Callable[[object, bool], object]]):
+    """Decoders by tag, where cbor2 looks first; any error but KeyError stops it from going on."""
+
+    def __getitem__(self, tag: int) -> Callable[[object, bool], object]:
+        if tag == _RAW_TEXT_TAG:
+            return _decode_text
+        raise _Malformed(f"it holds CBOR tag {tag}")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((_RAW_TEXT_TAG,))
+
+    def __len__(self) -> int:
+        return 1
+
+
+_TAGS: Final = _Tags()
+
+
+def _reason(error: cbor2.CBORError) -> str:
+    cause = error.__cause__
+    return f"{error}: {cause}" if isinstance(cause, Exception) else str(error)
+
+
+def _wrong_version(version: int, place: Iterable[object]) -> Exception:
+    if version > FORMAT_VERSION:
+        return RecordFromFuture(
+            f"record{_at(place)} has format {version}; this version reads up to "
+            f"{FORMAT_VERSION}: upgrade turnkeeper"
+        )
+    return CorruptRecord(f"record{_at(place)} has format {version}, which never existed")
+
+
+def _at(place: Iterable[object]) -> str:
+    name = "/".join(map(str, place))
+    return f" {name}" if name else ""
