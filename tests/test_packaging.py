@@ -1,4 +1,4 @@
-"""What a user gets: a wheel that holds everything, under one import name, and that installs."""
+"""What a user gets: one import name, a wheel that holds everything, a `make` that works."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ BUILD_TIMEOUT_S = 300
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * BUILD_TIMEOUT_S)]
 
 
-def run(command: Sequence[str | Path], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run `command` as a user outside the checkout would: nothing of ours in the environment."""
-    ours = ("PYTHON", "TURNKEEPER_", "COVERAGE_", "COV_CORE_")
+def run(
+    command: Sequence[str | Path], cwd: Path, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` as a user would: `text` piped in, nothing of ours in the environment."""
+    ours = ("COVERAGE_", "MAKE", "MFLAGS", "PYTEST_", "PYTHON", "TURNKEEPER_")
     return subprocess.run(
         command,
         cwd=cwd,
         env={name: value for name, value in os.environ.items() if not name.startswith(ours)},
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         text=True,
         timeout=BUILD_TIMEOUT_S,
@@ -157,3 +159,27 @@ def test_every_module_can_be_imported_without_a_warning(installed: Path) -> None
 def test_type_checkers_are_told_that_the_package_is_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert "turnkeeper/py.typed" in archive.namelist()
+
+
+def test_who_pipes_a_line_into_a_fresh_checkout_reads_nothing_but_the_answer(source: Path) -> None:
+    first = run(["make", "run"], source, "hello\n")
+    assert first.returncode == 0, first.stderr
+    assert "Installing turnkeeper" in first.stderr
+    second = run(["make", "run"], source, "hello\n")
+    assert second.returncode == 0, second.stderr
+    assert "Installing turnkeeper" not in second.stderr
+    for answer in (first.stdout, second.stdout):
+        assert answer.strip()
+        assert "Installing" not in answer
+        assert "turnkeeper run" not in answer
+    assert (source / ".turnkeeper").is_dir()
+
+
+def test_a_python_that_is_too_old_is_said_in_one_line(source: Path) -> None:
+    empty = source / "no python here"
+    empty.mkdir()
+    shell = f'PATH="{empty}" "$(command -v make)" VENV=.other PYTHON=python2 run'
+    result = run(["sh", "-c", shell], source)
+    assert result.returncode != 0
+    (complaint, _) = result.stderr.splitlines()
+    assert "needs Python 3.11 or newer" in complaint
