@@ -47,7 +47,8 @@ class Batch:
 
     Preconditions (`expect`, and the expected sequence of `append`) are checked against everything
     that was committed before this batch; one that does not hold fails this batch with
-    :class:`~.errors.Conflict` and touches no other.
+    :class:`~.errors.Conflict` and touches no other. Deletions come before puts; of several puts on
+    one key the last one counts.
     """
 
     __slots__ = ("appends", "deletes", "expects", "puts")
@@ -130,6 +131,7 @@ class Store(Reads, Protocol):
 
         Raises:
             StoreClosed: the store is closed, or a commit failed before.
+            InvalidKey, BatchTooLarge: no store can hold this; nothing was queued.
         """
         ...
 
@@ -140,8 +142,9 @@ class Store(Reads, Protocol):
 
         Raises:
             Conflict: a precondition did not hold; nothing of the batch was stored.
-            StoreFailed: the disk refused; the store takes nothing more.
-            StoreClosed: as for :meth:`submit`.
+            StoreFailed: the disk refused; the store takes nothing more. Whether the batch is there
+                is known once the store is opened again.
+            StoreClosed, InvalidKey, BatchTooLarge: as for :meth:`submit`.
         """
         ...
 

@@ -11,15 +11,24 @@ from collections import deque
 from typing import Final, Protocol
 
 from .base import Batch, Table, Then
-from .errors import Conflict, StorageError
+from .errors import BatchTooLarge, Conflict, StorageError
 from .keys import log_key, table_key
 
-__all__ = ["MAX_GROUP_BATCHES", "MAX_GROUP_BYTES", "Committed", "Group", "Pending"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_GROUP_BATCHES",
+    "MAX_GROUP_BYTES",
+    "Committed",
+    "Group",
+    "Pending",
+]
 
 MAX_GROUP_BATCHES: Final = 512
 """Batches in one transaction. A larger one is no faster, and its first batch waits longer."""
 MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 """Bytes of keys and values after which a transaction takes no further batch."""
+MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of keys and values in one batch. LMDB's own limit is 512 MiB of pages in a transaction."""
 MAX_KNOWN_TAILS: Final = 65_536
 """Streams whose newest sequence number is kept in memory, at about 130 bytes each."""
 
@@ -98,10 +107,16 @@ class Pending:
         """Put `batch` into a group, or its refusal, if a precondition does not hold.
 
         Raises:
+            BatchTooLarge: more than `MAX_BATCH_BYTES`; nothing was taken in.
             InvalidKey: a key that no table can hold; nothing was taken in.
             TypeError: a value which is not bytes; nothing was taken in.
         """
         changes = _Changes(batch)
+        if changes.size_bytes > MAX_BATCH_BYTES:
+            raise BatchTooLarge(
+                f"a batch of {changes.size_bytes} bytes: at most {MAX_BATCH_BYTES} are allowed; "
+                "split it"
+            )
         conflict = self._conflict(batch)
         groups = self._groups
         if len(groups) == self._taken or groups[-1].is_full():

@@ -3,6 +3,7 @@
 StorageError
 ├── Conflict           the caller's view was stale: reload and decide again
 ├── InvalidKey         the caller's key is empty or too long
+├── BatchTooLarge      the caller's batch is more than one transaction may hold
 ├── Unencodable        the caller's value has no safe encoding
 ├── CorruptRecord      stored bytes are not what was written
 ├── RecordFromFuture   stored by a newer version of the format
@@ -18,6 +19,7 @@ StorageError
 from __future__ import annotations
 
 __all__ = [
+    "BatchTooLarge",
     "Conflict",
     "CorruptRecord",
     "InvalidKey",
@@ -44,6 +46,10 @@ class Conflict(StorageError):
 
 class InvalidKey(StorageError):
     """A key that no table can hold."""
+
+
+class BatchTooLarge(StorageError):
+    """More bytes in one batch than one transaction may hold."""
 
 
 class Unencodable(StorageError):

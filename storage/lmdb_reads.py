@@ -5,26 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Final
 
 import lmdb
 
 from .base import Table
+from .errors import StorageError, StoreDamaged
 from .keys import MAX_NUMBER, log_key, split_log_key, table_bound, table_key
+from .lmdb_env import Databases
 
-__all__ = ["Databases", "LmdbReads", "LmdbSnapshot"]
-
-
-@dataclass(frozen=True, slots=True)
-class Databases:
-    """The named databases of the environment."""
-
-    log: lmdb._Database  # pyright: ignore[reportPrivateUsage]
-    """Every stream's records."""
-    tables: lmdb._Database  # pyright: ignore[reportPrivateUsage]
-    """Every table's keys and values."""
+__all__ = ["LmdbReads", "LmdbSnapshot"]
 
 
 class LmdbReads(ABC):
@@ -39,8 +30,11 @@ class LmdbReads(ABC):
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value at `key`, or None."""
         full_key = table_key(table, key)
-        with self._reading() as txn:
-            return txn.get(full_key, db=self._dbs.tables)
+        try:
+            with self._reading() as txn:
+                return txn.get(full_key, db=self._dbs.tables)
+        except lmdb.Error as error:
+            raise _unreadable(error) from error
 
     def scan(
         self,
@@ -54,10 +48,8 @@ class LmdbReads(ABC):
         """At most `limit` pairs with `start <= key < stop`; see :class:`~.base.Reads`."""
         low = table_bound(table, start)
         high = table_bound(table, stop)
-        with self._reading() as txn, txn.cursor(self._dbs.tables) as cursor:
-            return [
-                (key[1:], value) for key, value in islice(_range(cursor, low, high, reverse), limit)
-            ]
+        found = self._range(self._dbs.tables, low, high, limit, reverse)
+        return [(key[1:], value) for key, value in found]
 
     def read_log(
         self,
@@ -71,16 +63,27 @@ class LmdbReads(ABC):
         """At most `limit` records with `start <= seq < stop`; see :class:`~.base.Reads`."""
         low = log_key(stream, start)
         high = log_key(stream, MAX_NUMBER if stop is None else stop)
-        with self._reading() as txn, txn.cursor(self._dbs.log) as cursor:
-            return [
-                (split_log_key(key)[1], record)
-                for key, record in islice(_range(cursor, low, high, reverse), limit)
-            ]
+        found = self._range(self._dbs.log, low, high, limit, reverse)
+        return [(split_log_key(key)[1], record) for key, record in found]
 
     def last_seq(self, stream: int) -> int:
         """Sequence number of the stream's newest record; 0 when it has none."""
         newest = self.read_log(stream, 0, limit=1, reverse=True)
         return newest[0][0] if newest else 0
+
+    def _range(
+        self,
+        database: lmdb._Database,  # pyright: ignore[reportPrivateUsage]
+        low: bytes,
+        high: bytes,
+        limit: int,
+        reverse: bool,
+    ) -> list[tuple[bytes, bytes]]:
+        try:
+            with self._reading() as txn, txn.cursor(database) as cursor:
+                return list(islice(_range(cursor, low, high, reverse), limit))
+        except lmdb.Error as error:
+            raise _unreadable(error) from error
 
 
 class LmdbSnapshot(LmdbReads):
@@ -92,6 +95,10 @@ class LmdbSnapshot(LmdbReads):
 
     def _reading(self) -> AbstractContextManager[lmdb.Transaction[bytes]]:
         return nullcontext(self._txn)
+
+
+def _unreadable(error: lmdb.Error) -> StorageError:
+    return StoreDamaged(f"the store cannot be read: {error}; restore it from a copy")
 
 
 def _range(
