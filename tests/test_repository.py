@@ -42,11 +42,18 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(modules())
+
+
+def says_something(path: Path) -> bool:
+    """Whether a module holds more than a docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(not isinstance(statement, ast.Expr) for statement in body)
+
+
 PUBLIC_MODULES = {
     name: path
     for name, path in MODULES.items()
-    if path.read_text(encoding="utf-8").strip()
-    and not any(part.startswith("_") for part in name.split("."))
+    if says_something(path) and not any(part.startswith("_") for part in name.split("."))
 }
 ERROR_MODULES = [name for name in PUBLIC_MODULES if name.rpartition(".")[2] == "errors"]
 
