@@ -44,6 +44,7 @@ class More:
 
 
 MORE: Final = More()
+_COROUTINE: Final[type] = CoroutineType
 
 _log: Final = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class Cell(Mailbox):
                     result = self._receive_special(item)
                 else:
                     result = receive(item)
-                if type(result) is not CoroutineType:
+                if type(result) is not _COROUTINE:
                     if self._reply is not None:
                         self._settle(result)
                     continue
@@ -286,7 +287,7 @@ class Cell(Mailbox):
         try:
             on_failure: Any = self._actor.on_failure  # may be async, unlike pykka's
             hook = on_failure(type(error), error, error.__traceback__)
-            if type(hook) is CoroutineType:
+            if isinstance(hook, CoroutineType):
                 await hook
         except Exception as second:
             _log.error("Unhandled exception in on_failure of %s:", self, exc_info=second)
@@ -299,7 +300,7 @@ class Cell(Mailbox):
         try:
             on_stop: Any = actor.on_stop  # may be async, unlike pykka's
             hook = on_stop()
-            if type(hook) is CoroutineType:
+            if isinstance(hook, CoroutineType):
                 await hook
         except Exception as error:
             _log.error("Unhandled exception in on_stop of %s:", self, exc_info=error)

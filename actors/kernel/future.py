@@ -61,24 +61,30 @@ class _Waiter(Protocol):
 class _TaskWaiter:
     """A trio task which sleeps until the future is set."""
 
-    __slots__ = ("task", "thread_id", "token")
+    __slots__ = ("_future", "_task", "_thread_id", "_token")
 
-    def __init__(self) -> None:
-        self.task: trio_low.Task | None = trio_low.current_task()
-        self.token = trio_low.current_trio_token()
-        self.thread_id = get_ident()
+    def __init__(self, future: TrioFuture[Any]) -> None:
+        self._future = future
+        self._task: trio_low.Task | None = trio_low.current_task()
+        self._token = trio_low.current_trio_token()
+        self._thread_id = get_ident()
 
     def wake(self) -> None:
-        if get_ident() == self.thread_id:
+        if get_ident() == self._thread_id:
             self._reschedule()
             return
         with suppress(trio.RunFinishedError):  # else its loop has ended, and the task with it
-            self.token.run_sync_soon(self._reschedule)
+            self._token.run_sync_soon(self._reschedule)
 
     def _reschedule(self) -> None:
-        if self.task is not None:
-            task, self.task = self.task, None
+        if self._task is not None:
+            task, self._task = self._task, None
             trio_low.reschedule(task)
+
+    def abort(self, _: Any) -> trio_low.Abort:
+        self._task = None
+        self._future.remove_waiter(self)
+        return trio_low.Abort.SUCCEEDED
 
 
 class _ThreadWaiter:
@@ -203,7 +209,7 @@ class TrioFuture(pykka.Future[T]):
             refuse_to_block("future.get()")
             waiter = _ThreadWaiter()
             if self._add_waiter(waiter) and not waiter.wait(timeout):
-                self._remove_waiter(waiter)
+                self.remove_waiter(waiter)
                 raise pykka.Timeout(f"{timeout} seconds")
         result = self._result
         if type(result) is _Failure:
@@ -214,15 +220,9 @@ class TrioFuture(pykka.Future[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self._result is _PENDING:
-            waiter = _TaskWaiter()
+            waiter = _TaskWaiter(self)
             if self._add_waiter(waiter):
-
-                def abort(_: Any) -> trio_low.Abort:
-                    waiter.task = None
-                    self._remove_waiter(waiter)
-                    return trio_low.Abort.SUCCEEDED
-
-                yield from trio_low.wait_task_rescheduled(abort).__await__()
+                yield from trio_low.wait_task_rescheduled(waiter.abort).__await__()
         else:
             yield from trio_low.checkpoint().__await__()
         result = self._result
@@ -333,7 +333,8 @@ class TrioFuture(pykka.Future[T]):
                 self._waiters = [self._waiters, waiter]
             return True
 
-    def _remove_waiter(self, waiter: _Waiter) -> None:
+    def remove_waiter(self, waiter: _Waiter) -> None:
+        """Forget somebody who waits no more."""
         with _lock:
             if self._waiters is waiter:
                 self._waiters = None

@@ -303,6 +303,12 @@ class Kernel:
     async def _work(self) -> None:
         """Be a worker: drive, or stay with a suspended handler, or wait to be summoned."""
         driving = True
+        task = trio_low.current_task()
+
+        def abort(_: Any) -> trio_low.Abort:
+            self._idle.remove(task)
+            return trio_low.Abort.SUCCEEDED
+
         try:
             with trio.CancelScope() as scope:
                 while True:
@@ -325,7 +331,8 @@ class Kernel:
                         self._driving = driving = False
                     if len(self._idle) >= IDLE_WORKERS:
                         break
-                    await self._park()
+                    self._idle.append(task)
+                    await trio_low.wait_task_rescheduled(abort)
                     driving = True
         finally:
             self._workers -= 1
@@ -361,17 +368,6 @@ class Kernel:
             ref._scope = None
         if ref._actor is not None and ref._resident is None:
             self._ready.append(ref)
-
-    async def _park(self) -> None:
-        """Wait to be summoned."""
-        task = trio_low.current_task()
-        self._idle.append(task)
-
-        def abort(_: Any) -> trio_low.Abort:
-            self._idle.remove(task)
-            return trio_low.Abort.SUCCEEDED
-
-        await trio_low.wait_task_rescheduled(abort)
 
     async def _reside(self, ref: Ref) -> None:
         """Be the task of one resident actor."""

@@ -154,17 +154,19 @@ class ActorRef(pykka.ActorRef[A], Cell):
             )
         await self._put_when_room(message)
 
-    @overload
+    @overload  # type: ignore[override]  (blocking is what no `block` means)
     def ask(
         self, message: Any, *, block: Literal[False], timeout: float | None = None
     ) -> TrioFuture[Any]: ...
 
     @overload
-    def ask(self, message: Any, *, block: Literal[True], timeout: float | None = None) -> Any: ...
+    def ask(
+        self, message: Any, *, block: Literal[True] = True, timeout: float | None = None
+    ) -> Any: ...
 
     @overload
     def ask(
-        self, message: Any, *, block: bool = True, timeout: float | None = None
+        self, message: Any, *, block: bool, timeout: float | None = None
     ) -> Any | TrioFuture[Any]: ...
 
     def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  (its future is narrower)
@@ -209,18 +211,18 @@ class ActorRef(pykka.ActorRef[A], Cell):
             reply: Any = envelope.reply_to
             reply.set_exception((MailboxFull, error, None))
 
-    @overload
-    def stop(self, *, block: Literal[True], timeout: float | None = None) -> bool: ...
+    @overload  # type: ignore[override]  (as of ask)
+    def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
 
     @overload
     def stop(self, *, block: Literal[False], timeout: float | None = None) -> TrioFuture[bool]: ...
 
     @overload
-    def stop(
-        self, *, block: bool = True, timeout: float | None = None
-    ) -> bool | TrioFuture[bool]: ...
+    def stop(self, *, block: bool, timeout: float | None = None) -> bool | TrioFuture[bool]: ...
 
-    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | TrioFuture[bool]:
+    def stop(  # pyright: ignore[reportIncompatibleMethodOverride]  (as of ask)
+        self, *, block: bool = True, timeout: float | None = None
+    ) -> bool | TrioFuture[bool]:
         """Ask the actor to stop once it has handled what was sent before.
 
         Never refused by a full mailbox. The answer is True when it stopped, False when it was dead.
