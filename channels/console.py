@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import ClassVar, Final, Protocol, TextIO
+from typing import Final, Protocol, TextIO
 
 import trio
 
@@ -45,8 +45,8 @@ class ConsoleView(Protocol):
 class ConsoleChannel(Channel):
     """A conversation seen in one terminal or several."""
 
-    platform: ClassVar[str] = "console"
-    powers: ClassVar[ChannelPowers] = ChannelPowers(after_unknown="labelled", hears_turn_ends=True)
+    platform = "console"
+    powers = ChannelPowers(after_unknown="labelled", hears_turn_ends=True)
 
     def __init__(  # noqa: PLR0913 (independent options, all keywords)
         self,
@@ -148,6 +148,8 @@ class ConsoleChannel(Channel):
         """Let a further view see the conversation, and speak in it, while the block runs."""
         attached = AttachedView(self, view, conversation or self._conversation)
         self._views.append(attached)
+        if self.on_reachable is not None:
+            self.on_reachable(attached.conversation)
         try:
             yield attached
         finally:
