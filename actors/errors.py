@@ -3,6 +3,7 @@
 TurnRefused
 ├── InvalidTurn       the turn is malformed: never deliver it again
 ├── MessageIdReused   the id was accepted before with another body: never deliver it again
+├── SessionDamaged    its session cannot be read, and is not written over: repair it first
 ├── Overloaded        a stated bound is reached: deliver it again later
 └── ShuttingDown      the runtime is stopping: the platform will deliver it again
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["InvalidTurn", "MessageIdReused", "Overloaded", "ShuttingDown", "TurnRefused"]
+__all__ = ["InvalidTurn", "MessageIdReused", "Overloaded", "SessionDamaged", "ShuttingDown", "TurnRefused"]
 
 
 class TurnRefused(Exception):
@@ -27,6 +28,10 @@ class InvalidTurn(TurnRefused):
 
 class MessageIdReused(TurnRefused):
     """The platform message id was accepted before, with another body."""
+
+
+class SessionDamaged(TurnRefused):
+    """What is stored of the session cannot be read; nothing was overwritten."""
 
 
 class Overloaded(TurnRefused):

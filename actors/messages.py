@@ -10,15 +10,37 @@ from dataclasses import dataclass
 from typing import Literal, NewType, TypeAlias
 
 __all__ = [
+    "Accept",
     "Accepted",
     "Address",
+    "AgentReply",
     "Attachment",
+    "CatchUp",
+    "Deliver",
     "DeliveryId",
+    "DeliveryReported",
+    "FindSession",
     "InboundTurn",
     "Instance",
+    "MayRetry",
+    "Outcome",
     "OutcomeStatus",
+    "Passivate",
+    "Passivated",
+    "RetryDelivery",
+    "RetryTurn",
+    "Rotate",
+    "SendMessage",
     "SessionId",
+    "StartIsolated",
+    "StayedAwake",
+    "ToolCall",
+    "TurnEnded",
+    "TurnFailed",
+    "TurnFinished",
     "TurnId",
+    "TurnInterrupted",
+    "Wake",
 ]
 
 Instance = NewType("Instance", str)
@@ -87,3 +109,196 @@ class Accepted:
     turn_id: TurnId
     duplicate: bool
     """True when the same message had been accepted before; nothing was changed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accept:
+    """Request, by a channel, to make `turn` durable. Answered with `Accepted`."""
+
+    turn: InboundTurn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """One call that the agent made while it worked on a turn, with what came back."""
+
+    name: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentReply:
+    """What an agent made of a turn. Without text it has chosen silence."""
+
+    text: str | None
+    tools: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnFinished:
+    """The agent has returned."""
+
+    session_id: SessionId
+    turn_seq: int
+    turn: InboundTurn
+    reply: AgentReply
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnFailed:
+    """The agent raised, ran out of time or returned something that is no reply."""
+
+    session_id: SessionId
+    turn_seq: int
+    turn: InboundTurn
+    error: str
+    retryable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnInterrupted:
+    """The runtime stopped the agent; the attempt does not count."""
+
+    session_id: SessionId
+    turn_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartIsolated:
+    """Request to begin the last attempt of a turn, now that no other last attempt runs."""
+
+    session_id: SessionId
+    turn_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryTurn:
+    """Request to begin the next attempt of a turn whose pause is over."""
+
+    session_id: SessionId
+    turn_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of a message that was to be sent.
+
+    `delivered`: the platform's id is held. `rendered`: shown in the feed. `failed`: it did not
+    arrive, for `reason`. `retrying`: not yet, for `reason`. `unknown`: it left and no answer came.
+    """
+
+    status: OutcomeStatus
+    reason: str | None = None
+    platform_message_id: str | None = None
+    delivery_id: DeliveryId | None = None
+    provenance: Literal["recorded", "not_needed"] = "not_needed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deliver:
+    """Request to send a durable message; `address` None means the feed."""
+
+    session_id: SessionId
+    delivery_id: DeliveryId
+    address: Address | None
+    text: str
+    asked_at_us: int
+    reply_to: str | None = None
+    attempt: int = 1
+    ambiguous: bool = False
+    """An earlier attempt was under way when the process died: it may have arrived."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryReported:
+    """What became of one attempt to send. A fact of the channel, for the session's log."""
+
+    session_id: SessionId
+    delivery_id: DeliveryId
+    attempt: int
+    status: OutcomeStatus
+    reason: str | None = None
+    platform_message_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MayRetry:
+    """Request to record that another attempt begins. Answered with True once that is durable."""
+
+    session_id: SessionId
+    delivery_id: DeliveryId
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendMessage:
+    """Request to send `text` from a session that no inbound turn asked. Answered with `Outcome`."""
+
+    session_id: SessionId
+    text: str
+    to: Address | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryDelivery:
+    """Request, by the operator, to send a dead letter again. Answered with `Outcome`."""
+
+    session_id: SessionId
+    delivery_id: DeliveryId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passivate:
+    """Request to leave memory, if nothing is open."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passivated:
+    """The session has left memory; its state is in the store."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StayedAwake:
+    """The session has open work and stays in memory."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rotate:
+    """Request to let those sessions leave memory that were idle since the last such request."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindSession:
+    """Request for the actor of a session, brought into memory if need be."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatchUp:
+    """Request to answer once everything that was sent before has been handled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake:
+    """Request to load a session that has open work, so that the work goes on."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnEnded:
+    """A turn has been answered, or has ended in silence or failure."""
+
+    turn_id: TurnId
+    address: Address
+    status: Literal["answered", "silent", "quarantined"]
+    delivery_id: DeliveryId | None = None
+    """The reply that this turn produced, if any."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnId
+from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnEnded
 
 __all__ = [
     "Channel",
@@ -50,17 +50,6 @@ class Receipt:
     platform_message_id: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TurnEnded:
-    """A turn has been answered, or has ended in silence or failure."""
-
-    turn_id: TurnId
-    address: Address
-    status: Literal["answered", "silent", "quarantined"]
-    delivery_id: DeliveryId | None = None
-    """The reply that this turn produced, if any."""
-
-
 Deliver: TypeAlias = Callable[[InboundTurn], Awaitable[Accepted]]
 """Hand a turn over. Returns once it is durable; acknowledge to the platform only then.
 
@@ -85,9 +74,14 @@ class ChannelPowers:
 class Channel(ABC):
     """One configured transport."""
 
-    platform: ClassVar[str] = ""
-    """Name of the transport kind, e.g. `telegram`. An instance may override it."""
-    powers: ClassVar[ChannelPowers] = ChannelPowers()
+    platform: str = ""
+    """Name of the transport kind, e.g. `telegram`."""
+    powers: ChannelPowers = ChannelPowers()
+    """What this channel can do."""
+
+    on_reachable: Callable[[str], None] | None = None
+    """Set by the channel actor; a channel may call it on the loop with the id of a conversation
+    that can be reached again, so that what waits for it need not wait longer."""
 
     def __init__(self, name: str) -> None:
         self.name = Instance(name)

@@ -1,0 +1,103 @@
+"""turnkeeper: one human, one agent, one conversation, whichever app the human opens.
+
+import turnkeeper as tk
+
+async def agent(turn: tk.Turn) -> str:
+return f"You said {turn.text!r}."
+
+async with tk.open_runtime("state", agent=agent, channels=[...]) as runtime: ...   # trio
+tk.run("state", agent=agent, channels=[...])                                       # blocking
+with tk.start_in_thread("state", agent=agent, channels=[...]) as handle: ...       # threads
+"""
+
+from __future__ import annotations
+
+from .actors.core.window import Message
+from .actors.errors import (
+    InvalidTurn,
+    MessageIdReused,
+    Overloaded,
+    ShuttingDown,
+    TurnRefused,
+)
+from .actors.messages import (
+    Accepted,
+    Address,
+    Attachment,
+    InboundTurn,
+    Outcome,
+    ToolCall,
+)
+from .actors.registry import UnknownSession
+from .agent import Agent, Reply, Turn
+from .channels.base import (
+    Channel,
+    ChannelPowers,
+    Deliver,
+    LostAnswer,
+    Outbound,
+    Receipt,
+    Rejected,
+    Unreachable,
+)
+from .config import Config, ConfigError
+from .context import (
+    SessionContext,
+    clear_session_context,
+    get_session_context,
+    set_session_context,
+)
+from .runtime import Runtime, RuntimeFailed, open_runtime
+from .serve import run
+from .storage.errors import StorageError
+from .stories import DeliveryInfo, Story
+from .threads import Handle, start_in_thread
+from .views import Binding, FeedEntry, HistoryRecord, SessionInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accepted",
+    "Address",
+    "Agent",
+    "Attachment",
+    "Binding",
+    "Channel",
+    "ChannelPowers",
+    "Config",
+    "ConfigError",
+    "Deliver",
+    "DeliveryInfo",
+    "FeedEntry",
+    "Handle",
+    "HistoryRecord",
+    "InboundTurn",
+    "InvalidTurn",
+    "LostAnswer",
+    "Message",
+    "MessageIdReused",
+    "Outbound",
+    "Outcome",
+    "Overloaded",
+    "Receipt",
+    "Rejected",
+    "Reply",
+    "Runtime",
+    "RuntimeFailed",
+    "SessionContext",
+    "SessionInfo",
+    "ShuttingDown",
+    "StorageError",
+    "Story",
+    "ToolCall",
+    "Turn",
+    "TurnRefused",
+    "UnknownSession",
+    "Unreachable",
+    "clear_session_context",
+    "get_session_context",
+    "open_runtime",
+    "run",
+    "set_session_context",
+    "start_in_thread",
+]

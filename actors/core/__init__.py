@@ -1,0 +1,1 @@
+"""Pure decisions: no loop, no store, no network, no clock, no randomness."""

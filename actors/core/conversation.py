@@ -1,0 +1,502 @@
+"""The brain of a session: what each event appends to its log, and what follows from that.
+
+Pure: no clock, no store, no channel. Every decision appends records, and durable state changes
+only by applying a record, so that replaying a log gives the very state that wrote it. Methods
+return a :class:`~.effects.Step`; its effects are to be performed once its records are durable.
+
+Turns run one at a time in the order of their acceptance. Deliveries leave one at a time for each
+place, in the order in which they were asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from ..messages import (
+    Accepted,
+    Address,
+    AgentReply,
+    DeliveryReported,
+    InboundTurn,
+    SessionId,
+    TurnId,
+)
+from .effects import (
+    AnswerAccepted,
+    AnswerMayRetry,
+    Dispatch,
+    EndTurn,
+    IsolateTurn,
+    PauseTurn,
+    SettleDelivery,
+    StartTurn,
+    Step,
+)
+from .head import Head
+from .outbox import FINAL_STATUSES, Outbox
+from .records import (
+    AssistantRecord,
+    AttemptRecord,
+    DeliveryRecord,
+    FailureRecord,
+    InterruptedRecord,
+    OpenedRecord,
+    QuarantinedRecord,
+    Record,
+    ReopenedRecord,
+    SilentRecord,
+    ToolRecord,
+    UserRecord,
+    address_of,
+    user_record,
+)
+
+__all__ = ["MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
+
+MAX_ATTEMPTS: Final = 3
+"""How often a turn is given to the agent before it is quarantined."""
+
+_ERROR_CHARS: Final = 2_000
+"""Longest error text kept in the log: enough for a message, too little for a dump."""
+
+
+def retry_pause_s(attempt: int) -> float:
+    """Seconds between attempt number `attempt` of a turn, which failed, and the next one."""
+    return min(0.5 * 2.0 ** (attempt - 1), 30.0)
+
+
+class Conversation:
+    """State of one session."""
+
+    __slots__ = (
+        "_active",
+        "_context_chars",
+        "_open",
+        "_opened_at_us",
+        "_outbox",
+        "agent",
+        "attempts",
+        "last_active_us",
+        "next_seq",
+        "running",
+        "session_id",
+        "settled",
+    )
+
+    def __init__(self) -> None:
+        self.session_id = SessionId("")
+        self.agent = ""
+        self.last_active_us = 0
+        self.next_seq = 1
+        self.settled = 0
+        """Sequence number of the newest user record whose turn is over."""
+        self.attempts = 0
+        """How often the oldest open turn has been begun."""
+        self.running = 0
+        """Sequence number of the user record that the agent has now, or 0. Not durable."""
+        self._opened_at_us = 0
+        self._active: tuple[str, str, str | None] | None = None
+        self._context_chars = 0
+        self._open: deque[int] | None = None
+        self._outbox: Outbox | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Conversation {self.session_id} next={self.next_seq} settled={self.settled} "
+            f"open={list(self._open or ())} running={self.running} attempts={self.attempts} "
+            f"outbox={self._outbox}>"
+        )
+
+    # -- what is kept ----------------------------------------------------------------------------
+
+    @classmethod
+    def from_head(cls, head: Head, open_records: Iterable[tuple[int, Record]] = ()) -> Conversation:
+        """The state that `head` tells of, with the work that the records since then left open.
+
+        Args:
+            head: the newest head.
+            open_records: every record from `head.open_since` on; none if that is 0.
+        """
+        self = cls()
+        self.session_id = SessionId(head.session_id)
+        self.agent = head.agent
+        self._opened_at_us = head.opened_at_us
+        self.last_active_us = head.last_active_us
+        self._active = head.active
+        self.settled = head.settled
+        for seq, record in open_records:
+            self.next_seq = seq
+            self.apply(record)
+        self.next_seq = head.next_seq
+        self._context_chars = head.context_chars
+        return self
+
+    def head(self) -> Head:
+        """What must be kept so that the session can wake up without reading its whole log."""
+        outbox = self._outbox
+        return Head(
+            self.session_id,
+            self.agent,
+            self._opened_at_us,
+            self.last_active_us,
+            self.next_seq,
+            self.settled,
+            len(self._open) if self._open else 0,
+            self.attempts,
+            outbox.oldest if outbox else 0,
+            len(outbox) if outbox else 0,
+            self._context_chars,
+            self._active,
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open, so that the session may leave memory."""
+        return not self._open and not self._outbox
+
+    @property
+    def open_turns(self) -> int:
+        """How many accepted turns have not ended."""
+        return len(self._open) if self._open else 0
+
+    @property
+    def active_channel(self) -> Address | None:
+        """Where a proactive message goes."""
+        return self.head().active_channel
+
+    def apply(self, record: Record) -> int:
+        """Change the state as `record` says; return the sequence number that it takes."""
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        match record:
+            case UserRecord():
+                self._apply_user(seq, record)
+            case AssistantRecord():
+                self._context_chars += len(record.text)
+                if record.turn_seq:
+                    self._settle(record.turn_seq)
+                if self._outbox is None:
+                    self._outbox = Outbox()
+                self._outbox.enter(seq, address_of(record))
+            case DeliveryRecord():
+                self._apply_delivery(record)
+            case ToolRecord():
+                self._context_chars += len(record.arguments) + len(record.result)
+            case SilentRecord() | QuarantinedRecord():
+                self._settle(record.turn_seq)
+            case AttemptRecord() | FailureRecord() | InterruptedRecord():
+                self._apply_attempt(record)
+            case ReopenedRecord():
+                if self._outbox is None:
+                    self._outbox = Outbox()
+                self._outbox.reopen(record.delivery_seq, address_of(record), since=seq)
+            case OpenedRecord():
+                self.session_id = SessionId(record.session_id)
+                self.agent = record.agent
+                self._opened_at_us = self.last_active_us = record.at_us
+            case _:
+                pass  # a binding is kept by the registry; the session only logs it
+        return seq
+
+    def _apply_user(self, seq: int, record: UserRecord) -> None:
+        if seq <= self.settled:
+            return  # met again while open work is brought back
+        self._context_chars += len(record.text)
+        self.last_active_us = record.at_us
+        place = (record.instance, record.conversation, record.thread)
+        if place != self._active:
+            self._active = place
+        if self._open is None:
+            self._open = deque()
+            self.attempts = 1
+        self._open.append(seq)
+
+    def _apply_attempt(self, record: AttemptRecord | FailureRecord | InterruptedRecord) -> None:
+        if record.turn_seq != self.oldest_open_turn:
+            return  # of a turn that was over before the open work began
+        match record:
+            case AttemptRecord():
+                self.attempts = record.attempt
+            case FailureRecord():
+                self.attempts = record.attempt + 1
+            case InterruptedRecord():
+                self.attempts -= 1
+
+    def _settle(self, turn_seq: int) -> None:
+        if not self._open or self._open[0] != turn_seq:
+            return
+        self._open.popleft()
+        self.settled = turn_seq
+        self.running = 0
+        if self._open:
+            self.attempts = 1
+        else:
+            self._open = None
+            self.attempts = 0
+
+    def _apply_delivery(self, record: DeliveryRecord) -> None:
+        outbox = self._outbox
+        if outbox is None:
+            return  # about a delivery that was over before the open work began
+        outbox.note(record.delivery_seq, record.status, record.attempt)
+        if not outbox:
+            self._outbox = None
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def _record(self, step: Step, record: Record) -> int:
+        step.records.append(record)
+        return self.apply(record)
+
+    def accept(self, turn: InboundTurn, now_us: int) -> Step:
+        """A human has said something that was not seen before."""
+        step = Step(self.next_seq)
+        was_idle = not self._open
+        seq = self._record(step, user_record(turn, now_us))
+        step.effects.append(AnswerAccepted(self._accepted(seq, duplicate=False)))
+        if was_idle:
+            self.running = seq
+            step.effects.append(StartTurn(seq, turn, 1))
+        return step
+
+    def accept_again(self, seq: int) -> Step:
+        """A human's message was delivered again; record `seq` holds it."""
+        return Step(self.next_seq, effects=[AnswerAccepted(self._accepted(seq, duplicate=True))])
+
+    def _accepted(self, seq: int, *, duplicate: bool) -> Accepted:
+        session_id = self.session_id
+        return Accepted(
+            session_id=session_id, turn_id=TurnId(f"{session_id}/{seq}"), duplicate=duplicate
+        )
+
+    def finish(self, seq: int, turn: InboundTurn, reply: AgentReply, now_us: int) -> Step:
+        """The agent has returned from the turn of record `seq`."""
+        step = Step(self.next_seq)
+        if self.running != seq:
+            return step
+        for call in reply.tools:
+            self._record(
+                step,
+                ToolRecord(
+                    at_us=now_us,
+                    turn_seq=seq,
+                    name=call.name,
+                    arguments=call.arguments,
+                    result=call.result,
+                ),
+            )
+        if reply.text:
+            said = self._say(step, reply.text, turn.address, now_us, seq, turn.message_id)
+            step.effects.append(EndTurn(seq, turn, "answered", said))
+        else:
+            self._record(step, SilentRecord(at_us=now_us, turn_seq=seq))
+            step.effects.append(EndTurn(seq, turn, "silent"))
+        self._start_next(step)
+        return step
+
+    def fail(
+        self,
+        seq: int,
+        turn: InboundTurn | None,
+        error: str,
+        now_us: int,
+        *,
+        retryable: bool,
+        notice: str | None = None,
+    ) -> Step:
+        """The agent failed on the turn of record `seq`.
+
+        Args:
+            seq: the turn's user record.
+            turn: the turn; None if its record cannot be read.
+            error: what to write down.
+            now_us: the time.
+            retryable: whether another attempt could end otherwise.
+            notice: what to tell the human if the turn is given up; None for nothing.
+        """
+        step = Step(self.next_seq)
+        if self.running != seq:
+            return step
+        error = error[:_ERROR_CHARS]
+        if retryable and self.attempts < MAX_ATTEMPTS:
+            attempt = self.attempts
+            self._record(
+                step, FailureRecord(at_us=now_us, turn_seq=seq, attempt=attempt, error=error)
+            )
+            self.running = 0
+            step.effects.append(PauseTurn(seq, retry_pause_s(attempt)))
+            return step
+        self._quarantine(step, seq, error, now_us)
+        if turn is not None:
+            said = self._say(step, notice, turn.address, now_us) if notice else 0
+            step.effects.append(EndTurn(seq, turn, "quarantined", said))
+        self._start_next(step)
+        return step
+
+    def _quarantine(self, step: Step, seq: int, error: str, now_us: int) -> None:
+        self._record(
+            step,
+            QuarantinedRecord(at_us=now_us, turn_seq=seq, attempts=self.attempts, error=error),
+        )
+
+    def begin_again(self, seq: int) -> Step:
+        """The pause after a failed attempt is over."""
+        step = Step(self.next_seq)
+        if self._open and self._open[0] == seq and not self.running:
+            self.running = seq
+            step.effects.append(StartTurn(seq, None, self.attempts))
+        return step
+
+    def begin_isolated(self, seq: int, now_us: int) -> Step:
+        """No other last attempt runs: the one of record `seq` may begin."""
+        step = Step(self.next_seq)
+        if self._open and self._open[0] == seq and not self.running:
+            self._begin_attempt(step, seq, now_us, isolated=True)
+        return step
+
+    def interrupt(self, seq: int, now_us: int) -> Step:
+        """The stopping runtime has taken the turn of record `seq` away from the agent."""
+        step = Step(self.next_seq)
+        if self.running == seq:
+            self.running = 0
+            self._record(step, InterruptedRecord(at_us=now_us, turn_seq=seq))
+        return step
+
+    def send(self, text: str, to: Address | None, now_us: int) -> tuple[int, Step]:
+        """Say something that no turn asked for; `to` None means the feed.
+
+        Returns:
+            The sequence number of the delivery, and the step.
+        """
+        step = Step(self.next_seq)
+        return self._say(step, text, to, now_us), step
+
+    def _say(
+        self,
+        step: Step,
+        text: str,
+        place: Address | None,
+        now_us: int,
+        turn_seq: int = 0,
+        reply_to: str | None = None,
+    ) -> int:
+        record = AssistantRecord(
+            at_us=now_us,
+            text=text,
+            turn_seq=turn_seq,
+            instance=place.instance if place else None,
+            conversation=place.conversation if place else None,
+            thread=place.thread if place else None,
+            reply_to=reply_to,
+        )
+        seq = self._record(step, record)
+        if self._outbox and self._outbox.is_first(seq):
+            step.effects.append(Dispatch(seq, record))
+        return seq
+
+    def report(self, seq: int, report: DeliveryReported, now_us: int) -> Step:
+        """A channel tells what became of an attempt at delivery `seq`. Old news change nothing."""
+        step = Step(self.next_seq)
+        outbox = self._outbox
+        if outbox is None or not outbox.is_sending(seq):
+            return step
+        place = outbox.place_of(seq)
+        self._record(
+            step,
+            DeliveryRecord(
+                at_us=now_us,
+                delivery_seq=seq,
+                status=report.status,
+                attempt=report.attempt,
+                reason=report.reason,
+                platform_message_id=report.platform_message_id,
+            ),
+        )
+        step.effects.append(SettleDelivery(seq, report))
+        if report.status in FINAL_STATUSES and (following := outbox.first_waiting(place)):
+            self._begin_sending(step, following, 1, now_us)
+            step.effects.append(Dispatch(following, None))
+        return step
+
+    def may_retry(self, seq: int, attempt: int, now_us: int) -> Step:
+        """A channel's pause is over: record that attempt number `attempt` begins."""
+        step = Step(self.next_seq)
+        granted = self._outbox is not None and self._outbox.is_paused(seq)
+        if granted:
+            self._begin_sending(step, seq, attempt, now_us)
+        step.effects.append(AnswerMayRetry(granted))
+        return step
+
+    def open_delivery_again(self, seq: int, record: AssistantRecord, now_us: int) -> Step:
+        """The operator wants delivery `seq`, which `record` asked for, to be tried again."""
+        step = Step(self.next_seq)
+        if self._outbox is not None and seq in self._outbox:
+            return step
+        self._record(
+            step,
+            ReopenedRecord(
+                at_us=now_us,
+                delivery_seq=seq,
+                instance=record.instance,
+                conversation=record.conversation,
+                thread=record.thread,
+            ),
+        )
+        if self._outbox and self._outbox.is_first(seq):
+            self._begin_sending(step, seq, 1, now_us)
+            step.effects.append(Dispatch(seq, record))
+        return step
+
+    def _begin_sending(self, step: Step, seq: int, attempt: int, now_us: int) -> None:
+        self._record(
+            step,
+            DeliveryRecord(at_us=now_us, delivery_seq=seq, status="sending", attempt=attempt),
+        )
+
+    def resume(self, turn_at: InboundTurn | None, now_us: int) -> Step:
+        """The process has started again: go on with what is open.
+
+        The oldest open turn is taken to have been begun before, because it may have been. A
+        delivery that was under way is dispatched as ambiguous: its channel knows what to do.
+
+        Args:
+            turn_at: the oldest open turn, if any.
+            now_us: the time.
+        """
+        step = Step(self.next_seq)
+        if self._open and turn_at is not None:
+            self._resume_turn(step, self._open[0], turn_at, now_us)
+        for seq, sending, attempt in self._outbox.firsts() if self._outbox else ():
+            if not sending:
+                self._begin_sending(step, seq, attempt, now_us)
+            step.effects.append(Dispatch(seq, None, attempt, ambiguous=sending))
+        return step
+
+    def _resume_turn(self, step: Step, seq: int, turn: InboundTurn, now_us: int) -> None:
+        if self.attempts >= MAX_ATTEMPTS:
+            error = f"the process died during each of {self.attempts} attempts"
+            self._quarantine(step, seq, error, now_us)
+            step.effects.append(EndTurn(seq, turn, "quarantined"))
+            self._start_next(step)
+        elif self.attempts == MAX_ATTEMPTS - 1:
+            step.effects.append(IsolateTurn(seq))
+        else:
+            self._begin_attempt(step, seq, now_us)
+
+    def _begin_attempt(self, step: Step, seq: int, now_us: int, *, isolated: bool = False) -> None:
+        attempt = self.attempts + 1
+        self._record(step, AttemptRecord(at_us=now_us, turn_seq=seq, attempt=attempt))
+        self.running = seq
+        step.effects.append(StartTurn(seq, None, attempt, isolated))
+
+    def _start_next(self, step: Step) -> None:
+        if self._open:
+            self.running = self._open[0]
+            step.effects.append(StartTurn(self.running, None, 1))
+
+    @property
+    def oldest_open_turn(self) -> int:
+        """Sequence number of the oldest open turn's user record, or 0."""
+        return self._open[0] if self._open else 0

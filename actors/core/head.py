@@ -1,0 +1,70 @@
+"""The head of a session: the little that is kept beside its log so that it wakes up fast.
+
+A head follows from the log by replay; `verify` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from ..messages import Address, Instance
+from .records import MalformedRecord
+
+__all__ = ["Head", "read_head"]
+
+
+class Head(NamedTuple):
+    """State of a session between two commits. A tuple, because it is written at every one."""
+
+    session_id: str
+    agent: str
+    opened_at_us: int
+    last_active_us: int
+    next_seq: int
+    settled: int
+    """Sequence number of the newest user record whose turn is over."""
+    open_turns: int
+    attempts: int
+    """How often the oldest open turn has been begun."""
+    oldest_delivery: int
+    """Sequence number of the record that opened the oldest open delivery, or 0."""
+    open_deliveries: int
+    context_chars: int
+    """Characters of everything said so far."""
+    active: tuple[str, str, str | None] | None
+    """Instance, conversation and thread of the active channel."""
+
+    @property
+    def active_channel(self) -> Address | None:
+        """Where the session's proactive messages go."""
+        if self.active is None:
+            return None
+        instance, conversation, thread = self.active
+        return Address(instance=Instance(instance), conversation=conversation, thread=thread)
+
+    @property
+    def open_since(self) -> int:
+        """First sequence number from which the open work can be brought back; 0 if none is open."""
+        starts = []
+        if self.open_turns:
+            starts.append(self.settled + 1)
+        if self.open_deliveries:
+            starts.append(self.oldest_delivery)
+        return min(starts, default=0)
+
+
+def read_head(payload: object) -> Head:
+    """The head whose tuple is `payload`.
+
+    Raises:
+        MalformedRecord: it is not a head.
+    """
+    if not isinstance(payload, list | tuple):
+        raise MalformedRecord(f"a head must be a list: {payload!r:.80}")
+    values = cast("Sequence[object]", payload)
+    if len(values) != len(Head._fields):
+        raise MalformedRecord(f"a head has {len(values)} fields, not {len(Head._fields)}")
+    *scalars, active = values
+    place = tuple(cast("Sequence[object]", active)) if active is not None else None
+    return Head(*scalars, place)  # type: ignore[arg-type]  # the checksum vouches for the types

@@ -1,0 +1,72 @@
+"""What an inbound turn must look like, and how its like is recognised again.
+
+The window in which a platform may deliver a message again is counted in whole weeks: a message is
+recognised for at least one week and at most two. WhatsApp delivers again for up to seven days, the
+longest of the platforms.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from ..errors import InvalidTurn
+from ..messages import InboundTurn
+
+__all__ = ["MAX_ID_CHARS", "MAX_TEXT_CHARS", "SEEN_WINDOW_S", "body_digest", "check", "seen_window"]
+
+MAX_TEXT_CHARS: Final = 4_194_304
+"""Longest text of one message: well above what any platform carries, and it still fits a commit."""
+MAX_ID_CHARS: Final = 1_024
+"""Longest id or name of anything a platform names."""
+MAX_ATTACHMENTS: Final = 64
+"""Most attachments of one message."""
+SEEN_WINDOW_S: Final = 7 * 86_400
+"""Seconds for which a message is recognised at least."""
+
+_NAMED: Final = ("platform", "message_id", "user_id")
+_OPTIONAL: Final = ("user_name", "chat_name", "guild", "reply_to")
+
+
+def check(turn: InboundTurn) -> None:
+    """Refuse a turn that could not be stored or answered.
+
+    Raises:
+        InvalidTurn: a field is missing, of the wrong type or too long; the text names it.
+    """
+    if type(turn.text) is not str:
+        raise InvalidTurn(f"text must be a str, not {type(turn.text).__name__}")
+    if len(turn.text) > MAX_TEXT_CHARS:
+        raise InvalidTurn(f"text has {len(turn.text)} characters; {MAX_TEXT_CHARS} are allowed")
+    address = turn.address
+    _check_id("conversation", address.conversation)
+    for field in _NAMED:
+        _check_id(field, getattr(turn, field))
+    if address.thread is not None:
+        _check_id("thread", address.thread)
+    for field in _OPTIONAL:
+        value = getattr(turn, field)
+        if value is not None and (type(value) is not str or len(value) > MAX_ID_CHARS):
+            raise InvalidTurn(f"{field} must be a str of at most {MAX_ID_CHARS} characters")
+    if len(turn.attachments) > MAX_ATTACHMENTS:
+        raise InvalidTurn(f"{len(turn.attachments)} attachments; {MAX_ATTACHMENTS} are allowed")
+
+
+def _check_id(field: str, value: object) -> None:
+    if type(value) is not str:
+        raise InvalidTurn(f"{field} must be a str, not {type(value).__name__}")
+    if not 0 < len(value) <= MAX_ID_CHARS:
+        raise InvalidTurn(f"{field} must have 1 to {MAX_ID_CHARS} characters, not {len(value)}")
+
+
+def seen_window(at_us: int) -> int:
+    """Number of the window that `at_us` falls into."""
+    return at_us // (SEEN_WINDOW_S * 1_000_000)
+
+
+def body_digest(turn: InboundTurn) -> bytes:
+    """8 bytes that differ when the same message id comes with another body."""
+    digest = blake2b(turn.text.encode("utf-8", "surrogatepass"), digest_size=8)
+    for attachment in turn.attachments:
+        digest.update(repr(attachment).encode("utf-8", "surrogatepass"))
+    return digest.digest()

@@ -1,0 +1,338 @@
+"""The kinds of record that a session's log holds, and their flat form for the codec.
+
+A record is written once and never changed. Everything else that is stored (heads, bindings,
+outbox) follows from the log by replay. The flat form is `[kind, at_us, *fields]`; new fields are
+only ever added at the end, with a default, so that old records stay readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from operator import attrgetter
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
+
+from ..messages import Address, Attachment, InboundTurn, Instance
+
+__all__ = [
+    "AssistantRecord",
+    "AttemptRecord",
+    "BoundRecord",
+    "DeliveryRecord",
+    "DeliveryStatus",
+    "FailureRecord",
+    "FeedRecord",
+    "InterruptedRecord",
+    "MalformedRecord",
+    "OpenedRecord",
+    "QuarantinedRecord",
+    "Record",
+    "ReopenedRecord",
+    "SilentRecord",
+    "ToolRecord",
+    "UserRecord",
+    "address_of",
+    "pack",
+    "turn_of",
+    "unpack",
+    "user_record",
+]
+
+DeliveryStatus: TypeAlias = Literal[
+    "sending", "delivered", "rendered", "failed", "retrying", "unknown"
+]
+
+
+class MalformedRecord(Exception):
+    """A stored record has the wrong shape for its kind."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedRecord:
+    """The session exists. Always the first record."""
+
+    kind: ClassVar[str] = "opened"
+    at_us: int
+    session_id: str
+    agent: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundRecord:
+    """A conversation belongs to this session from here on."""
+
+    kind: ClassVar[str] = "bound"
+    at_us: int
+    instance: str
+    conversation: str
+    thread: str | None
+    version: int
+    by: str
+    platform: str
+    guild: str | None
+    direct: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UserRecord:
+    """A human said something: the turn is accepted."""
+
+    kind: ClassVar[str] = "user"
+    at_us: int
+    text: str
+    instance: str
+    conversation: str
+    thread: str | None
+    platform: str
+    message_id: str
+    user_id: str
+    user_name: str | None = None
+    chat_name: str | None = None
+    guild: str | None = None
+    direct: bool = True
+    reply_to: str | None = None
+    attachments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptRecord:
+    """The agent is given a turn once more, after the process died."""
+
+    kind: ClassVar[str] = "attempt"
+    at_us: int
+    turn_seq: int
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterruptedRecord:
+    """A stopping runtime took the turn away from the agent; that attempt does not count."""
+
+    kind: ClassVar[str] = "interrupted"
+    at_us: int
+    turn_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolRecord:
+    """The agent called a tool during the turn."""
+
+    kind: ClassVar[str] = "tool"
+    at_us: int
+    turn_seq: int
+    name: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssistantRecord:
+    """The agent said something; the record is also the request to deliver it.
+
+    `turn_seq` is 0 when no turn asked for it. Without an instance it goes to the feed.
+    """
+
+    kind: ClassVar[str] = "assistant"
+    at_us: int
+    text: str
+    turn_seq: int
+    instance: str | None
+    conversation: str | None
+    thread: str | None
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SilentRecord:
+    """The agent ended the turn without a word."""
+
+    kind: ClassVar[str] = "silent"
+    at_us: int
+    turn_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailureRecord:
+    """An attempt at the turn failed; another one follows."""
+
+    kind: ClassVar[str] = "failure"
+    at_us: int
+    turn_seq: int
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuarantinedRecord:
+    """The turn was given up after its last attempt; the session goes on without it."""
+
+    kind: ClassVar[str] = "quarantined"
+    at_us: int
+    turn_seq: int
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryRecord:
+    """What became of the delivery that the assistant record `delivery_seq` asked for."""
+
+    kind: ClassVar[str] = "delivery"
+    at_us: int
+    delivery_seq: int
+    status: DeliveryStatus
+    attempt: int = 1
+    reason: str | None = None
+    platform_message_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReopenedRecord:
+    """An operator asked for another attempt at a delivery that was over."""
+
+    kind: ClassVar[str] = "reopened"
+    at_us: int
+    delivery_seq: int
+    instance: str | None
+    conversation: str | None
+    thread: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedRecord:
+    """Something was shown in the console feed. Only in the feed's own stream."""
+
+    kind: ClassVar[str] = "feed"
+    at_us: int
+    session_id: str
+    delivery_id: str
+    text: str
+
+
+Record: TypeAlias = (
+    OpenedRecord
+    | BoundRecord
+    | UserRecord
+    | AttemptRecord
+    | InterruptedRecord
+    | ToolRecord
+    | AssistantRecord
+    | SilentRecord
+    | FailureRecord
+    | QuarantinedRecord
+    | DeliveryRecord
+    | ReopenedRecord
+    | FeedRecord
+)
+
+_CLASSES: Final[tuple[type[Record], ...]] = (
+    OpenedRecord,
+    BoundRecord,
+    UserRecord,
+    AttemptRecord,
+    InterruptedRecord,
+    ToolRecord,
+    AssistantRecord,
+    SilentRecord,
+    FailureRecord,
+    QuarantinedRecord,
+    DeliveryRecord,
+    ReopenedRecord,
+    FeedRecord,
+)
+
+
+class _Shape:
+    """How one kind of record is laid flat."""
+
+    __slots__ = ("flatten", "make", "names", "required")
+
+    def __init__(self, cls: type[Record]) -> None:
+        self.make: Callable[..., Record] = cls
+        self.names = tuple(field.name for field in fields(cls))
+        self.required = sum(1 for field in fields(cls) if field.default is MISSING)
+        self.flatten = cast("Callable[[Record], tuple[Any, ...]]", attrgetter("kind", *self.names))
+
+
+_BY_KIND: Final = {cls.kind: _Shape(cls) for cls in _CLASSES}
+
+
+def pack(record: Record) -> tuple[Any, ...]:
+    """The flat form of `record`, of values that the codec takes."""
+    return _BY_KIND[record.kind].flatten(record)
+
+
+def unpack(payload: object) -> Record:
+    """The record whose flat form is `payload`.
+
+    Raises:
+        MalformedRecord: the payload is not the flat form of any kind known here.
+    """
+    if not isinstance(payload, list | tuple) or not payload:
+        raise MalformedRecord(f"a record must be a list that starts with its kind: {payload!r:.80}")
+    kind, *values = cast("Sequence[Any]", payload)
+    shape = _BY_KIND.get(kind)
+    if shape is None:
+        raise MalformedRecord(f"unknown record kind {kind!r:.40}")
+    if not shape.required <= len(values) <= len(shape.names):
+        raise MalformedRecord(f"a {kind!r} record has {len(values)} fields: {payload!r:.80}")
+    return shape.make(**dict(zip(shape.names, values, strict=False)))
+
+
+def address_of(record: UserRecord | AssistantRecord | ReopenedRecord) -> Address | None:
+    """The place that `record` speaks of; None for the feed."""
+    if record.instance is None or record.conversation is None:
+        return None
+    return Address(
+        instance=Instance(record.instance),
+        conversation=record.conversation,
+        thread=record.thread,
+    )
+
+
+def user_record(turn: InboundTurn, at_us: int) -> UserRecord:
+    """The record of an inbound turn."""
+    address = turn.address
+    return UserRecord(
+        at_us=at_us,
+        text=turn.text,
+        instance=address.instance,
+        conversation=address.conversation,
+        thread=address.thread,
+        platform=turn.platform,
+        message_id=turn.message_id,
+        user_id=turn.user_id,
+        user_name=turn.user_name,
+        chat_name=turn.chat_name,
+        guild=turn.guild,
+        direct=turn.direct,
+        reply_to=turn.reply_to,
+        attachments=tuple(
+            (a.kind, a.reference, a.mime, a.size_bytes, a.name) for a in turn.attachments
+        ),
+    )
+
+
+def turn_of(record: UserRecord) -> InboundTurn:
+    """The inbound turn that `record` was made from."""
+    return InboundTurn(
+        address=Address(
+            instance=Instance(record.instance),
+            conversation=record.conversation,
+            thread=record.thread,
+        ),
+        platform=record.platform,
+        message_id=record.message_id,
+        user_id=record.user_id,
+        text=record.text,
+        user_name=record.user_name,
+        chat_name=record.chat_name,
+        guild=record.guild,
+        direct=record.direct,
+        reply_to=record.reply_to,
+        attachments=tuple(
+            Attachment(kind=kind, reference=reference, mime=mime, size_bytes=size, name=name)
+            for kind, reference, mime, size, name in record.attachments
+        ),
+    )

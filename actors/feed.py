@@ -1,0 +1,77 @@
+"""The feed actor: the console's own log, for what has no channel.
+
+Owns stream 0. A session without an active channel says something: it is appended here, and once
+that is durable its outcome is `rendered`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar, Final, Literal
+
+from ..storage.base import Batch, Store
+from ..storage.codec import encode
+from ..storage.errors import StorageError
+from .core.records import FeedRecord, pack
+from .journal import FEED_STREAM, load_records
+from .kernel import TrioActor
+from .messages import Deliver, DeliveryReported
+from .services import NowUs, Ref
+
+__all__ = ["FeedActor"]
+
+_LOOK_BACK: Final = 4_096
+"""Newest entries of the feed that are searched for a message which a crash left ambiguous."""
+
+
+class FeedActor(TrioActor):
+    """Appends to the feed."""
+
+    scheduling: ClassVar[Literal["pool", "resident"]] = "resident"
+
+    def __init__(self, store: Store, now_us: NowUs, registry: Ref) -> None:
+        super().__init__()
+        self._store = store
+        self._now_us = now_us
+        self._registry = registry
+        self._next_seq = store.last_seq(FEED_STREAM) + 1
+
+    def __str__(self) -> str:
+        return "feed"
+
+    def on_receive(self, message: Any) -> None:
+        """Show one message."""
+        assert isinstance(message, Deliver)
+        if message.ambiguous and self._was_shown(message):
+            self._shown(message, None)
+            return
+        record = FeedRecord(
+            at_us=self._now_us(),
+            session_id=message.session_id,
+            delivery_id=message.delivery_id,
+            text=message.text,
+        )
+        batch = Batch()
+        batch.append(FEED_STREAM, self._next_seq, [encode(pack(record))])
+        self._next_seq += 1
+        self._store.submit(batch, partial(self._shown, message))
+
+    def _was_shown(self, message: Deliver) -> bool:
+        newest = load_records(self._store, FEED_STREAM, reverse=True)
+        return any(
+            isinstance(record, FeedRecord) and record.delivery_id == message.delivery_id
+            for _, record in islice(newest, _LOOK_BACK)
+        )
+
+    def _shown(self, message: Deliver, error: StorageError | None) -> None:
+        if error is not None:
+            return  # the store has failed and the runtime is stopping: the delivery stays open
+        self._registry.tell(
+            DeliveryReported(
+                session_id=message.session_id,
+                delivery_id=message.delivery_id,
+                attempt=message.attempt,
+                status="rendered",
+            )
+        )

@@ -1,0 +1,192 @@
+"""How a session's decisions become batches, and how its log is read back.
+
+The one place where the actors' records meet the store's bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from ..storage.base import Batch, Reads, Table
+from ..storage.codec import decode, encode
+from ..storage.errors import CorruptRecord
+from ..storage.keys import hash16, log_key, number_key
+from .core.conversation import Conversation
+from .core.effects import Step
+from .core.head import Head, read_head
+from .core.intake import seen_window
+from .core.records import (
+    DeliveryRecord,
+    MalformedRecord,
+    QuarantinedRecord,
+    Record,
+    ReopenedRecord,
+    pack,
+    unpack,
+)
+from .core.routing import BindingRow, read_binding
+from .messages import Address, InboundTurn
+
+__all__ = [
+    "FEED_STREAM",
+    "PAGE",
+    "SeenRow",
+    "batch_for",
+    "binding_key",
+    "load_binding",
+    "load_conversation",
+    "load_head",
+    "load_record",
+    "load_records",
+    "load_seen",
+    "load_session_number",
+    "name_key",
+    "seen_hash",
+    "seen_key",
+]
+
+FEED_STREAM: Final = 0
+"""Number of the stream that holds the console feed; sessions begin at 1."""
+PAGE: Final = 256
+"""Records read at a time."""
+
+_WINDOW: Final = struct.Struct(">I")
+
+SeenRow = tuple[str, int, bytes]
+"""Session id, sequence number of the user record, digest of the body."""
+
+
+def name_key(session_id: str) -> bytes:
+    """Key of a session in `Table.NAMES`."""
+    return hash16(session_id)
+
+
+def binding_key(place: Address) -> bytes:
+    """Key of a place in `Table.BINDINGS`."""
+    return hash16(place.instance, place.conversation, place.thread)
+
+
+def seen_hash(turn: InboundTurn) -> bytes:
+    """What a redelivery of `turn` has in common with it."""
+    place = turn.address
+    return hash16(place.instance, place.conversation, turn.message_id)
+
+
+def seen_key(window: int, seen: bytes) -> bytes:
+    """Key of a message in `Table.SEEN`: windows are neighbours, so that old ones go at once."""
+    return _WINDOW.pack(window) + seen
+
+
+def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
+    """The batch that makes `step` durable; `conversation` is the state after it."""
+    batch = Batch()
+    if step.records:
+        batch.append(stream, step.first_seq, [encode(pack(record)) for record in step.records])
+        batch.put(Table.HEADS, number_key(stream), encode(tuple(conversation.head())))
+        for record in step.records:
+            if type(record) in _TROUBLE:
+                _index_trouble(batch, stream, record)
+    return batch
+
+
+_TROUBLE: Final = frozenset({DeliveryRecord, QuarantinedRecord, ReopenedRecord})
+
+
+def _index_trouble(batch: Batch, stream: int, record: Record) -> None:
+    match record:
+        case DeliveryRecord(status="failed" | "unknown"):
+            key, status = log_key(stream, record.delivery_seq), record.status
+            batch.put(Table.TROUBLE, key, encode((status, record.at_us, record.reason)))
+        case QuarantinedRecord():
+            key = log_key(stream, record.turn_seq)
+            batch.put(Table.TROUBLE, key, encode(("quarantined", record.at_us, record.error)))
+        case ReopenedRecord():
+            batch.delete(Table.TROUBLE, log_key(stream, record.delivery_seq))
+        case _:
+            pass
+
+
+def _parse(what: str, data: bytes) -> Record:
+    try:
+        return unpack(decode(data))
+    except (CorruptRecord, MalformedRecord) as error:
+        raise CorruptRecord(f"{what}: {error}") from error
+
+
+def load_record(store: Reads, stream: int, seq: int) -> Record | None:
+    """Record `seq` of `stream`, or None.
+
+    Raises:
+        CorruptRecord: the stored bytes are damaged; the text names the place.
+    """
+    found = store.read_log(stream, seq, seq + 1, limit=1)
+    return _parse(f"record {stream}/{seq}", found[0][1]) if found else None
+
+
+def load_records(
+    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
+) -> Iterator[tuple[int, Record]]:
+    """The records of `stream` with `start <= seq < stop`, read page by page.
+
+    Raises:
+        CorruptRecord: as for :func:`load_record`.
+    """
+    while True:
+        page = store.read_log(stream, start, stop, limit=PAGE, reverse=reverse)
+        for seq, data in page:
+            yield seq, _parse(f"record {stream}/{seq}", data)
+        if len(page) < PAGE:
+            return
+        if reverse:
+            stop = page[-1][0]
+        else:
+            start = page[-1][0] + 1
+
+
+def load_head(store: Reads, stream: int) -> Head | None:
+    """The head of session number `stream`, or None."""
+    data = store.get(Table.HEADS, number_key(stream))
+    return read_head(decode(data)) if data is not None else None
+
+
+def load_conversation(store: Reads, stream: int) -> Conversation | None:
+    """The state of session number `stream`, with its open work, or None."""
+    head = load_head(store, stream)
+    if head is None:
+        return None
+    since = head.open_since
+    return Conversation.from_head(head, load_records(store, stream, since) if since else ())
+
+
+def load_session_number(store: Reads, session_id: str) -> int | None:
+    """The number of the session called `session_id`, or None."""
+    data = store.get(Table.NAMES, name_key(session_id))
+    if data is None:
+        return None
+    number = decode(data)
+    if not isinstance(number, int):
+        raise CorruptRecord(f"the name {session_id!r} leads to {number!r:.40}")
+    return number
+
+
+def load_binding(store: Reads, place: Address) -> BindingRow | None:
+    """The binding of `place`, or None."""
+    data = store.get(Table.BINDINGS, binding_key(place))
+    return read_binding(decode(data)) if data is not None else None
+
+
+def load_seen(store: Reads, seen: bytes, now_us: int) -> SeenRow | None:
+    """Where a message was accepted, if it was within the window."""
+    window = seen_window(now_us)
+    data = store.get(Table.SEEN, seen_key(window, seen))
+    if data is None:
+        data = store.get(Table.SEEN, seen_key(window - 1, seen))
+        if data is None:
+            return None
+    row = decode(data)
+    if not isinstance(row, list) or len(row) != len(SeenRow.__args__):  # type: ignore[attr-defined]
+        raise CorruptRecord(f"a seen message is kept as {row!r:.80}")
+    session_id, seq, digest = row
+    return str(session_id), int(seq), bytes(digest)  # type: ignore[arg-type]

@@ -1,0 +1,197 @@
+"""Runs agents: each turn in a task of its own, so many at once and no more.
+
+Owns the tasks and the queue of turns that wait for one; sessions see only facts
+(`TurnFinished`, `TurnFailed`, `TurnInterrupted`), which come back through the registry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import trio
+
+from .kernel import ActorRef
+from .messages import (
+    AgentReply,
+    InboundTurn,
+    RetryTurn,
+    SessionId,
+    StartIsolated,
+    TurnFailed,
+    TurnFinished,
+    TurnInterrupted,
+)
+
+__all__ = ["AgentFault", "Invoke", "TurnJob", "TurnRunner"]
+
+logger = logging.getLogger("turnkeeper.turns")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnJob:
+    """One attempt at one turn."""
+
+    session_id: SessionId
+    stream: int
+    seq: int
+    turn: InboundTurn
+    attempt: int
+    isolated: bool
+    agent: str
+
+    def __str__(self) -> str:
+        return f"agent {self.agent!r} on turn {self.session_id}/{self.seq}, attempt {self.attempt}"
+
+
+Invoke: TypeAlias = Callable[[TurnJob], Awaitable[AgentReply]]
+"""Gives a turn to its agent and makes a reply of what comes back."""
+
+
+class AgentFault(Exception):
+    """The agent broke its contract in a way that no further attempt can mend."""
+
+
+class TurnRunner:
+    """Runs turns inside `nursery` until :meth:`drain`."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        invoke: Invoke,
+        registry: ActorRef,
+        *,
+        max_running: int,
+        timeout_s: float,
+    ) -> None:
+        self._nursery = nursery
+        self._invoke = invoke
+        self._registry = registry
+        self._max_running = max_running
+        self._timeout_s = timeout_s
+        self._running: dict[SessionId, trio.CancelScope] = {}
+        self._waiting: deque[TurnJob] = deque()
+        self._isolation: deque[tuple[SessionId, int]] = deque()
+        self._isolated: SessionId | None = None
+        self._draining = False
+        self._idle = trio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<TurnRunner running={len(self._running)} waiting={len(self._waiting)}>"
+
+    @property
+    def running(self) -> int:
+        """How many agents run now."""
+        return len(self._running)
+
+    def start(self, job: TurnJob) -> None:
+        """Run `job` now, or as soon as there is room; a draining runner gives it back."""
+        if self._draining:
+            self._interrupted(job)
+        elif len(self._running) >= self._max_running:
+            self._waiting.append(job)
+        else:
+            self._spawn(job)
+
+    def _spawn(self, job: TurnJob) -> None:
+        if (earlier := self._running.get(job.session_id)) is not None:
+            earlier.cancel()  # its session has been loaded anew and gives the turn out again
+        if self._idle.is_set():
+            self._idle = trio.Event()
+        scope = trio.CancelScope()
+        self._running[job.session_id] = scope
+        self._nursery.start_soon(self._run, job, scope)
+
+    async def _run(self, job: TurnJob, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                self._registry.tell(await self._attempt(job))
+            if scope.cancelled_caught and self._draining:
+                self._interrupted(job)
+        finally:
+            if self._running.get(job.session_id) is scope:
+                del self._running[job.session_id]
+            if job.isolated:
+                self.release(job.session_id)
+            if self._waiting and not self._draining:
+                self._spawn(self._waiting.popleft())
+            elif not self._running:
+                self._idle.set()
+
+    async def _attempt(self, job: TurnJob) -> TurnFinished | TurnFailed:
+        try:
+            with trio.move_on_after(self._timeout_s):
+                reply = await self._invoke(job)
+                return TurnFinished(
+                    session_id=job.session_id, turn_seq=job.seq, turn=job.turn, reply=reply
+                )
+        except Exception as error:  # the supervisor's edge: whatever an agent raises ends here
+            logger.warning("%s failed", job, exc_info=error)
+            return self._failed(job, _describe(error), retryable=not isinstance(error, AgentFault))
+        return self._failed(job, f"the agent did not return within {self._timeout_s:g} s")
+
+    def _failed(self, job: TurnJob, error: str, *, retryable: bool = True) -> TurnFailed:
+        return TurnFailed(
+            session_id=job.session_id,
+            turn_seq=job.seq,
+            turn=job.turn,
+            error=error,
+            retryable=retryable,
+        )
+
+    def _interrupted(self, job: TurnJob) -> None:
+        self._registry.tell(TurnInterrupted(session_id=job.session_id, turn_seq=job.seq))
+
+    def later(self, after_s: float, message: RetryTurn) -> None:
+        """Send `message` after `after_s` seconds."""
+        self._nursery.start_soon(self._later, after_s, message)
+
+    async def _later(self, after_s: float, message: RetryTurn) -> None:
+        await trio.sleep(after_s)
+        self._registry.tell(message)
+
+    # -- last attempts run alone ---------------------------------------------------------------
+
+    def isolate(self, session_id: SessionId, seq: int) -> None:
+        """Send `StartIsolated` once no other last attempt runs.
+
+        What has been running when the process died twice may have killed it: one by one, only
+        the culprit can do so a third time.
+        """
+        self._isolation.append((session_id, seq))
+        self._grant()
+
+    def release(self, session_id: SessionId) -> None:
+        """The last attempt that was granted to `session_id` is over, or will not begin."""
+        if self._isolated == session_id:
+            self._isolated = None
+            self._grant()
+
+    def _grant(self) -> None:
+        if self._isolated is None and self._isolation and not self._draining:
+            self._isolated, seq = self._isolation.popleft()
+            self._registry.tell(StartIsolated(session_id=self._isolated, turn_seq=seq))
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Start nothing more, and wait for what runs."""
+        self._draining = True
+        while self._waiting:
+            self._interrupted(self._waiting.popleft())
+        await self._idle.wait()
+
+    async def interrupt(self) -> None:
+        """Take the turns away from the agents that still run."""
+        self._draining = True
+        for scope in self._running.values():
+            scope.cancel()
+        await self._idle.wait()
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,390 @@
+"""The session actor: one conversation's shell.
+
+Owns the session's state while it is in memory. Hears from the registry only; asks the pure
+:class:`~.core.conversation.Conversation` what to do, submits the answer as one batch, and performs
+its effects once that batch is durable. Nothing leaves before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from ..storage.base import Table
+from ..storage.codec import encode
+from ..storage.errors import Conflict, CorruptRecord, StorageError
+from .core.conversation import Conversation
+from .core.effects import (
+    AnswerAccepted,
+    AnswerMayRetry,
+    Dispatch,
+    Effect,
+    EndTurn,
+    IsolateTurn,
+    PauseTurn,
+    SettleDelivery,
+    StartTurn,
+    Step,
+)
+from .core.intake import body_digest, seen_window
+from .core.records import AssistantRecord, UserRecord, address_of, turn_of
+from .errors import MessageIdReused, Overloaded, ShuttingDown
+from .journal import SeenRow, batch_for, load_record, load_seen, seen_hash, seen_key
+from .kernel import TrioActor, TrioFuture
+from .messages import (
+    Accept,
+    CatchUp,
+    Deliver,
+    DeliveryId,
+    DeliveryReported,
+    InboundTurn,
+    MayRetry,
+    Outcome,
+    Passivate,
+    Passivated,
+    RetryDelivery,
+    RetryTurn,
+    SendMessage,
+    StartIsolated,
+    StayedAwake,
+    TurnEnded,
+    TurnFailed,
+    TurnFinished,
+    TurnId,
+    TurnInterrupted,
+    Wake,
+)
+from .runner import TurnJob
+from .services import Services
+
+__all__ = ["SessionActor"]
+
+
+class SessionActor(TrioActor):
+    """Shell of one session."""
+
+    listed: ClassVar[bool] = False
+
+    def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
+        super().__init__()
+        self._services = services
+        self._stream = stream
+        self._core = conversation
+        self._in_flight: dict[bytes, SeenRow] | None = None
+        self._waiting: dict[int, TrioFuture[Outcome]] | None = None
+
+    def __str__(self) -> str:
+        return f"session {self._core.session_id}"
+
+    def on_start(self) -> None:
+        """Go on with what the last process left open."""
+        if not self._core.idle:
+            self._commit(self._core.resume(self._open_turn(), self._services.now_us()))
+
+    def on_receive(self, message: Any) -> Any:
+        """Decide and commit; answers are given when the commit is durable."""
+        return _HANDLERS[type(message)](self, message)
+
+    def on_failure(self, *_error: object) -> None:
+        """A defect: leave memory, so that the next message finds what is stored."""
+        self._services.registry.tell(Passivated(session_id=self._core.session_id))
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _accept(self, message: Accept) -> None:
+        turn, services, core = message.turn, self._services, self._core
+        now_us = services.now_us()
+        seen, digest = seen_hash(turn), body_digest(turn)
+        row = self._in_flight.get(seen) if self._in_flight else None
+        if row is None:
+            row = load_seen(services.store, seen, now_us)
+        if row is not None:
+            session_id, seq, earlier = row
+            if earlier != digest:
+                raise MessageIdReused(
+                    f"message {turn.message_id!r} of {turn.address.conversation!r} on "
+                    f"{turn.address.instance!r} was accepted as {session_id}/{seq} with another body"
+                )
+            self._commit(core.accept_again(seq), self.take_reply())
+            return
+        if core.open_turns >= services.max_open_turns:
+            raise Overloaded(
+                f"session {core.session_id} has {core.open_turns} turns waiting for its agent"
+            )
+        row = (core.session_id, core.next_seq, digest)
+        step = core.accept(turn, now_us)
+        batch = batch_for(self._stream, core, step)
+        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode(row))
+        if self._in_flight is None:
+            self._in_flight = {}
+        self._in_flight[seen] = row
+        services.store.submit(batch, partial(self._accepted, step.effects, self.take_reply(), seen))
+
+    def _accepted(
+        self,
+        effects: list[Effect],
+        answer: TrioFuture[Any] | None,
+        seen: bytes,
+        error: StorageError | None,
+    ) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pop(seen, None)
+            if not self._in_flight:
+                self._in_flight = None
+        self._durable(effects, answer, error)
+
+    def _finished(self, message: TurnFinished) -> None:
+        self._commit(
+            self._core.finish(
+                message.turn_seq, message.turn, message.reply, self._services.now_us()
+            )
+        )
+
+    def _failed(self, message: TurnFailed) -> None:
+        self._commit(
+            self._core.fail(
+                message.turn_seq,
+                message.turn,
+                message.error,
+                self._services.now_us(),
+                retryable=message.retryable,
+                notice=self._services.failure_notice,
+            )
+        )
+
+    def _interrupted(self, message: TurnInterrupted) -> None:
+        self._commit(self._core.interrupt(message.turn_seq, self._services.now_us()))
+
+    def _retry_turn(self, message: RetryTurn) -> None:
+        self._commit(self._core.begin_again(message.turn_seq))
+
+    def _start_isolated(self, message: StartIsolated) -> None:
+        step = self._core.begin_isolated(message.turn_seq, self._services.now_us())
+        if not step.effects:
+            self._services.runner.release(self._core.session_id)
+        self._commit(step)
+
+    def _reported(self, message: DeliveryReported) -> None:
+        seq = _seq_of(message.delivery_id)
+        self._commit(self._core.report(seq, message, self._services.now_us()))
+
+    def _may_retry(self, message: MayRetry) -> None:
+        seq = _seq_of(message.delivery_id)
+        step = self._core.may_retry(seq, message.attempt, self._services.now_us())
+        self._commit(step, self.take_reply())
+
+    def _send(self, message: SendMessage) -> None:
+        place = message.to or self._core.active_channel
+        seq, step = self._core.send(message.text, place, self._services.now_us())
+        self._await_outcome(seq, self.take_reply())
+        self._commit(step)
+
+    def _retry_delivery(self, message: RetryDelivery) -> Outcome | None:
+        seq = _seq_of(message.delivery_id)
+        record = load_record(self._services.store, self._stream, seq)
+        if not isinstance(record, AssistantRecord):
+            return Outcome(status="failed", reason="no_such_delivery")
+        step = self._core.open_delivery_again(seq, record, self._services.now_us())
+        if not step.records:
+            return Outcome(
+                status="retrying", reason="already_open", delivery_id=message.delivery_id
+            )
+        self._await_outcome(seq, self.take_reply())
+        self._commit(step)
+        return None
+
+    def _passivate(self, message: Passivate) -> None:
+        if self._core.idle and not self._in_flight and not self._waiting:
+            self._services.registry.tell(Passivated(session_id=message.session_id))
+            self.stop()
+        else:
+            self._services.registry.tell(StayedAwake(session_id=message.session_id))
+
+    def _here(self, _message: Wake | CatchUp) -> None:
+        """Being in memory, and having come so far, is all that was asked."""
+
+    # -- the output gate -------------------------------------------------------------------------
+
+    def _commit(self, step: Step, answer: TrioFuture[Any] | None = None) -> None:
+        if step.records or step.effects:
+            self._services.store.submit(
+                batch_for(self._stream, self._core, step),
+                partial(self._durable, step.effects, answer),
+            )
+
+    def _durable(
+        self,
+        effects: list[Effect],
+        answer: TrioFuture[Any] | None,
+        error: StorageError | None,
+    ) -> None:
+        if error is not None:
+            self._undurable(answer, error)
+            return
+        for effect in effects:
+            _EFFECTS[type(effect)](self, effect, answer)
+
+    def _undurable(self, answer: TrioFuture[Any] | None, error: StorageError) -> None:
+        """What was decided is not stored: forget it, and begin again from what is."""
+        if answer is not None:
+            refused = Overloaded if isinstance(error, Conflict) else ShuttingDown
+            fault = refused(f"{self} could not store it: {error}")
+            fault.__cause__ = error
+            answer.set_exception((type(fault), fault, None))
+        self._services.registry.tell(Passivated(session_id=self._core.session_id))
+        self.stop()
+
+    def _answer_accepted(self, effect: AnswerAccepted, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.set(effect.accepted)
+
+    def _answer_may_retry(self, effect: AnswerMayRetry, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.set(effect.granted)
+
+    def _start_turn(self, effect: StartTurn, _answer: object) -> None:
+        try:
+            turn = effect.turn or self._turn_at(effect.seq)
+        except StorageError as error:
+            step = self._core.fail(
+                effect.seq, None, str(error), self._services.now_us(), retryable=False
+            )
+            self._commit(step)
+            return
+        self._services.runner.start(
+            TurnJob(
+                self._core.session_id,
+                self._stream,
+                effect.seq,
+                turn,
+                effect.attempt,
+                effect.isolated,
+                self._core.agent,
+            )
+        )
+
+    def _isolate_turn(self, effect: IsolateTurn, _answer: object) -> None:
+        self._services.runner.isolate(self._core.session_id, effect.seq)
+
+    def _pause_turn(self, effect: PauseTurn, _answer: object) -> None:
+        self._services.runner.later(
+            effect.after_s, RetryTurn(session_id=self._core.session_id, turn_seq=effect.seq)
+        )
+
+    def _end_turn(self, effect: EndTurn, _answer: object) -> None:
+        place = effect.turn.address
+        post = self._services.post
+        if place.instance in post.hearers:
+            post.channels[place.instance].tell(
+                TurnEnded(
+                    turn_id=TurnId(f"{self._core.session_id}/{effect.seq}"),
+                    address=place,
+                    status=effect.status,
+                    delivery_id=self._delivery_id(effect.delivery_seq)
+                    if effect.delivery_seq
+                    else None,
+                )
+            )
+
+    def _dispatch(self, effect: Dispatch, _answer: object) -> None:
+        record = effect.record
+        if record is None:
+            found = load_record(self._services.store, self._stream, effect.seq)
+            assert isinstance(found, AssistantRecord)  # the outbox holds no other kind
+            record = found
+        place = address_of(record)
+        deliver = Deliver(
+            session_id=self._core.session_id,
+            delivery_id=self._delivery_id(effect.seq),
+            address=place,
+            text=record.text,
+            asked_at_us=record.at_us,
+            reply_to=record.reply_to,
+            attempt=effect.attempt,
+            ambiguous=effect.ambiguous,
+        )
+        post = self._services.post
+        target = post.feed if place is None else post.channels.get(place.instance)
+        if target is None:
+            self._undeliverable(deliver, "no_such_channel")
+        else:
+            target.tell(deliver)
+
+    def _undeliverable(self, deliver: Deliver, reason: str) -> None:
+        report = DeliveryReported(
+            session_id=deliver.session_id,
+            delivery_id=deliver.delivery_id,
+            attempt=deliver.attempt,
+            status="failed",
+            reason=reason,
+        )
+        self.actor_ref.tell(report)
+
+    def _settle_delivery(self, effect: SettleDelivery, _answer: object) -> None:
+        future = self._waiting.pop(effect.seq, None) if self._waiting else None
+        if future is not None:
+            report = effect.report
+            future.set(
+                Outcome(
+                    status=report.status,
+                    reason=report.reason,
+                    platform_message_id=report.platform_message_id,
+                    delivery_id=report.delivery_id,
+                )
+            )
+            if not self._waiting:
+                self._waiting = None
+
+    # -- small things ----------------------------------------------------------------------------
+
+    def _delivery_id(self, seq: int) -> DeliveryId:
+        return DeliveryId(f"{self._core.session_id}/{seq}")
+
+    def _await_outcome(self, seq: int, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            if self._waiting is None:
+                self._waiting = {}
+            self._waiting[seq] = answer
+
+    def _open_turn(self) -> InboundTurn | None:
+        seq = self._core.oldest_open_turn
+        return self._turn_at(seq) if seq else None
+
+    def _turn_at(self, seq: int) -> InboundTurn:
+        record = load_record(self._services.store, self._stream, seq)
+        if not isinstance(record, UserRecord):
+            raise CorruptRecord(f"record {self._stream}/{seq} is no inbound turn")
+        return turn_of(record)
+
+
+def _seq_of(delivery_id: DeliveryId) -> int:
+    return int(delivery_id.rpartition("/")[2])
+
+
+_HANDLERS: Final[dict[type, Callable[[SessionActor, Any], Any]]] = {
+    Accept: SessionActor._accept,
+    TurnFinished: SessionActor._finished,
+    TurnFailed: SessionActor._failed,
+    TurnInterrupted: SessionActor._interrupted,
+    RetryTurn: SessionActor._retry_turn,
+    StartIsolated: SessionActor._start_isolated,
+    DeliveryReported: SessionActor._reported,
+    MayRetry: SessionActor._may_retry,
+    SendMessage: SessionActor._send,
+    RetryDelivery: SessionActor._retry_delivery,
+    Passivate: SessionActor._passivate,
+    Wake: SessionActor._here,
+    CatchUp: SessionActor._here,
+}
+
+_EFFECTS: Final[dict[type, Callable[[SessionActor, Any, Any], None]]] = {
+    AnswerAccepted: SessionActor._answer_accepted,
+    AnswerMayRetry: SessionActor._answer_may_retry,
+    StartTurn: SessionActor._start_turn,
+    IsolateTurn: SessionActor._isolate_turn,
+    PauseTurn: SessionActor._pause_turn,
+    EndTurn: SessionActor._end_turn,
+    Dispatch: SessionActor._dispatch,
+    SettleDelivery: SessionActor._settle_delivery,
+}

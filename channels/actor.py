@@ -1,0 +1,287 @@
+"""The channel actor: everything around a channel that no channel should have to do.
+
+Runs and restarts the channel's `run`, hands its turns to the registry, and sends what sessions
+ask for: one lane for each conversation, in order, so that a stuck one holds no other. Retries,
+backoff, `Retry-After` and giving up are here; the session that asked writes each fact down.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar, Final, Literal
+
+import trio
+
+from ..actors.errors import InvalidTurn, Overloaded, ShuttingDown
+from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
+from ..actors.messages import (
+    Accept,
+    Accepted,
+    Address,
+    CatchUp,
+    Deliver,
+    DeliveryReported,
+    InboundTurn,
+    Instance,
+    MayRetry,
+    OutcomeStatus,
+    TurnEnded,
+)
+from .base import Channel, LostAnswer, Outbound, Receipt, Rejected, Unreachable
+from .retry import GiveUp, RetryPolicy
+
+__all__ = ["MAX_QUEUED", "MAX_TURNS_IN_FLIGHT", "ChannelActor", "Inlet"]
+
+logger = logging.getLogger("turnkeeper.channels")
+
+MAX_TURNS_IN_FLIGHT: Final = 1_024
+"""Turns of one instance that wait to become durable; `deliver` of the next one waits its turn."""
+MAX_QUEUED: Final = 10_000
+"""Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """An attempt that did not give a receipt."""
+
+    reason: str
+    retry_after_s: float | None = None
+    final: bool = False
+    lost: bool = False
+    """Whether it may have arrived all the same."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    queue: deque[Deliver]
+    nudge: trio.Event
+    """Set when the conversation can be reached again."""
+
+
+class ChannelActor(TrioActor):
+    """Shell of one channel instance."""
+
+    scheduling: ClassVar[Literal["pool", "resident"]] = "resident"
+
+    def __init__(
+        self,
+        channel: Channel,
+        registry: ActorRef[Any],
+        nursery: trio.Nursery,
+        *,
+        policy: RetryPolicy,
+        now_us: Callable[[], int],
+        rng: Random,
+    ) -> None:
+        super().__init__()
+        self._channel = channel
+        self._registry = registry
+        self._nursery = nursery
+        self._policy = policy
+        self._now_us = now_us
+        self._rng = rng
+        self._lanes: dict[Address, _Lane] = {}
+        self._queued = 0
+        self._sending = 0
+        self._sent = 0
+        self._curious: list[TrioFuture[int]] = []
+        channel.on_reachable = self._reachable
+
+    def __str__(self) -> str:
+        return f"channel {self._channel.name}"
+
+    def on_receive(self, message: Any) -> Any:
+        """Queue a delivery, or pass on that a turn has ended."""
+        match message:
+            case Deliver():
+                self._enqueue(message)
+            case TurnEnded():
+                self._channel.turn_ended(message)
+            case CatchUp():
+                self._answer_when_quiet(self.take_reply())
+            case _:
+                return super().on_receive(message)
+        return None
+
+    def _answer_when_quiet(self, answer: TrioFuture[int] | None) -> None:
+        """Tell how many sends there have been, once none is under way."""
+        if answer is not None:
+            self._curious.append(answer)
+        if not self._sending:
+            self._answer_quiet()
+
+    def _answer_quiet(self) -> None:
+        for answer in self._curious:
+            answer.set(self._sent)
+        self._curious.clear()
+
+    # -- lanes -----------------------------------------------------------------------------------
+
+    def _enqueue(self, deliver: Deliver) -> None:
+        place = deliver.address
+        assert place is not None  # what has no place goes to the feed
+        lane = self._lanes.get(place)
+        if lane is not None and any(d.delivery_id == deliver.delivery_id for d in lane.queue):
+            return  # its session was loaded anew and asks again
+        if self._queued >= MAX_QUEUED:
+            self._report(deliver, deliver.attempt, "failed", reason="outbox_full")
+            return
+        self._queued += 1
+        if lane is not None:
+            lane.queue.append(deliver)
+        else:
+            lane = self._lanes[place] = _Lane(deque((deliver,)), trio.Event())
+            self._nursery.start_soon(self._work, place, lane)
+
+    async def _work(self, place: Address, lane: _Lane) -> None:
+        while lane.queue:
+            await self._settle(lane, lane.queue[0])
+            lane.queue.popleft()
+            self._queued -= 1
+        del self._lanes[place]
+
+    async def _settle(self, lane: _Lane, deliver: Deliver) -> None:
+        """Try until the delivery has an outcome, or its session does not want it any more."""
+        attempt, may_have_arrived = deliver.attempt, deliver.ambiguous
+        resends = self._channel.powers.after_unknown != "never"
+        if may_have_arrived and not resends:
+            self._report(deliver, attempt, "unknown", reason="interrupted")
+            return
+        while True:
+            lane.nudge = trio.Event()
+            result = await self._attempt(deliver, attempt, resend=may_have_arrived)
+            if isinstance(result, Receipt):
+                self._report(deliver, attempt, "delivered", platform_id=result.platform_message_id)
+                return
+            if result.lost and not resends:
+                self._report(deliver, attempt, "unknown", reason=result.reason)
+                return
+            may_have_arrived |= result.lost
+            verdict = self._policy.after_failure(
+                attempt,
+                (self._now_us() - deliver.asked_at_us) / 1e6,
+                self._rng,
+                reason=result.reason,
+                retry_after_s=result.retry_after_s,
+            )
+            if result.final or isinstance(verdict, GiveUp):
+                reason = result.reason if result.final else verdict.reason  # type: ignore[union-attr]
+                status: OutcomeStatus = "unknown" if may_have_arrived else "failed"
+                self._report(deliver, attempt, status, reason=reason)
+                return
+            self._report(deliver, attempt, "retrying", reason=result.reason)
+            await self._pause(lane, verdict.after_s, result.retry_after_s or 0.0)
+            attempt += 1
+            if not await self._may_retry(deliver, attempt):
+                return
+
+    async def _attempt(self, deliver: Deliver, attempt: int, *, resend: bool) -> Receipt | _Failed:
+        assert deliver.address is not None
+        outbound = Outbound(
+            delivery_id=deliver.delivery_id,
+            address=deliver.address,
+            text=deliver.text,
+            reply_to=deliver.reply_to,
+            attempt=attempt,
+            resend=resend,
+        )
+        self._sending += 1
+        try:
+            receipt = await self._channel.send(outbound)
+        except Unreachable as error:
+            return _Failed(error.reason, error.retry_after_s)
+        except Rejected as error:
+            return _Failed(error.reason, final=True)
+        except LostAnswer as error:
+            logger.warning("%s: no answer for %s: %s", self, deliver.delivery_id, error)
+            return _Failed("lost_answer", lost=True)
+        except (
+            Exception
+        ):  # the supervisor's edge: a defect of the channel says nothing of the bytes
+            logger.exception("%s broke while sending %s", self, deliver.delivery_id)
+            return _Failed("channel_error", lost=True)
+        finally:
+            self._sending -= 1
+            self._sent += 1
+            if not self._sending:
+                self._answer_quiet()
+        if type(receipt) is not Receipt:
+            logger.error("%s returned %r as a receipt", self, receipt)
+            return _Failed("no_receipt", lost=True)
+        return receipt
+
+    async def _pause(self, lane: _Lane, after_s: float, least_s: float) -> None:
+        """Wait `after_s`, or less once the conversation can be reached, but at least `least_s`."""
+        await trio.sleep(least_s)
+        with trio.move_on_after(after_s - least_s):
+            await lane.nudge.wait()
+
+    def _reachable(self, conversation: str) -> None:
+        for place, lane in self._lanes.items():
+            if place.conversation == conversation:
+                lane.nudge.set()
+
+    async def _may_retry(self, deliver: Deliver, attempt: int) -> bool:
+        ask = MayRetry(
+            session_id=deliver.session_id, delivery_id=deliver.delivery_id, attempt=attempt
+        )
+        return bool(await self._registry.ask(ask, block=False))
+
+    def _report(
+        self,
+        deliver: Deliver,
+        attempt: int,
+        status: OutcomeStatus,
+        *,
+        reason: str | None = None,
+        platform_id: str | None = None,
+    ) -> None:
+        self._registry.tell(
+            DeliveryReported(
+                session_id=deliver.session_id,
+                delivery_id=deliver.delivery_id,
+                attempt=attempt,
+                status=status,
+                reason=reason,
+                platform_message_id=platform_id,
+            )
+        )
+
+
+class Inlet:
+    """What a channel's `run` is given as `deliver`."""
+
+    def __init__(self, instance: Instance, registry: ActorRef[Any]) -> None:
+        self._instance = instance
+        self._registry = registry
+        self._room = trio.Semaphore(MAX_TURNS_IN_FLIGHT)
+        self._open = True
+
+    def close(self) -> None:
+        """Refuse everything from now on."""
+        self._open = False
+
+    async def __call__(self, turn: InboundTurn) -> Accepted:
+        """Hand `turn` over; return once it is durable."""
+        try:
+            self._room.acquire_nowait()
+        except trio.WouldBlock:
+            await self._room.acquire()
+        try:
+            if not self._open:
+                raise ShuttingDown("the runtime is stopping and takes no more turns")
+            if turn.address.instance != self._instance:
+                raise InvalidTurn(
+                    f"channel {self._instance!r} delivered a turn of {turn.address.instance!r}"
+                )
+            answer: TrioFuture[Accepted] = TrioFuture()
+            self._registry.forward(Accept(turn=turn), answer)
+            return await answer
+        except ActorDeadError as error:
+            raise Overloaded(f"the session stopped before it took the turn: {error}") from error
+        finally:
+            self._room.release()

@@ -1,0 +1,287 @@
+"""The engine: starts the actors of a runtime, and stops them in the right order.
+
+Starting goes from the inside out: registry, feed, channels. Stopping goes from the outside in:
+nothing more is accepted, running agents and sends get a deadline, and the store closes behind the
+last commit. The first failed commit ends everything at once, because nothing may be acknowledged
+that was not stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from threading import get_ident
+from typing import Final, cast
+
+import trio
+
+from . import views
+from .actors.core.intake import seen_window
+from .actors.feed import FeedActor
+from .actors.journal import seen_key
+from .actors.kernel import ActorDeadError, Kernel, NoKernel
+from .actors.messages import CatchUp, Instance, Rotate, Wake
+from .actors.registry import RegistryActor
+from .actors.runner import TurnRunner
+from .actors.services import NowUs, Post, Ref, Services
+from .agent import Agent, TurnHost
+from .channels.actor import ChannelActor, Inlet
+from .channels.base import Channel
+from .channels.retry import RetryPolicy
+from .config import Config
+from .storage.base import Batch, Store, Table
+
+__all__ = ["Actors", "Engine", "RuntimeFailed"]
+
+logger = logging.getLogger("turnkeeper")
+
+_RESTART_PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""Seconds before a channel that broke is run again: the first, the second … failure in a row."""
+_STEADY_S: Final = 120.0
+"""Seconds of running after which a channel's earlier failures are forgotten."""
+_SWEEP_S: Final = 3_600.0
+"""Seconds between two looks for messages that need not be recognised any more."""
+_SWEEP_KEYS: Final = 1_000
+"""Keys that one sweeping commit removes at most."""
+
+
+class RuntimeFailed(Exception):
+    """A commit failed and the runtime has stopped; everything acknowledged before is stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actors:
+    """What an engine has started."""
+
+    nursery: trio.Nursery
+    registry: Ref
+    feed: Ref
+    channels: Mapping[Instance, Ref]
+
+
+class Engine:
+    """The actors of one runtime."""
+
+    def __init__(
+        self,
+        settings: Config,
+        store: Store,
+        channels: Mapping[Instance, Channel],
+        agent_of: Mapping[Instance, str],
+        agents: Mapping[str, Agent],
+        *,
+        clock: Callable[[], datetime] | None,
+        seed: int | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._channels = channels
+        self._agent_of = agent_of
+        self._agents = agents
+        self._now_us = _now_us(clock)
+        self._rng = Random(seed)
+        self._inlets: dict[Instance, Inlet] = {}
+        self._patience = trio.CancelScope()
+        self._patience_s = settings.runtime.stop_deadline_s
+        self.exhausted = trio.Event()
+        """Set once no channel can ever hear anything again."""
+
+    def hurry(self) -> None:
+        """Let a stop that has begun, or begins, wait for nothing."""
+        self._patience_s = 0.0
+        self._patience.cancel()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Actors]:
+        """Run for as long as the block lasts.
+
+        Raises:
+            RuntimeFailed: a commit failed.
+        """
+        raised: BaseException | None = None
+        async with _kernel(), trio.open_nursery() as nursery:
+            actors = self._start(nursery)
+            body = trio.CancelScope()
+            nursery.start_soon(self._watch_store, body)
+            try:
+                with body:
+                    yield actors
+            except BaseException as error:
+                self.hurry()
+                if isinstance(error, trio.Cancelled):
+                    raise
+                raised = error  # the body's own: raised below, outside of the nursery
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._stop(actors)
+                nursery.cancel_scope.cancel()
+        if raised is not None:
+            raise raised
+        if self._store.failure is not None:
+            raise RuntimeFailed(f"the store failed: {self._store.failure}") from self._store.failure
+
+    # -- starting --------------------------------------------------------------------------------
+
+    def _start(self, nursery: trio.Nursery) -> Actors:
+        store, settings, now_us = self._store, self._settings, self._now_us
+        services = Services(
+            store=store, now_us=now_us, failure_notice=settings.session.failure_notice or None
+        )
+        newest = store.scan(Table.HEADS, limit=1, reverse=True)
+        next_stream = int.from_bytes(newest[0][0], "big") + 1 if newest else 1
+        registry = RegistryActor.start(services, self._agent_of, next_stream)
+        services.registry = registry
+        services.runner = self._runner = TurnRunner(
+            nursery,
+            TurnHost(
+                self._agents,
+                store,
+                registry,
+                max_context_tokens=settings.session.max_context_tokens,
+            ),
+            registry,
+            max_running=settings.runtime.max_running_turns,
+            timeout_s=settings.session.turn_timeout_s,
+        )
+        policy = RetryPolicy(
+            max_attempts=settings.runtime.delivery_max_attempts,
+            max_age_s=settings.runtime.delivery_max_age_s,
+        )
+        refs: dict[Instance, Ref] = {}
+        for name, channel in self._channels.items():
+            refs[name] = ChannelActor.start(
+                channel, registry, nursery, policy=policy, now_us=now_us, rng=self._rng
+            )
+            self._inlets[name] = Inlet(name, registry)
+        feed = FeedActor.start(store, now_us, registry)
+        services.post = Post(
+            channels=refs,
+            feed=feed,
+            hearers=frozenset(
+                name for name, c in self._channels.items() if c.powers.hears_turn_ends
+            ),
+        )
+        nursery.start_soon(self._wake_open_sessions, registry)
+        nursery.start_soon(self._rotate, registry)
+        nursery.start_soon(self._sweep_seen)
+        nursery.start_soon(self._hear_all)
+        return Actors(nursery=nursery, registry=registry, feed=feed, channels=refs)
+
+    async def _hear_all(self) -> None:
+        if not self._channels:
+            return
+        async with trio.open_nursery() as nursery:
+            for name, channel in self._channels.items():
+                nursery.start_soon(self._hear, channel, self._inlets[name])
+        self.exhausted.set()
+
+    async def _hear(self, channel: Channel, inlet: Inlet) -> None:
+        """Run `channel` until it has nothing more to hear; again and again if it breaks."""
+        failures = 0
+        while True:
+            began = trio.current_time()
+            try:
+                await channel.run(inlet)
+                return
+            except Exception:  # the supervisor's edge: one broken channel touches no other
+                logger.exception("channel %s broke", channel.name)
+            if trio.current_time() - began > _STEADY_S:
+                failures = 0
+            pause_s = _RESTART_PAUSES_S[min(failures, len(_RESTART_PAUSES_S) - 1)]
+            failures += 1
+            await trio.sleep(pause_s * (1 + 0.2 * self._rng.random()))
+
+    async def _wake_open_sessions(self, registry: Ref) -> None:
+        """Bring in what the last process left open, beside what happens already."""
+        for page in views.open_sessions(self._store):
+            for session_id in page:
+                registry.tell(Wake(session_id=session_id))
+            await trio.lowlevel.checkpoint()
+
+    async def _rotate(self, registry: Ref) -> None:
+        while True:
+            await trio.sleep(self._settings.session.idle_after_s)
+            registry.tell(Rotate())
+
+    async def _sweep_seen(self) -> None:
+        """Remove what lies so far back that no platform delivers it again."""
+        while True:
+            stop = seen_key(max(seen_window(self._now_us()) - 1, 0), b"")
+            while page := self._store.scan(Table.SEEN, b"", stop, limit=_SWEEP_KEYS):
+                batch = Batch()
+                for key, _ in page:
+                    batch.delete(Table.SEEN, key)
+                await self._store.commit(batch)
+            await trio.sleep(_SWEEP_S)
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    async def _watch_store(self, body: trio.CancelScope) -> None:
+        error = await self._store.wait_failed()
+        logger.critical("the store failed; nothing is acknowledged any more: %s", error)
+        for inlet in self._inlets.values():
+            inlet.close()
+        body.cancel()
+
+    async def _stop(self, actors: Actors) -> None:
+        for inlet in self._inlets.values():
+            inlet.close()
+        if self._store.failure is None:
+            self._patience.deadline = trio.current_time() + self._patience_s
+            with self._patience:
+                await self._runner.drain()
+                await self._catch_up(actors.registry)
+                await self._settle_sends(actors)
+            await self._runner.interrupt()
+            await self._catch_up(actors.registry)
+        refs = [*actors.channels.values(), *await self._sessions(actors.registry)]
+        for ref in (*refs, actors.feed, actors.registry):
+            ref.stop(block=False)
+
+    async def _settle_sends(self, actors: Actors) -> None:
+        """Wait until every send has ended, and those that follow from its end."""
+        sends = -1
+        while True:
+            counts = [await ref.ask(CatchUp(), block=False) for ref in actors.channels.values()]
+            if sum(counts) == sends:
+                return
+            sends = sum(counts)
+            await self._catch_up(actors.registry)
+
+    async def _sessions(self, registry: Ref) -> tuple[Ref, ...]:
+        return cast("tuple[Ref, ...]", await registry.ask(CatchUp(), block=False))
+
+    async def _catch_up(self, registry: Ref) -> None:
+        """Return once everything said so far has been decided on and is durable."""
+        answers = [ref.ask(CatchUp(), block=False) for ref in await self._sessions(registry)]
+        for answer in answers:
+            try:
+                await answer
+            except ActorDeadError:
+                continue  # it has left memory, and with it nothing open
+        await self._store.commit(Batch())
+
+
+@asynccontextmanager
+async def _kernel() -> AsyncGenerator[None]:
+    """The kernel of this loop: the embedding program's if it has one, else one of our own."""
+    try:
+        has_one = Kernel.current().thread_id == get_ident()
+    except NoKernel:
+        has_one = False
+    if has_one:
+        yield
+    else:
+        async with Kernel.open():
+            yield
+
+
+def _now_us(clock: Callable[[], datetime] | None) -> NowUs:
+    if clock is None:
+        return lambda: time.time_ns() // 1000
+    return lambda: int(clock().timestamp() * 1_000_000)

@@ -1,0 +1,273 @@
+"""The runtime: what an embedding program holds while turnkeeper runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import trio
+
+from . import stories, views
+from .actors.core.window import Message
+from .actors.messages import (
+    Address,
+    DeliveryId,
+    FindSession,
+    Instance,
+    Outcome,
+    RetryDelivery,
+    SendMessage,
+    SessionId,
+)
+from .actors.registry import UnknownSession
+from .actors.services import Ref
+from .agent import Agent
+from .channels.base import Channel
+from .config import Config, ConfigError, load_config
+from .engine import Actors, Engine, RuntimeFailed
+from .kinds import make_channels
+from .storage.base import Reads, Store
+from .storage.lmdb_store import open_lmdb
+
+__all__ = ["Runtime", "RuntimeFailed", "open_runtime"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runtime:
+    """A running turnkeeper. Made by :func:`open_runtime`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        channels: Mapping[Instance, Channel],
+        engine: Engine,
+        actors: Actors,
+    ) -> None:
+        self.store = store
+        self._channels = channels
+        self._engine = engine
+        self._registry = actors.registry
+        self._channel_refs = actors.channels
+        self._nursery = actors.nursery
+
+    def __repr__(self) -> str:
+        return f"<Runtime channels={sorted(self._channels)}>"
+
+    @property
+    def channels(self) -> Mapping[Instance, Channel]:
+        """The running channels, by instance."""
+        return self._channels
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    async def sessions(self) -> list[views.SessionInfo]:
+        """Every session, the one in which a human wrote last first."""
+        return await self.look(views.sessions)
+
+    async def session(self, session_id: str) -> views.SessionInfo:
+        """One session.
+
+        Raises:
+            UnknownSession: there is none of this id.
+        """
+        return _found(session_id, views.session_info(self.store, session_id))
+
+    async def history(self, session_id: str) -> list[views.HistoryRecord]:
+        """The raw log of a session, oldest first.
+
+        Raises:
+            UnknownSession: there is none of this id.
+        """
+        return _found(session_id, await self.look(views.history, session_id))
+
+    async def context(self, session_id: str) -> tuple[Message, ...]:
+        """The messages of a session as its agent would see them now, oldest first.
+
+        Raises:
+            UnknownSession: there is none of this id.
+        """
+        return _found(session_id, await self.look(views.window, session_id))
+
+    async def feed(self) -> list[views.FeedEntry]:
+        """The newest entries of the console feed, oldest first."""
+        return await self.look(views.feed)
+
+    async def binding(
+        self, instance: str, conversation: str, thread: str | None = None
+    ) -> views.Binding | None:
+        """Which session a conversation belongs to; None if to none yet."""
+        place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
+        return views.binding(self.store, place)
+
+    async def bindings(self) -> list[views.Binding]:
+        """Every binding."""
+        return await self.look(views.bindings)
+
+    async def deliveries(self) -> list[views.DeliveryInfo]:
+        """Every delivery that is open, failed or unknown, the oldest first."""
+        return await self.look(stories.deliveries)
+
+    async def explain(self, record_id: str) -> views.Story | None:
+        """The story of a session, a turn or a delivery; None if the id names none."""
+        return await self.look(stories.explain, record_id)
+
+    async def look(self, view: Callable[Concatenate[Reads, P], T], *args: P.args) -> T:
+        """What `view` makes of one frozen moment of the store, off the loop."""
+
+        def frozen() -> T:
+            with self.store.snapshot() as reads:
+                return view(reads, *args)
+
+        return await trio.to_thread.run_sync(frozen)
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    async def send_message(self, session_id: str, text: str, to: Address | None = None) -> Outcome:
+        """Say something in a session that no human asked for.
+
+        Returns once the outcome is known, or with `retrying` after the first failure.
+
+        Args:
+            session_id: the session that speaks.
+            text: what it says.
+            to: a conversation of that session; its active channel by default, and the feed if it
+                has none.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        message = SendMessage(session_id=SessionId(session_id), text=text, to=to)
+        return cast("Outcome", await self._registry.ask(message, block=False))
+
+    async def retry_delivery(self, delivery_id: str) -> Outcome:
+        """Open a dead or unknown delivery again; an unknown one may then arrive twice.
+
+        Raises:
+            UnknownSession: the id names no session.
+        """
+        session_id = SessionId(delivery_id.rpartition("/")[0])
+        message = RetryDelivery(session_id=session_id, delivery_id=DeliveryId(delivery_id))
+        return cast("Outcome", await self._registry.ask(message, block=False))
+
+    def channel_ref(self, instance: str) -> Ref:
+        """The actor of a channel instance.
+
+        Raises:
+            KeyError: there is no such instance.
+        """
+        return self._channel_refs[Instance(instance)]
+
+    async def session_ref(self, session_id: str) -> Ref:
+        """The actor of a session, brought into memory if need be.
+
+        Raises:
+            UnknownSession: there is none of this id.
+        """
+        found = await self._registry.ask(FindSession(session_id=SessionId(session_id)), block=False)
+        return cast("Ref", found)
+
+    async def wait_exhausted(self) -> None:
+        """Return once no channel can ever hear anything again (a piped stdin has ended)."""
+        await self._engine.exhausted.wait()
+
+    def start_soon(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run `task` beside the runtime; it is cancelled when the runtime has stopped."""
+        self._nursery.start_soon(task, *args)
+
+    def hurry(self) -> None:
+        """Give up the patience of stopping: interrupt what still runs."""
+        self._engine.hurry()
+
+
+def _found(session_id: str, value: T | None) -> T:
+    if value is None:
+        raise UnknownSession(f"there is no session {session_id!r}")
+    return value
+
+
+# -- opening and stopping ------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_runtime(
+    state_dir: str | PathLike[str] | None,
+    *,
+    agent: Agent | None = None,
+    agents: Mapping[str, Agent] | None = None,
+    channels: Sequence[Channel] = (),
+    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
+    store: Store | None = None,
+    clock: Callable[[], datetime] | None = None,
+    seed: int | None = None,
+) -> AsyncGenerator[Runtime]:
+    """Run turnkeeper inside a trio program for as long as the block lasts.
+
+    Args:
+        state_dir: where everything is kept; made if absent. None only with a `store`.
+        agent: answers the turns of every channel.
+        agents: several of them by name; a channel's configuration names its own, else `main`.
+        channels: the channel instances; those of `config` are added.
+        config: a TOML file, a dict of its shape, or a `Config`.
+        store: an open store, instead of the one in `state_dir`; its opener closes it.
+        clock: the wall clock, timezone-aware; the system's by default.
+        seed: of every random choice (jitter), so that a run can be repeated.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        StorageError: the state directory cannot be used; the child says why.
+        RuntimeFailed: a commit failed while running.
+    """
+    settings = load_config(config)
+    known = _agents(agent, agents)
+    instances = _instances([*channels, *make_channels(settings)])
+    agent_of = _agent_of(instances, settings, known)
+    async with AsyncExitStack() as stack:
+        if store is None:
+            if state_dir is None:
+                raise ConfigError("open_runtime needs a state_dir, or an open store")
+            store = await stack.enter_async_context(open_lmdb(Path(state_dir)))
+        engine = Engine(settings, store, instances, agent_of, known, clock=clock, seed=seed)
+        async with engine.running() as actors:
+            yield Runtime(store=store, channels=instances, engine=engine, actors=actors)
+
+
+def _agents(agent: Agent | None, agents: Mapping[str, Agent] | None) -> dict[str, Agent]:
+    if (agent is None) == (agents is None):
+        raise ConfigError("give either agent=… or agents={'main': …}")
+    known = {"main": agent} if agent is not None else dict(agents or {})
+    for name, one in known.items():
+        if not callable(one):
+            raise ConfigError(f"agent {name!r} must be callable, not {one!r}")
+    if not known:
+        raise ConfigError("agents is empty")
+    return cast("dict[str, Agent]", known)
+
+
+def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:
+    instances: dict[Instance, Channel] = {}
+    for channel in channels:
+        if channel.name in instances:
+            raise ConfigError(f"two channels are called {channel.name!r}")
+        instances[channel.name] = channel
+    return instances
+
+
+def _agent_of(
+    instances: Mapping[Instance, Channel], settings: Config, known: Mapping[str, Agent]
+) -> dict[Instance, str]:
+    named = {channel.name: channel.agent for channel in settings.channels}
+    default = "main" if "main" in known or len(known) > 1 else next(iter(known))
+    agent_of = {name: named.get(name) or default for name in instances}
+    for name, agent in agent_of.items():
+        if agent not in known:
+            raise ConfigError(
+                f"channel {name!r} names the agent {agent!r}; there is: {', '.join(sorted(known))}"
+            )
+    return agent_of

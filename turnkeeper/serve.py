@@ -1,0 +1,83 @@
+"""Run turnkeeper until somebody stops it: the blocking way in."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from typing import Any
+
+import trio
+
+from .agent import Agent
+from .channels.base import Channel
+from .config import Config
+from .runtime import Runtime, open_runtime
+from .storage.base import Store
+
+__all__ = ["run", "serve"]
+
+logger = logging.getLogger("turnkeeper")
+
+
+def run(
+    state_dir: str | PathLike[str] | None,
+    *,
+    agent: Agent | None = None,
+    agents: Mapping[str, Agent] | None = None,
+    channels: Sequence[Channel] = (),
+    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
+    store: Store | None = None,
+    clock: Callable[[], datetime] | None = None,
+    seed: int | None = None,
+) -> None:
+    """Run turnkeeper until SIGINT or SIGTERM, or until no channel can hear anything any more.
+
+    The first signal lets running agents and sends come to an end, within
+    `runtime.stop_deadline_s`; the second one stops at once. Nothing acknowledged is lost either
+    way. Arguments and errors are those of :func:`~turnkeeper.runtime.open_runtime`.
+    """
+
+    async def main() -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with open_runtime(
+                state_dir,
+                agent=agent,
+                agents=agents,
+                channels=channels,
+                config=config,
+                store=store,
+                clock=clock,
+                seed=seed,
+            ) as runtime:
+                await serve(runtime, signals)
+
+    trio.run(main)
+
+
+async def serve(runtime: Runtime, signals: AsyncIterable[int]) -> None:
+    """Wait for the first of `signals`, or until `runtime` can hear nothing any more.
+
+    A second signal, while the runtime stops, makes it hurry.
+    """
+    stop = trio.Event()
+
+    async def listen() -> None:
+        async for number in signals:
+            name = signal.Signals(number).name
+            if stop.is_set():
+                logger.warning("%s again: stopping at once", name)
+                runtime.hurry()
+            else:
+                logger.info("%s: stopping; once more to stop at once", name)
+                stop.set()
+
+    async def end_of_input() -> None:
+        await runtime.wait_exhausted()
+        stop.set()
+
+    runtime.start_soon(listen)
+    runtime.start_soon(end_of_input)
+    await stop.wait()

@@ -1,0 +1,192 @@
+"""For tests of programs that embed turnkeeper: a channel that lives in memory.
+
+The loopback channel keeps the whole contract. What a human would write goes in with
+:meth:`LoopbackChannel.receive`, what the human would see is in :attr:`LoopbackChannel.sent`, and
+the platform can be made to fail in each way that a real one does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections import deque
+from typing import Final, Literal, TypeAlias
+
+import trio
+
+from .actors.messages import Accepted, Address, Attachment, InboundTurn
+from .channels.base import (
+    Channel,
+    ChannelPowers,
+    Deliver,
+    LostAnswer,
+    Outbound,
+    Receipt,
+    Rejected,
+    Unreachable,
+)
+
+__all__ = ["Fault", "LoopbackChannel", "SentMessage"]
+
+Fault: TypeAlias = Literal[
+    "refused", "timeout_before_send", "timeout_after_send", "rate_limited", "rejected"
+]
+
+_FAULTS: Final[frozenset[str]] = frozenset(
+    {"refused", "timeout_before_send", "timeout_after_send", "rate_limited", "rejected"}
+)
+
+
+class SentMessage:
+    """A message that arrived on the loopback platform."""
+
+    __slots__ = ("conversation", "delivery_id", "message_id", "reply_to", "text", "thread")
+
+    def __init__(self, outbound: Outbound, message_id: str) -> None:
+        self.conversation = outbound.address.conversation
+        self.thread = outbound.address.thread
+        self.text = outbound.text
+        self.delivery_id = outbound.delivery_id
+        self.reply_to = outbound.reply_to
+        self.message_id = message_id
+        """The id which the loopback platform gave it."""
+
+    def __repr__(self) -> str:
+        return f"<SentMessage to {self.conversation!r}: {self.text!r}>"
+
+
+class LoopbackChannel(Channel):
+    """A platform in memory.
+
+    Args:
+        name: the instance.
+        platform: the transport kind that it stands for.
+        powers: what the platform can do.
+    """
+
+    def __init__(
+        self, name: str, *, platform: str = "loopback", powers: ChannelPowers | None = None
+    ) -> None:
+        super().__init__(name)
+        self.platform = platform
+        if powers is not None:
+            self.powers = powers
+        self.sent: list[SentMessage] = []
+        self._ids = itertools.count(1)
+        self._life = secrets.token_hex(3)  # a platform does not number anew when we restart
+        self._unread = 0
+        self._arrival = trio.Event()
+        self._faults: deque[tuple[Fault, float | None]] = deque()
+        self._gate: trio.Event | None = None
+        self._deliver: Deliver | None = None
+        self._running = trio.Event()
+
+    async def run(self, deliver: Deliver) -> None:
+        """Be there until cancelled."""
+        self._deliver = deliver
+        self._running.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._deliver = None
+            self._running = trio.Event()
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        conversation: str = "c1",
+        user_id: str = "u1",
+        message_id: str | None = None,
+        user_name: str | None = None,
+        thread: str | None = None,
+        guild: str | None = None,
+        direct: bool = True,
+        reply_to: str | None = None,
+        chat_name: str | None = None,
+        attachments: tuple[Attachment, ...] = (),
+    ) -> Accepted:
+        """A human writes. Returns once the turn is durable.
+
+        Without `message_id` the platform numbers the message itself.
+
+        Raises:
+            TurnRefused: the turn was not accepted.
+        """
+        if self._deliver is None:
+            await self._running.wait()
+        assert self._deliver is not None
+        turn = InboundTurn(
+            address=Address(instance=self.name, conversation=conversation, thread=thread),
+            platform=self.platform,
+            message_id=message_id
+            if message_id is not None
+            else f"in-{self._life}-{next(self._ids)}",
+            user_id=user_id,
+            text=text,
+            user_name=user_name,
+            chat_name=chat_name,
+            guild=guild,
+            direct=direct,
+            reply_to=reply_to,
+            attachments=attachments,
+        )
+        return await self._deliver(turn)
+
+    async def send(self, outbound: Outbound) -> Receipt:
+        """Take a message, or fail as told."""
+        if self._gate is not None:
+            await self._gate.wait()
+        fault, retry_after_s = self._faults.popleft() if self._faults else (None, None)
+        match fault:
+            case "refused":
+                raise Unreachable("connection refused")
+            case "timeout_before_send":
+                raise Unreachable("timed out while connecting", reason="timeout")
+            case "rate_limited":
+                raise Unreachable("429", reason="rate_limited", retry_after_s=retry_after_s)
+            case "rejected":
+                raise Rejected("400: bad request")
+            case "timeout_after_send" | None:
+                message = SentMessage(outbound, f"out-{self._life}-{next(self._ids)}")
+                self.sent.append(message)
+                self._arrival.set()
+                if fault is not None:
+                    raise LostAnswer("timed out while waiting for the answer")
+                return Receipt(platform_message_id=message.message_id)
+
+    async def next_sent(self) -> SentMessage:
+        """The next message that this method has not returned yet; waits for it."""
+        while self._unread >= len(self.sent):
+            self._arrival = trio.Event()
+            await self._arrival.wait()
+        self._unread += 1
+        return self.sent[self._unread - 1]
+
+    def hold(self) -> None:
+        """Let every send hang until :meth:`release`."""
+        if self._gate is None:
+            self._gate = trio.Event()
+
+    def release(self) -> None:
+        """Let the sends go on."""
+        if self._gate is not None:
+            self._gate.set()
+            self._gate = None
+
+    def fail_next(self, fault: Fault, times: int = 1, retry_after_s: float | None = None) -> None:
+        """Make the next `times` sends fail.
+
+        Args:
+            fault: `refused` and `timeout_before_send`: nothing arrives. `rate_limited`: nothing
+                arrives, and the platform names a pause. `timeout_after_send`: the message arrives
+                and the answer is lost. `rejected`: the platform refuses the message for good.
+            times: how many sends.
+            retry_after_s: the pause of `rate_limited`, in seconds.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        if fault not in _FAULTS:
+            raise ValueError(f"no fault {fault!r}; there are: {', '.join(sorted(_FAULTS))}")
+        self._faults.extend([(fault, retry_after_s)] * times)

@@ -1,0 +1,169 @@
+"""turnkeeper for programs that do not run on trio: plain threads, asyncio, a REPL.
+
+The runtime gets a thread of its own; the handle offers the runtime's calls, synchronously, and the
+actors themselves as pykka refs. Every call may come from any thread but the runtime's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from os import PathLike
+from typing import Any, TypeVar
+
+import trio
+
+from . import views
+from .actors.core.window import Message
+from .actors.messages import Address, Outcome
+from .actors.services import Ref
+from .agent import Agent
+from .channels.base import Channel
+from .config import Config
+from .runtime import Runtime, open_runtime
+from .storage.base import Store
+from .stories import DeliveryInfo, Story
+
+__all__ = ["Handle", "start_in_thread"]
+
+T = TypeVar("T")
+
+
+class Handle:
+    """A runtime that runs in another thread. Made by :func:`start_in_thread`."""
+
+    def __init__(self, runtime: Runtime, token: trio.lowlevel.TrioToken) -> None:
+        self._runtime = runtime
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"<Handle of {self._runtime!r}>"
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run `await function(*args)` in the runtime's loop and return what it returns.
+
+        Raises:
+            trio.RunFinishedError: the runtime has stopped.
+            Exception: whatever `function` raises.
+        """
+        return trio.from_thread.run(function, *args, trio_token=self._token)
+
+    def sessions(self) -> list[views.SessionInfo]:
+        """Like `Runtime.sessions`."""
+        return self.call(self._runtime.sessions)
+
+    def session(self, session_id: str) -> views.SessionInfo:
+        """Like `Runtime.session`."""
+        return self.call(self._runtime.session, session_id)
+
+    def history(self, session_id: str) -> list[views.HistoryRecord]:
+        """Like `Runtime.history`."""
+        return self.call(self._runtime.history, session_id)
+
+    def context(self, session_id: str) -> tuple[Message, ...]:
+        """Like `Runtime.context`."""
+        return self.call(self._runtime.context, session_id)
+
+    def feed(self) -> list[views.FeedEntry]:
+        """Like `Runtime.feed`."""
+        return self.call(self._runtime.feed)
+
+    def binding(
+        self, instance: str, conversation: str, thread: str | None = None
+    ) -> views.Binding | None:
+        """Like `Runtime.binding`."""
+        return self.call(self._runtime.binding, instance, conversation, thread)
+
+    def bindings(self) -> list[views.Binding]:
+        """Like `Runtime.bindings`."""
+        return self.call(self._runtime.bindings)
+
+    def deliveries(self) -> list[DeliveryInfo]:
+        """Like `Runtime.deliveries`."""
+        return self.call(self._runtime.deliveries)
+
+    def explain(self, record_id: str) -> Story | None:
+        """Like `Runtime.explain`."""
+        return self.call(self._runtime.explain, record_id)
+
+    def send_message(self, session_id: str, text: str, to: Address | None = None) -> Outcome:
+        """Like `Runtime.send_message`."""
+        return self.call(self._runtime.send_message, session_id, text, to)
+
+    def retry_delivery(self, delivery_id: str) -> Outcome:
+        """Like `Runtime.retry_delivery`."""
+        return self.call(self._runtime.retry_delivery, delivery_id)
+
+    def channel_ref(self, instance: str) -> Ref:
+        """Like `Runtime.channel_ref`."""
+        return self._runtime.channel_ref(instance)
+
+    def session_ref(self, session_id: str) -> Ref:
+        """Like `Runtime.session_ref`."""
+        return self.call(self._runtime.session_ref, session_id)
+
+
+@contextmanager
+def start_in_thread(
+    state_dir: str | PathLike[str] | None,
+    *,
+    agent: Agent | None = None,
+    agents: Mapping[str, Agent] | None = None,
+    channels: Sequence[Channel] = (),
+    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
+    store: Store | None = None,
+    clock: Callable[[], datetime] | None = None,
+    seed: int | None = None,
+) -> Generator[Handle]:
+    """Run turnkeeper in a thread of its own for as long as the block lasts.
+
+    Agents and channels run in that thread, on trio. Arguments and errors are those of
+    :func:`~turnkeeper.runtime.open_runtime`.
+    """
+    started = threading.Event()
+    stop = trio.Event()
+    handles: list[Handle] = []
+    failures: list[BaseException] = []
+
+    async def main() -> None:
+        async with open_runtime(
+            state_dir,
+            agent=agent,
+            agents=agents,
+            channels=channels,
+            config=config,
+            store=store,
+            clock=clock,
+            seed=seed,
+        ) as runtime:
+            handles.append(Handle(runtime, trio.lowlevel.current_trio_token()))
+            started.set()
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:  # handed to the caller's thread, below
+            failures.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="turnkeeper")
+    thread.start()
+    started.wait()
+    if not handles:
+        thread.join()
+        raise failures[0]
+    handle = handles[0]
+    try:
+        yield handle
+    finally:
+        try:
+            trio.from_thread.run_sync(stop.set, trio_token=handle._token)
+        except trio.RunFinishedError:
+            pass  # it has stopped by itself: its failure follows
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,332 @@
+"""What can be seen of a store: sessions, histories, bindings, deliveries.
+
+Reads only, over any `Reads`: the same answers come from a live runtime and from a store at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+from .actors.core.head import Head, read_head
+from .actors.core.records import (
+    AssistantRecord,
+    AttemptRecord,
+    BoundRecord,
+    DeliveryRecord,
+    FailureRecord,
+    FeedRecord,
+    OpenedRecord,
+    QuarantinedRecord,
+    Record,
+    ReopenedRecord,
+    ToolRecord,
+    UserRecord,
+    address_of,
+)
+from .actors.core.routing import BindingRow, read_binding
+from .actors.core.window import Message, build_window
+from .actors.journal import (
+    FEED_STREAM,
+    load_binding,
+    load_head,
+    load_records,
+    load_session_number,
+)
+from .actors.messages import Address, Instance, SessionId
+from .storage.base import Reads, Table
+from .storage.codec import decode
+
+__all__ = [
+    "Binding",
+    "DeliveryInfo",
+    "FeedEntry",
+    "HistoryRecord",
+    "SessionInfo",
+    "Story",
+    "binding",
+    "bindings",
+    "feed",
+    "heads",
+    "history",
+    "open_sessions",
+    "session_info",
+    "sessions",
+    "time_of",
+    "window",
+]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionInfo:
+    """One session."""
+
+    id: str
+    state: Literal["active", "idle"]
+    """`active` while a turn is open, else `idle`."""
+    agent: str
+    active_channel: Address | None
+    """Where its proactive messages go."""
+    opened: datetime
+    last_active: datetime
+    """When a human last wrote."""
+    records: int
+    """How many records its log holds."""
+    open_turns: int
+    open_deliveries: int
+    context_chars: int
+    """Characters of everything said so far."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryRecord:
+    """One record of a session's log."""
+
+    seq: int
+    kind: str
+    text: str
+    at: datetime
+    conversation: Address | None
+    """Where it was said."""
+    source: object = None
+    """What another session said here, and on whose behalf; None for everything else."""
+    detail: dict[str, Any] | None = None
+    """Everything else that the record holds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """A conversation and its owner."""
+
+    instance: str
+    conversation: str
+    thread: str | None
+    session_id: str
+    version: int
+    platform: str
+    guild: str | None
+    direct: bool
+    since: datetime
+    by: str
+    """What made it: a rule or an operator's act."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryInfo:
+    """One delivery, and what became of it."""
+
+    delivery_id: str
+    session_id: str
+    to: Address | None
+    """None for the feed."""
+    status: str
+    """`delivered`, `rendered`, `failed`, `retrying`, `unknown`, `sending` or `waiting`."""
+    reason: str | None
+    attempts: int
+    platform_message_id: str | None
+    asked: datetime
+    updated: datetime
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedEntry:
+    """Something that was shown in the console feed."""
+
+    at: datetime
+    session_id: str
+    delivery_id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Story:
+    """Why a message went where it went, or what became of a delivery: lines, oldest first."""
+
+    id: str
+    kind: Literal["turn", "delivery", "session"]
+    lines: tuple[str, ...]
+
+
+def time_of(at_us: int) -> datetime:
+    """The moment `at_us` microseconds after the Unix epoch, UTC."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+# -- sessions ------------------------------------------------------------------------------------
+
+
+def _info(head: Head) -> SessionInfo:
+    return SessionInfo(
+        id=head.session_id,
+        state="active" if head.open_turns else "idle",
+        agent=head.agent,
+        active_channel=head.active_channel,
+        opened=time_of(head.opened_at_us),
+        last_active=time_of(head.last_active_us),
+        records=head.next_seq - 1,
+        open_turns=head.open_turns,
+        open_deliveries=head.open_deliveries,
+        context_chars=head.context_chars,
+    )
+
+
+def heads(store: Reads) -> Iterator[tuple[int, Head]]:
+    """Number and head of every session, in the order in which they were opened."""
+    start = b""
+    while page := store.scan(Table.HEADS, start, limit=_PAGE):
+        for key, data in page:
+            yield int.from_bytes(key, "big"), read_head(decode(data))
+        start = page[-1][0] + b"\0"
+
+
+def sessions(store: Reads) -> list[SessionInfo]:
+    """Every session, the one in which a human wrote last first."""
+    found = sorted((head for _, head in heads(store)), key=lambda head: -head.last_active_us)
+    return [_info(head) for head in found]
+
+
+def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
+    """Ids of the sessions that have open work, a page of heads at a time."""
+    start = b""
+    while page := store.scan(Table.HEADS, start, limit=_PAGE):
+        heads = [read_head(decode(data)) for _, data in page]
+        yield [SessionId(head.session_id) for head in heads if head.open_since]
+        start = page[-1][0] + b"\0"
+
+
+def session_info(store: Reads, session_id: str) -> SessionInfo | None:
+    """The session called `session_id`, or None."""
+    stream = load_session_number(store, session_id)
+    head = load_head(store, stream) if stream is not None else None
+    return _info(head) if head is not None else None
+
+
+# -- histories -----------------------------------------------------------------------------------
+
+
+def _text(record: Record) -> str:
+    match record:
+        case UserRecord() | AssistantRecord() | FeedRecord():
+            return record.text
+        case ToolRecord():
+            return f"{record.name}({record.arguments}) -> {record.result}"
+        case FailureRecord() | QuarantinedRecord():
+            return record.error
+        case OpenedRecord() | BoundRecord():
+            return f"by {record.by}"
+        case DeliveryRecord():
+            reason = f" ({record.reason})" if record.reason else ""
+            return f"{record.status}{reason}"
+        case AttemptRecord():
+            return f"attempt {record.attempt}"
+        case _:
+            return ""
+
+
+def _place(record: Record) -> Address | None:
+    match record:
+        case UserRecord() | AssistantRecord() | ReopenedRecord():
+            return address_of(record)
+        case BoundRecord():
+            return Address(
+                instance=Instance(record.instance),
+                conversation=record.conversation,
+                thread=record.thread,
+            )
+        case _:
+            return None
+
+
+_SHOWN_ELSEWHERE: Final = frozenset(
+    {"kind", "at_us", "text", "instance", "conversation", "thread", "error"}
+)
+
+
+def _entry(seq: int, record: Record) -> HistoryRecord:
+    names = type(record).__dataclass_fields__
+    return HistoryRecord(
+        seq=seq,
+        kind=record.kind,
+        text=_text(record),
+        at=time_of(record.at_us),
+        conversation=_place(record),
+        detail={
+            name: value
+            for name in names
+            if name not in _SHOWN_ELSEWHERE and (value := getattr(record, name)) not in (None, ())
+        },
+    )
+
+
+def history(
+    store: Reads, session_id: str, start: int = 1, stop: int | None = None
+) -> list[HistoryRecord] | None:
+    """The raw log of a session, oldest first; None if there is no such session."""
+    stream = load_session_number(store, session_id)
+    if stream is None:
+        return None
+    return [_entry(seq, record) for seq, record in load_records(store, stream, start, stop)]
+
+
+def window(store: Reads, session_id: str) -> tuple[Message, ...] | None:
+    """The context of a session between turns; None if there is no such session."""
+    stream = load_session_number(store, session_id)
+    return None if stream is None else build_window(load_records(store, stream), 0)
+
+
+def feed(store: Reads, limit: int = 200) -> list[FeedEntry]:
+    """The newest entries of the console feed, oldest first."""
+    newest: list[FeedEntry] = []
+    for _, record in load_records(store, FEED_STREAM, reverse=True):
+        if len(newest) == limit:
+            break
+        if isinstance(record, FeedRecord):
+            newest.append(
+                FeedEntry(
+                    at=time_of(record.at_us),
+                    session_id=record.session_id,
+                    delivery_id=record.delivery_id,
+                    text=record.text,
+                )
+            )
+    return newest[::-1]
+
+
+# -- bindings ------------------------------------------------------------------------------------
+
+
+def _binding(row: BindingRow) -> Binding:
+    return Binding(
+        instance=row.instance,
+        conversation=row.conversation,
+        thread=row.thread,
+        session_id=row.session_id,
+        version=row.version,
+        platform=row.platform,
+        guild=row.guild,
+        direct=row.direct,
+        since=time_of(row.at_us),
+        by=row.by,
+    )
+
+
+def binding(store: Reads, place: Address) -> Binding | None:
+    """Who owns `place`; None if nobody does."""
+    row = load_binding(store, place)
+    return _binding(row) if row is not None else None
+
+
+def bindings(store: Reads) -> list[Binding]:
+    """Every binding, by instance, conversation and thread."""
+    found: list[Binding] = []
+    start = b""
+    while page := store.scan(Table.BINDINGS, start, limit=_PAGE):
+        found.extend(_binding(read_binding(decode(data))) for _, data in page)
+        start = page[-1][0] + b"\0"
+    return sorted(found, key=lambda b: (b.instance, b.conversation, b.thread or ""))
