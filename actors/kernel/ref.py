@@ -154,7 +154,7 @@ class ActorRef(pykka.ActorRef[A], Cell):
             )
         await self._put_when_room(message)
 
-    @overload  # type: ignore[override]  (blocking is what no `block` means)
+    @overload  # type: ignore[override]  # no `block` means to block
     def ask(
         self, message: Any, *, block: Literal[False], timeout: float | None = None
     ) -> TrioFuture[Any]: ...
@@ -211,7 +211,7 @@ class ActorRef(pykka.ActorRef[A], Cell):
             reply: Any = envelope.reply_to
             reply.set_exception((MailboxFull, error, None))
 
-    @overload  # type: ignore[override]  (as of ask)
+    @overload  # type: ignore[override]  # as of ask
     def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
 
     @overload
