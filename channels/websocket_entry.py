@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
 
 from .websocket_access import Denied, Door, Guest
 from .websocket_goodbye import Hangup, part, part_from_flood, too_big
@@ -50,7 +56,9 @@ async def let_in(
     hangup = Hangup("hello_timeout", f"no hello within {limits.hello_timeout_s:g} s")
     kind: Kind = "json"
     with trio.move_on_after(limits.hello_timeout_s):
-        request = await wrap_server_stream(wire, metered, max_message_size=limits.max_frame_bytes)
+        request = await _request(metered, wire, limits)
+        if request is None:
+            return None
         address, port = stream.socket.getsockname()[:2]
         if not door.admits_origin(_origin(request.headers), address=address, port=port):
             await request.reject(403, body=b"this origin may not connect\n")
@@ -73,6 +81,19 @@ async def let_in(
     if ws is not None:
         await part(ws, hangup, kind, limits.close_timeout_s)
     return None
+
+
+async def _request(
+    metered: _MeteredStream, wire: trio.Nursery, limits: WebSocketLimits
+) -> WebSocketRequest | None:
+    """Wait for the HTTP request; None when the connection ends first, or asks for no websocket."""
+    request: WebSocketRequest | None = None
+    with trio.CancelScope() as scope:
+        # The library tells nobody that its reader has given up on a handshake.
+        metered.on_end = scope.cancel
+        request = await wrap_server_stream(wire, metered, max_message_size=limits.max_frame_bytes)
+    metered.on_end = None
+    return request
 
 
 def _admit(first: str | bytes, door: Door, limits: WebSocketLimits) -> tuple[Hello, Guest]:
@@ -100,23 +121,31 @@ def _origin(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 
 class _MeteredStream(trio.abc.Stream):
-    """A stream whose first bytes are counted: strangers may send only so many."""
+    """A stream whose first bytes are counted, as strangers may send only so many."""
 
     def __init__(self, inner: trio.abc.Stream, *, budget_bytes: int) -> None:
         self._inner = inner
         self._left_bytes: int | None = budget_bytes
         self.exceeded = False
+        self.on_end: Callable[[], None] | None = None
+        """Called when no more bytes will be received."""
 
     def lift(self) -> None:
         """Stop counting: the client is no stranger any more."""
         self._left_bytes = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data = await self._inner.receive_some(max_bytes)
+        data: bytes | bytearray = b""
+        try:
+            data = await self._inner.receive_some(max_bytes)
+        finally:
+            if not data:
+                self._end()
         if self._left_bytes is not None:
             self._left_bytes -= len(data)
             if self._left_bytes < 0:
                 self.exceeded = True
+                self._end()
                 raise trio.BrokenResourceError("too much before hello")
         return data
 
@@ -127,4 +156,9 @@ class _MeteredStream(trio.abc.Stream):
         await self._inner.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
+        self._end()
         await self._inner.aclose()
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            self.on_end()

@@ -620,6 +620,30 @@ async def test_a_stranger_that_stays_silent_is_closed() -> None:
 
 
 @pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"no http at all\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 30_000,
+    ],
+)
+async def test_whoever_asks_for_no_websocket_is_let_go_at_once(
+    request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = WebSocketLimits(hello_timeout_s=PATIENCE_S * 10)
+    async with serving(limits=limits) as channel:
+        async with await trio.open_tcp_stream(*channel.address) as stream:
+            await stream.send_all(request_bytes)
+            with suppress(trio.BrokenResourceError), trio.fail_after(PATIENCE_S):
+                while await stream.receive_some():
+                    pass
+        async with await trio.open_tcp_stream(*channel.address):
+            pass
+        await until_nobody_is_connected(channel)
+    assert "failed" not in caplog.text
+
+
+@pytest.mark.parametrize(
     "limits", [WebSocketLimits(max_unauthenticated=1), WebSocketLimits(max_connections=1)]
 )
 async def test_connections_over_the_limit_are_refused_until_one_ends(
