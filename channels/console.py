@@ -22,7 +22,14 @@ from .console_terminal import HasDescriptor, LineReader, ShownKind, Terminal, Te
 from .console_turns import OpenTurns
 from .display import printable
 
-__all__ = ["AttachedView", "ConsoleChannel", "ConsoleView", "ShownKind"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "VIEW_PATIENCE_S",
+    "AttachedView",
+    "ConsoleChannel",
+    "ConsoleView",
+    "ShownKind",
+]
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 """Longest line of input; longer ones are named on stderr and skipped."""

@@ -38,15 +38,15 @@ Kind: TypeAlias = Literal["json", "cbor"]
 Frame: TypeAlias = dict[str, Any]
 
 PROTOCOL_VERSION: Final = 1
-MAX_DEPTH: Final = 4
+_MAX_DEPTH: Final = 4
 """Maps and lists within each other; the deepest frame we define has three."""
-MAX_ID_CHARS: Final = 128
-MAX_NAME_CHARS: Final = 256
-MAX_TOKEN_CHARS: Final = 1024
-MAX_REFERENCE_CHARS: Final = 2048
-MAX_SEEN: Final = 64
-MAX_ATTACHMENTS: Final = 16
-ATTACHMENT_KINDS: Final = ("image", "audio", "video", "file")
+_MAX_ID_CHARS: Final = 128
+_MAX_NAME_CHARS: Final = 256
+_MAX_TOKEN_CHARS: Final = 1024
+_MAX_REFERENCE_CHARS: Final = 2048
+_MAX_SEEN: Final = 64
+_MAX_ATTACHMENTS: Final = 16
+_ATTACHMENT_KINDS: Final = ("image", "audio", "video", "file")
 
 
 class UnreadableFrame(Exception):
@@ -134,13 +134,13 @@ def parse(frame: Frame) -> ClientFrame:
         BadFrame: naming the field that is missing, unknown or of the wrong type.
     """
     fields = _Fields(frame, "frame")
-    kind = fields.text("type", MAX_ID_CHARS)
+    kind = fields.text("type", _MAX_ID_CHARS)
     if kind == "hello":
         return _parse_hello(fields)
     if kind == "message":
         return _parse_message(fields)
     if kind == "got":
-        got = Got(cursor=fields.text("cursor", MAX_ID_CHARS))
+        got = Got(cursor=fields.text("cursor", _MAX_ID_CHARS))
         fields.end()
         return got
     raise BadFrame(f"unknown frame type {kind!r}")
@@ -166,15 +166,15 @@ def _parse_hello(fields: _Fields) -> Hello:
     version = fields.optional_int("version")
     if version not in {None, PROTOCOL_VERSION}:
         raise BadFrame(f"version {version} is not spoken here, only {PROTOCOL_VERSION}")
-    seen = fields.optional_list("seen", MAX_SEEN)
-    if not all(isinstance(entry, str) and len(entry) <= MAX_ID_CHARS for entry in seen):
+    seen = fields.optional_list("seen", _MAX_SEEN)
+    if not all(isinstance(entry, str) and len(entry) <= _MAX_ID_CHARS for entry in seen):
         raise BadFrame("seen lists delivery ids")
     hello = Hello(
-        token=fields.optional_text("token", MAX_TOKEN_CHARS),
-        user=fields.optional_text("user", MAX_ID_CHARS),
-        conversation=fields.optional_text("conversation", MAX_ID_CHARS),
-        name=fields.optional_text("name", MAX_NAME_CHARS),
-        resume=fields.optional_text("resume", MAX_ID_CHARS),
+        token=fields.optional_text("token", _MAX_TOKEN_CHARS),
+        user=fields.optional_text("user", _MAX_ID_CHARS),
+        conversation=fields.optional_text("conversation", _MAX_ID_CHARS),
+        name=fields.optional_text("name", _MAX_NAME_CHARS),
+        resume=fields.optional_text("resume", _MAX_ID_CHARS),
         seen=frozenset(cast("list[str]", seen)),
     )
     fields.end()
@@ -182,14 +182,14 @@ def _parse_hello(fields: _Fields) -> Hello:
 
 
 def _parse_message(fields: _Fields) -> Message:
-    message_id = fields.text("id", MAX_ID_CHARS)
+    message_id = fields.text("id", _MAX_ID_CHARS)
     try:
         if not message_id:
             raise BadFrame("id is empty")
         message = Message(
             id=message_id,
             text=fields.text("text", None),
-            reply_to=fields.optional_text("reply_to", MAX_ID_CHARS),
+            reply_to=fields.optional_text("reply_to", _MAX_ID_CHARS),
             attachments=tuple(_parse_attachments(fields)),
         )
         fields.end()
@@ -200,20 +200,20 @@ def _parse_message(fields: _Fields) -> Message:
 
 
 def _parse_attachments(fields: _Fields) -> Iterator[Attachment]:
-    for entry in fields.optional_list("attachments", MAX_ATTACHMENTS):
+    for entry in fields.optional_list("attachments", _MAX_ATTACHMENTS):
         if not isinstance(entry, dict):
             raise BadFrame(f"an attachment is a map, not {_name(entry)}")
         inner = _Fields(cast("Frame", entry), "attachment")
         attachment = Attachment(
-            kind=inner.text("kind", MAX_ID_CHARS),
-            reference=inner.text("reference", MAX_REFERENCE_CHARS),
-            mime=inner.optional_text("mime", MAX_NAME_CHARS),
+            kind=inner.text("kind", _MAX_ID_CHARS),
+            reference=inner.text("reference", _MAX_REFERENCE_CHARS),
+            mime=inner.optional_text("mime", _MAX_NAME_CHARS),
             size_bytes=inner.optional_int("size_bytes"),
-            name=inner.optional_text("name", MAX_NAME_CHARS),
+            name=inner.optional_text("name", _MAX_NAME_CHARS),
         )
         inner.end()
-        if attachment.kind not in ATTACHMENT_KINDS:
-            raise BadFrame(f"an attachment is one of {', '.join(ATTACHMENT_KINDS)}")
+        if attachment.kind not in _ATTACHMENT_KINDS:
+            raise BadFrame(f"an attachment is one of {', '.join(_ATTACHMENT_KINDS)}")
         yield attachment
 
 
@@ -261,7 +261,7 @@ class _Fields:
 
     def end(self) -> None:
         if self._left:
-            unknown = ", ".join(repr(str(key)[:MAX_ID_CHARS]) for key in sorted(self._left)[:3])
+            unknown = ", ".join(repr(str(key)[:_MAX_ID_CHARS]) for key in sorted(self._left)[:3])
             raise BadFrame(f"{self._noun} has no field {unknown}")
 
 
@@ -271,7 +271,7 @@ def _decode_json(text: str) -> object:
             text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
         )
     except RecursionError:
-        raise UnreadableFrame(f"nested deeper than {MAX_DEPTH}") from None
+        raise UnreadableFrame(f"nested deeper than {_MAX_DEPTH}") from None
     except json.JSONDecodeError as error:
         raise UnreadableFrame(f"not JSON: {error}") from error
     except ValueError as error:
@@ -293,11 +293,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _check_depth(value: object) -> None:
     level: list[object] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(_MAX_DEPTH + 1):
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise UnreadableFrame(f"nested deeper than {MAX_DEPTH}")
+    raise UnreadableFrame(f"nested deeper than {_MAX_DEPTH}")
 
 
 def _children(value: object) -> list[object]:
@@ -328,7 +328,7 @@ def _decode_cbor(data: bytes) -> object:
     decoder = cbor2.CBORDecoder(
         stream,
         semantic_decoders=_NoTags(),
-        max_depth=MAX_DEPTH,
+        max_depth=_MAX_DEPTH,
         allow_indefinite=False,
         allow_duplicate_keys=False,
         strict_hashable_types=True,
