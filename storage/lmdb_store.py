@@ -30,6 +30,7 @@ from .errors import StorageError, StoreClosed, StoreFailed
 from .lmdb_env import Databases, create_environment, open_environment
 from .lmdb_reads import LmdbReads, LmdbSnapshot
 from .state_dir import HeldStateDir, find_store, hold_state_dir
+from .turnstile import Turnstile
 
 __all__ = ["DEFAULT_MAP_BYTES", "LmdbReader", "LmdbStore", "open_lmdb", "open_reader"]
 
@@ -80,6 +81,7 @@ class LmdbStore(LmdbReads, Committer):
         self._env: Final = env
         self._dbs = dbs
         self._token: Final = trio.lowlevel.current_trio_token()
+        self._turnstile: Final = Turnstile(self._hand_over, lambda: env.info()["last_txnid"])
         self._closing = False
         self._closed: Final = trio.Event()
         self._unreadable: StorageError | None = None
@@ -90,6 +92,7 @@ class LmdbStore(LmdbReads, Committer):
             target=self._run_writer, name="turnkeeper-writer", daemon=True
         )
         self._thread.start()
+        trio.lowlevel.add_instrument(self._turnstile)
         _open_stores.add(self)
 
     # Reads
@@ -108,8 +111,7 @@ class LmdbStore(LmdbReads, Committer):
     # The writer
 
     def _wake_writer(self) -> None:
-        # On the loop's next pass: by then every task of this one has submitted what it will.
-        self._token.run_sync_soon(self._hand_over)
+        self._turnstile.has_work = True
 
     def _hand_over(self) -> None:
         self._handed.put(self._take())
@@ -124,6 +126,7 @@ class LmdbStore(LmdbReads, Committer):
                     return
                 self._on_loop(self._settle)
                 group = self._take()
+            self._turnstile.writer_sleeps()
 
     def _write(self, group: Group) -> None:
         if not group.has_writes():
@@ -154,6 +157,8 @@ class LmdbStore(LmdbReads, Committer):
                 for key, value in group.tables.items():
                     if value is None:
                         txn.delete(key, db=self._dbs.tables)
+            self._turnstile.writer_commits(txn.id())
+        self._turnstile.writer_goes_on()
 
     def _grow(self) -> None:
         try:
@@ -181,6 +186,7 @@ class LmdbStore(LmdbReads, Committer):
             await self._drain()
             self._handed.put(None)
             await trio.to_thread.run_sync(self._thread.join)
+            trio.lowlevel.remove_instrument(self._turnstile)
             self._unreadable = StoreClosed("the store has been closed")
             unread = trio.Event()
             self._snapshots.when_none(unread.set)

@@ -17,7 +17,7 @@ import trio
 from .base import Table
 from .batch import Group
 from .committer import Committer
-from .errors import StoreFailed
+from .errors import StoreClosed, StoreFailed
 from .keys import MAX_NUMBER, log_key, split_log_key, table_bound, table_key
 
 __all__ = ["MemoryDisk", "MemoryReads", "MemoryStore", "open_memory"]
@@ -58,8 +58,15 @@ class MemoryDisk:
     """What survives when a store is closed or dropped."""
 
     def __init__(self) -> None:
-        self.log: Final = _SortedMap()
-        self.tables: Final = _SortedMap()
+        self.log = _SortedMap()
+        self.tables = _SortedMap()
+
+    def copy(self) -> MemoryDisk:
+        """What it holds now."""
+        copy = MemoryDisk()
+        copy.log = self.log.copy()
+        copy.tables = self.tables.copy()
+        return copy
 
     def write(self, group: Group) -> None:
         """Apply a group, whole."""
@@ -73,15 +80,17 @@ class MemoryDisk:
 
 
 class MemoryReads:
-    """:class:`~.base.Reads` over two sorted maps."""
+    """:class:`~.base.Reads` over a disk."""
 
-    def __init__(self, log: _SortedMap, tables: _SortedMap) -> None:
-        self._log: Final = log
-        self._tables: Final = tables
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._disk: Final = disk
+
+    def _reading(self) -> MemoryDisk:
+        return self._disk
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value at `key`, or None."""
-        return self._tables.get(table_key(table, key))
+        return self._reading().tables.get(table_key(table, key))
 
     def scan(
         self,
@@ -93,7 +102,8 @@ class MemoryReads:
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
         """At most `limit` pairs with `start <= key < stop`; see :class:`~.base.Reads`."""
-        found = self._tables.range(table_bound(table, start), table_bound(table, stop), reverse)
+        low, high = table_bound(table, start), table_bound(table, stop)
+        found = self._reading().tables.range(low, high, reverse)
         return [(key[1:], value) for key, value in islice(found, limit)]
 
     def read_log(
@@ -106,8 +116,9 @@ class MemoryReads:
         reverse: bool = False,
     ) -> list[tuple[int, bytes]]:
         """At most `limit` records with `start <= seq < stop`; see :class:`~.base.Reads`."""
+        low = log_key(stream, start)
         high = log_key(stream, MAX_NUMBER if stop is None else stop)
-        found = self._log.range(log_key(stream, start), high, reverse)
+        found = self._reading().log.range(low, high, reverse)
         return [(split_log_key(key)[1], record) for key, record in islice(found, limit)]
 
     def last_seq(self, stream: int) -> int:
@@ -120,9 +131,9 @@ class MemoryStore(MemoryReads, Committer):
     """A store for tests, to be made and used on one trio loop."""
 
     def __init__(self, disk: MemoryDisk | None = None) -> None:
-        self.disk: Final = MemoryDisk() if disk is None else disk
-        MemoryReads.__init__(self, self.disk.log, self.disk.tables)
+        MemoryReads.__init__(self, MemoryDisk() if disk is None else disk)
         Committer.__init__(self)
+        self._closed = False
         self._token: Final = trio.lowlevel.current_trio_token()
         self._held = False
         self._next_failure: str | None = None
@@ -143,13 +154,19 @@ class MemoryStore(MemoryReads, Committer):
     @contextmanager
     def snapshot(self) -> Generator[MemoryReads]:
         """Reads over one frozen moment; see :class:`~.base.Store`."""
-        yield MemoryReads(self.disk.log.copy(), self.disk.tables.copy())
+        yield MemoryReads(self._reading().copy())
 
     async def aclose(self) -> None:
         """Write what was submitted, then close. Idempotent. A held store is released."""
         self.release()
         with trio.CancelScope(shield=True):
             await self._drain()
+            self._closed = True
+
+    def _reading(self) -> MemoryDisk:
+        if self._closed:
+            raise StoreClosed("the store has been closed")
+        return self._disk
 
     def _wake_writer(self) -> None:
         self._token.run_sync_soon(self._write_next)
@@ -163,7 +180,7 @@ class MemoryStore(MemoryReads, Committer):
         if self._next_failure is not None and group.has_writes():
             self._fail(StoreFailed(self._next_failure))
             return
-        self.disk.write(group)
+        self._disk.write(group)
         self._settle()
         self._token.run_sync_soon(self._write_next)
 
