@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["InvalidTurn", "MessageIdReused", "Overloaded", "SessionDamaged", "ShuttingDown", "TurnRefused"]
+__all__ = [
+    "InvalidTurn",
+    "MessageIdReused",
+    "Overloaded",
+    "SessionDamaged",
+    "ShuttingDown",
+    "TurnRefused",
+]
 
 
 class TurnRefused(Exception):

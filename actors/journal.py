@@ -84,7 +84,7 @@ def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
     batch = Batch()
     if step.records:
         batch.append(stream, step.first_seq, [encode(pack(record)) for record in step.records])
-        batch.put(Table.HEADS, number_key(stream), encode(tuple(conversation.head())))
+        batch.put(Table.HEADS, number_key(stream), encode(list(conversation.head())))
         for record in step.records:
             if type(record) in _TROUBLE:
                 _index_trouble(batch, stream, record)
@@ -185,8 +185,8 @@ def load_seen(store: Reads, seen: bytes, now_us: int) -> SeenRow | None:
         data = store.get(Table.SEEN, seen_key(window - 1, seen))
         if data is None:
             return None
-    row = decode(data)
-    if not isinstance(row, list) or len(row) != len(SeenRow.__args__):  # type: ignore[attr-defined]
-        raise CorruptRecord(f"a seen message is kept as {row!r:.80}")
-    session_id, seq, digest = row
-    return str(session_id), int(seq), bytes(digest)  # type: ignore[arg-type]
+    match decode(data):
+        case [str(session_id), int(seq), bytes(digest)]:
+            return session_id, seq, digest
+        case row:
+            raise CorruptRecord(f"a seen message is kept as {row!r:.80}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Literal
 
 from ..storage.base import Table
 from ..storage.codec import encode
@@ -86,7 +86,7 @@ class RegistryActor(TrioActor):
     def on_receive(self, message: Any) -> Any:
         """Bind, bring in or let go; everything else goes to its session."""
         try:
-            handler = _HANDLERS.get(type(message))
+            handler = self._HANDLERS.get(type(message))  # pyright: ignore[reportUnknownArgumentType]
             if handler is not None:
                 return handler(self, message)
             self._to_session(message.session_id, message)
@@ -127,7 +127,7 @@ class RegistryActor(TrioActor):
             step.records.append(record)
         batch = batch_for(stream, conversation, step)
         batch.create(Table.NAMES, name_key(session_id), encode(stream))
-        batch.create(Table.BINDINGS, binding_key(turn.address), encode(tuple(row)))
+        batch.create(Table.BINDINGS, binding_key(turn.address), encode(list(row)))
         self._services.store.submit(batch, partial(self._opened, turn.address))
         self._start(session_id, stream, conversation)
         return session_id
@@ -213,6 +213,16 @@ class RegistryActor(TrioActor):
         self._to_session(message.session_id, message)
         return None
 
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        Accept: _accept,
+        FindSession: _find_session,
+        CatchUp: _catch_up,
+        Rotate: _rotate,
+        Passivated: _passivated,
+        StayedAwake: _stayed_awake,
+        SendMessage: _send_message,
+    }
+
 
 def _refuse(answer: TrioFuture[Any], error: Exception) -> None:
     """Answer with `error`, in the words of those who ask."""
@@ -221,14 +231,3 @@ def _refuse(answer: TrioFuture[Any], error: Exception) -> None:
         refused.__cause__ = error
         error = refused
     answer.set_exception((type(error), error, error.__traceback__))
-
-
-_HANDLERS: Final[dict[type, Callable[[RegistryActor, Any], Any]]] = {
-    Accept: RegistryActor._accept,
-    FindSession: RegistryActor._find_session,
-    CatchUp: RegistryActor._catch_up,
-    Rotate: RegistryActor._rotate,
-    Passivated: RegistryActor._passivated,
-    StayedAwake: RegistryActor._stayed_awake,
-    SendMessage: RegistryActor._send_message,
-}

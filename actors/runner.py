@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 
@@ -62,7 +62,7 @@ class TurnRunner:
         self,
         nursery: trio.Nursery,
         invoke: Invoke,
-        registry: ActorRef,
+        registry: ActorRef[Any],
         *,
         max_running: int,
         timeout_s: float,
@@ -107,34 +107,48 @@ class TurnRunner:
         self._nursery.start_soon(self._run, job, scope)
 
     async def _run(self, job: TurnJob, scope: trio.CancelScope) -> None:
+        scope.deadline = trio.current_time() + self._timeout_s
+        result: TurnFinished | TurnFailed | TurnInterrupted | None = None
         try:
             with scope:
-                self._registry.tell(await self._attempt(job))
-            if scope.cancelled_caught and self._draining:
-                self._interrupted(job)
+                result = await self._attempt(job)
+            if result is None:
+                result = self._cut_short(job, scope)
+            if result is not None:
+                self._registry.tell(result)
         finally:
-            if self._running.get(job.session_id) is scope:
-                del self._running[job.session_id]
-            if job.isolated:
-                self.release(job.session_id)
-            if self._waiting and not self._draining:
-                self._spawn(self._waiting.popleft())
-            elif not self._running:
-                self._idle.set()
+            self._ended(job, scope)
+
+    def _ended(self, job: TurnJob, scope: trio.CancelScope) -> None:
+        if self._running.get(job.session_id) is scope:
+            del self._running[job.session_id]
+        if job.isolated:
+            self.release(job.session_id)
+        if self._waiting and not self._draining:
+            self._spawn(self._waiting.popleft())
+        elif not self._running:
+            self._idle.set()
+
+    def _cut_short(
+        self, job: TurnJob, scope: trio.CancelScope
+    ) -> TurnFailed | TurnInterrupted | None:
+        """Why an attempt ended without a result; None if nobody wants to know any more."""
+        if trio.current_time() >= scope.deadline:
+            error = f"the agent did not return within {self._timeout_s:g} s"
+            return self._failed(job, error, retryable=True)
+        if self._draining:
+            return TurnInterrupted(session_id=job.session_id, turn_seq=job.seq)
+        return None
 
     async def _attempt(self, job: TurnJob) -> TurnFinished | TurnFailed:
         try:
-            with trio.move_on_after(self._timeout_s):
-                reply = await self._invoke(job)
-                return TurnFinished(
-                    session_id=job.session_id, turn_seq=job.seq, turn=job.turn, reply=reply
-                )
+            reply = await self._invoke(job)
         except Exception as error:  # the supervisor's edge: whatever an agent raises ends here
             logger.warning("%s failed", job, exc_info=error)
             return self._failed(job, _describe(error), retryable=not isinstance(error, AgentFault))
-        return self._failed(job, f"the agent did not return within {self._timeout_s:g} s")
+        return TurnFinished(session_id=job.session_id, turn_seq=job.seq, turn=job.turn, reply=reply)
 
-    def _failed(self, job: TurnJob, error: str, *, retryable: bool = True) -> TurnFailed:
+    def _failed(self, job: TurnJob, error: str, *, retryable: bool) -> TurnFailed:
         return TurnFailed(
             session_id=job.session_id,
             turn_seq=job.seq,

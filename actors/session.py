@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final
+from types import TracebackType
+from typing import Any, ClassVar
 
 from ..storage.base import Table
 from ..storage.codec import encode
@@ -84,9 +85,14 @@ class SessionActor(TrioActor):
 
     def on_receive(self, message: Any) -> Any:
         """Decide and commit; answers are given when the commit is durable."""
-        return _HANDLERS[type(message)](self, message)
+        return self._HANDLERS[type(message)](self, message)
 
-    def on_failure(self, *_error: object) -> None:
+    def on_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """A defect: leave memory, so that the next message finds what is stored."""
         self._services.registry.tell(Passivated(session_id=self._core.session_id))
 
@@ -104,7 +110,8 @@ class SessionActor(TrioActor):
             if earlier != digest:
                 raise MessageIdReused(
                     f"message {turn.message_id!r} of {turn.address.conversation!r} on "
-                    f"{turn.address.instance!r} was accepted as {session_id}/{seq} with another body"
+                    f"{turn.address.instance!r} was accepted as {session_id}/{seq}, "
+                    "with another body"
                 )
             self._commit(core.accept_again(seq), self.take_reply())
             return
@@ -115,7 +122,7 @@ class SessionActor(TrioActor):
         row = (core.session_id, core.next_seq, digest)
         step = core.accept(turn, now_us)
         batch = batch_for(self._stream, core, step)
-        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode(row))
+        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode(list(row)))
         if self._in_flight is None:
             self._in_flight = {}
         self._in_flight[seen] = row
@@ -223,7 +230,7 @@ class SessionActor(TrioActor):
             self._undurable(answer, error)
             return
         for effect in effects:
-            _EFFECTS[type(effect)](self, effect, answer)
+            self._EFFECTS[type(effect)](self, effect, answer)
 
     def _undurable(self, answer: TrioFuture[Any] | None, error: StorageError) -> None:
         """What was decided is not stored: forget it, and begin again from what is."""
@@ -357,34 +364,33 @@ class SessionActor(TrioActor):
             raise CorruptRecord(f"record {self._stream}/{seq} is no inbound turn")
         return turn_of(record)
 
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        Accept: _accept,
+        TurnFinished: _finished,
+        TurnFailed: _failed,
+        TurnInterrupted: _interrupted,
+        RetryTurn: _retry_turn,
+        StartIsolated: _start_isolated,
+        DeliveryReported: _reported,
+        MayRetry: _may_retry,
+        SendMessage: _send,
+        RetryDelivery: _retry_delivery,
+        Passivate: _passivate,
+        Wake: _here,
+        CatchUp: _here,
+    }
+
+    _EFFECTS: ClassVar[dict[type, Callable[[Any, Any, Any], None]]] = {
+        AnswerAccepted: _answer_accepted,
+        AnswerMayRetry: _answer_may_retry,
+        StartTurn: _start_turn,
+        IsolateTurn: _isolate_turn,
+        PauseTurn: _pause_turn,
+        EndTurn: _end_turn,
+        Dispatch: _dispatch,
+        SettleDelivery: _settle_delivery,
+    }
+
 
 def _seq_of(delivery_id: DeliveryId) -> int:
     return int(delivery_id.rpartition("/")[2])
-
-
-_HANDLERS: Final[dict[type, Callable[[SessionActor, Any], Any]]] = {
-    Accept: SessionActor._accept,
-    TurnFinished: SessionActor._finished,
-    TurnFailed: SessionActor._failed,
-    TurnInterrupted: SessionActor._interrupted,
-    RetryTurn: SessionActor._retry_turn,
-    StartIsolated: SessionActor._start_isolated,
-    DeliveryReported: SessionActor._reported,
-    MayRetry: SessionActor._may_retry,
-    SendMessage: SessionActor._send,
-    RetryDelivery: SessionActor._retry_delivery,
-    Passivate: SessionActor._passivate,
-    Wake: SessionActor._here,
-    CatchUp: SessionActor._here,
-}
-
-_EFFECTS: Final[dict[type, Callable[[SessionActor, Any, Any], None]]] = {
-    AnswerAccepted: SessionActor._answer_accepted,
-    AnswerMayRetry: SessionActor._answer_may_retry,
-    StartTurn: SessionActor._start_turn,
-    IsolateTurn: SessionActor._isolate_turn,
-    PauseTurn: SessionActor._pause_turn,
-    EndTurn: SessionActor._end_turn,
-    Dispatch: SessionActor._dispatch,
-    SettleDelivery: SessionActor._settle_delivery,
-}

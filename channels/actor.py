@@ -168,10 +168,11 @@ class ChannelActor(TrioActor):
                 reason=result.reason,
                 retry_after_s=result.retry_after_s,
             )
-            if result.final or isinstance(verdict, GiveUp):
-                reason = result.reason if result.final else verdict.reason  # type: ignore[union-attr]
+            if result.final:
+                verdict = GiveUp(result.reason)
+            if isinstance(verdict, GiveUp):
                 status: OutcomeStatus = "unknown" if may_have_arrived else "failed"
-                self._report(deliver, attempt, status, reason=reason)
+                self._report(deliver, attempt, status, reason=verdict.reason)
                 return
             self._report(deliver, attempt, "retrying", reason=result.reason)
             await self._pause(lane, verdict.after_s, result.retry_after_s or 0.0)
@@ -258,7 +259,8 @@ class Inlet:
     def __init__(self, instance: Instance, registry: ActorRef[Any]) -> None:
         self._instance = instance
         self._registry = registry
-        self._room = trio.Semaphore(MAX_TURNS_IN_FLIGHT)
+        self._in_flight = 0
+        self._room = trio.lowlevel.ParkingLot()
         self._open = True
 
     def close(self) -> None:
@@ -267,10 +269,10 @@ class Inlet:
 
     async def __call__(self, turn: InboundTurn) -> Accepted:
         """Hand `turn` over; return once it is durable."""
-        try:
-            self._room.acquire_nowait()
-        except trio.WouldBlock:
-            await self._room.acquire()
+        if self._in_flight < MAX_TURNS_IN_FLIGHT:
+            self._in_flight += 1
+        else:
+            await self._room.park()  # whoever leaves hands its place over
         try:
             if not self._open:
                 raise ShuttingDown("the runtime is stopping and takes no more turns")
@@ -284,4 +286,5 @@ class Inlet:
         except ActorDeadError as error:
             raise Overloaded(f"the session stopped before it took the turn: {error}") from error
         finally:
-            self._room.release()
+            if not self._room.unpark():
+                self._in_flight -= 1

@@ -17,6 +17,7 @@ from .actors.core.window import Message, build_window, text_chars
 from .actors.journal import load_records
 from .actors.kernel import ActorRef
 from .actors.messages import (
+    Address,
     AgentReply,
     Attachment,
     Outcome,
@@ -26,7 +27,6 @@ from .actors.messages import (
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob
-from .channels.base import Address
 from .context import SessionContext, clear_session_context, set_session_context
 from .storage.base import Store
 from .views import SessionInfo, session_info
@@ -152,7 +152,7 @@ class TurnHost:
             result = agent(Turn(job, self, context))
             if inspect.isawaitable(result):
                 return _reply(job, await result)
-            if isinstance(result, AsyncIterator):
+            if isinstance(result, AsyncIterator):  # pyright: ignore[reportUnnecessaryIsInstance]
                 return _reply(job, await _join(job, result))
         finally:
             clear_session_context(token)

@@ -158,7 +158,7 @@ def _resolve(value: Any, where: str, environ: Mapping[str, str]) -> Any:
         items = cast("Mapping[str, Any]", value).items()
         return {key: _resolve(item, f"{where}: {key}", environ) for key, item in items}
     if isinstance(value, list):
-        return [_resolve(item, where, environ) for item in cast("list[Any]", value)]
+        return [_resolve(item, where, environ) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]
     return value
 
 

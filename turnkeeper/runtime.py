@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import trio
 
@@ -30,12 +30,11 @@ from .channels.base import Channel
 from .config import Config, ConfigError, load_config
 from .engine import Actors, Engine, RuntimeFailed
 from .kinds import make_channels
-from .storage.base import Reads, Store
+from .storage.base import Store
 from .storage.lmdb_store import open_lmdb
 
 __all__ = ["Runtime", "RuntimeFailed", "open_runtime"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -118,8 +117,8 @@ class Runtime:
         """The story of a session, a turn or a delivery; None if the id names none."""
         return await self.look(stories.explain, record_id)
 
-    async def look(self, view: Callable[Concatenate[Reads, P], T], *args: P.args) -> T:
-        """What `view` makes of one frozen moment of the store, off the loop."""
+    async def look(self, view: Callable[..., T], *args: object) -> T:
+        """What `view(reads, *args)` makes of one frozen moment of the store, off the loop."""
 
         def frozen() -> T:
             with self.store.snapshot() as reads:
@@ -247,7 +246,7 @@ def _agents(agent: Agent | None, agents: Mapping[str, Agent] | None) -> dict[str
             raise ConfigError(f"agent {name!r} must be callable, not {one!r}")
     if not known:
         raise ConfigError("agents is empty")
-    return cast("dict[str, Agent]", known)
+    return known
 
 
 def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:

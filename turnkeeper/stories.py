@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from .actors.core.records import (
     AssistantRecord,
@@ -27,7 +27,7 @@ from .storage.base import Reads, Table
 from .storage.keys import split_log_key
 from .views import DeliveryInfo, Story, heads, time_of
 
-__all__ = ["deliveries", "delivery", "explain", "show_place"]
+__all__ = ["DeliveryInfo", "Story", "deliveries", "delivery", "explain", "show_place"]
 
 _PAGE: Final = 1_000
 
@@ -135,9 +135,8 @@ def _open_tales(store: Reads, session_id: str, stream: int, since: int) -> list[
             tale = _tale(store, session_id, stream, record.delivery_seq)
             if tale is not None:
                 tales[record.delivery_seq] = tale
-        elif isinstance(record, DeliveryRecord | ReopenedRecord):
-            if (tale := tales.get(record.delivery_seq)) is not None:
-                tale.hear(record)
+        elif (tale := tales.get(_about(record))) is not None:
+            tale.hear(cast("DeliveryRecord | ReopenedRecord", record))
     over = {"delivered", "rendered"}
     return [tale for tale in tales.values() if tale.status not in over]
 
@@ -196,9 +195,9 @@ def _session_lines(store: Reads, stream: int, session_id: str) -> Iterator[str]:
                     f"{record.agent!r} by: {record.by}"
                 )
             case BoundRecord():
-                place = f"{record.instance}/{record.conversation}"
-                place += f"/{record.thread}" if record.thread is not None else ""
-                yield f"{_stamp(record.at_us)}  owns {place} (binding {record.version}: {record.by})"
+                place = show_place(address_of(record))
+                made = f"binding {record.version}: {record.by}"
+                yield f"{_stamp(record.at_us)}  owns {place} ({made})"
             case _:
                 pass
 

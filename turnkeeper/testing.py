@@ -91,7 +91,7 @@ class LoopbackChannel(Channel):
             self._deliver = None
             self._running = trio.Event()
 
-    async def receive(
+    async def receive(  # noqa: PLR0913  (independent fields, all keywords)
         self,
         text: str,
         *,
@@ -189,4 +189,4 @@ class LoopbackChannel(Channel):
         """
         if fault not in _FAULTS:
             raise ValueError(f"no fault {fault!r}; there are: {', '.join(sorted(_FAULTS))}")
-        self._faults.extend([(fault, retry_after_s)] * times)
+        self._faults.extend((fault, retry_after_s) for _ in range(times))

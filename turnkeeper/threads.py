@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from os import PathLike
 from typing import Any, TypeVar
@@ -124,7 +124,7 @@ def start_in_thread(
     """
     started = threading.Event()
     stop = trio.Event()
-    handles: list[Handle] = []
+    handles: list[tuple[Handle, trio.lowlevel.TrioToken]] = []
     failures: list[BaseException] = []
 
     async def main() -> None:
@@ -138,14 +138,15 @@ def start_in_thread(
             clock=clock,
             seed=seed,
         ) as runtime:
-            handles.append(Handle(runtime, trio.lowlevel.current_trio_token()))
+            token = trio.lowlevel.current_trio_token()
+            handles.append((Handle(runtime, token), token))
             started.set()
             await stop.wait()
 
     def run() -> None:
         try:
             trio.run(main)
-        except BaseException as error:  # handed to the caller's thread, below
+        except BaseException as error:  # noqa: BLE001  (handed to the caller's thread, below)
             failures.append(error)
         finally:
             started.set()
@@ -156,14 +157,12 @@ def start_in_thread(
     if not handles:
         thread.join()
         raise failures[0]
-    handle = handles[0]
+    handle, token = handles[0]
     try:
         yield handle
     finally:
-        try:
-            trio.from_thread.run_sync(stop.set, trio_token=handle._token)
-        except trio.RunFinishedError:
-            pass  # it has stopped by itself: its failure follows
+        with suppress(trio.RunFinishedError):  # it has stopped by itself: its failure follows
+            trio.from_thread.run_sync(stop.set, trio_token=token)
         thread.join()
     if failures:
         raise failures[0]

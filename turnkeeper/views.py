@@ -35,7 +35,7 @@ from .actors.journal import (
     load_records,
     load_session_number,
 )
-from .actors.messages import Address, Instance, SessionId
+from .actors.messages import Address, SessionId
 from .storage.base import Reads, Table
 from .storage.codec import decode
 
@@ -231,14 +231,8 @@ def _text(record: Record) -> str:
 
 def _place(record: Record) -> Address | None:
     match record:
-        case UserRecord() | AssistantRecord() | ReopenedRecord():
+        case UserRecord() | AssistantRecord() | ReopenedRecord() | BoundRecord():
             return address_of(record)
-        case BoundRecord():
-            return Address(
-                instance=Instance(record.instance),
-                conversation=record.conversation,
-                thread=record.thread,
-            )
         case _:
             return None
 

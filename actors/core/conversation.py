@@ -61,6 +61,8 @@ MAX_ATTEMPTS: Final = 3
 _ERROR_CHARS: Final = 2_000
 """Longest error text kept in the log: enough for a message, too little for a dump."""
 
+_NOWHERE: Final = (None, None, None)
+
 
 def retry_pause_s(attempt: int) -> float:
     """Seconds between attempt number `attempt` of a turn, which failed, and the next one."""
@@ -97,7 +99,7 @@ class Conversation:
         self.running = 0
         """Sequence number of the user record that the agent has now, or 0. Not durable."""
         self._opened_at_us = 0
-        self._active: tuple[str, str, str | None] | None = None
+        self._active: tuple[str | None, str | None, str | None] = _NOWHERE
         self._context_chars = 0
         self._open: deque[int] | None = None
         self._outbox: Outbox | None = None
@@ -124,7 +126,7 @@ class Conversation:
         self.agent = head.agent
         self._opened_at_us = head.opened_at_us
         self.last_active_us = head.last_active_us
-        self._active = head.active
+        self._active = (head.instance, head.conversation, head.thread)
         self.settled = head.settled
         for seq, record in open_records:
             self.next_seq = seq
@@ -148,7 +150,7 @@ class Conversation:
             outbox.oldest if outbox else 0,
             len(outbox) if outbox else 0,
             self._context_chars,
-            self._active,
+            *self._active,
         )
 
     @property
@@ -263,7 +265,9 @@ class Conversation:
 
     def accept_again(self, seq: int) -> Step:
         """A human's message was delivered again; record `seq` holds it."""
-        return Step(self.next_seq, effects=[AnswerAccepted(self._accepted(seq, duplicate=True))])
+        step = Step(self.next_seq)
+        step.effects.append(AnswerAccepted(self._accepted(seq, duplicate=True)))
+        return step
 
     def _accepted(self, seq: int, *, duplicate: bool) -> Accepted:
         session_id = self.session_id

@@ -6,7 +6,7 @@ never before: the output gate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ..messages import Accepted, DeliveryReported, InboundTurn
@@ -105,10 +105,15 @@ Effect: TypeAlias = (
 )
 
 
-@dataclass(slots=True)
 class Step:
     """One decision: records to append from `first_seq` on, and what to do once they are durable."""
 
-    first_seq: int
-    records: list[Record] = field(default_factory=list[Record])
-    effects: list[Effect] = field(default_factory=list[Effect])
+    __slots__ = ("effects", "first_seq", "records")
+
+    def __init__(self, first_seq: int) -> None:
+        self.first_seq = first_seq
+        self.records: list[Record] = []
+        self.effects: list[Effect] = []
+
+    def __repr__(self) -> str:
+        return f"<Step at {self.first_seq}: {self.records} then {self.effects}>"

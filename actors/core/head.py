@@ -32,21 +32,24 @@ class Head(NamedTuple):
     open_deliveries: int
     context_chars: int
     """Characters of everything said so far."""
-    active: tuple[str, str, str | None] | None
-    """Instance, conversation and thread of the active channel."""
+    instance: str | None
+    """Where a human last wrote: the active channel. None before the first message."""
+    conversation: str | None
+    thread: str | None
 
     @property
     def active_channel(self) -> Address | None:
         """Where the session's proactive messages go."""
-        if self.active is None:
+        if self.instance is None or self.conversation is None:
             return None
-        instance, conversation, thread = self.active
-        return Address(instance=Instance(instance), conversation=conversation, thread=thread)
+        return Address(
+            instance=Instance(self.instance), conversation=self.conversation, thread=self.thread
+        )
 
     @property
     def open_since(self) -> int:
         """First sequence number from which the open work can be brought back; 0 if none is open."""
-        starts = []
+        starts: list[int] = []
         if self.open_turns:
             starts.append(self.settled + 1)
         if self.open_deliveries:
@@ -65,6 +68,4 @@ def read_head(payload: object) -> Head:
     values = cast("Sequence[object]", payload)
     if len(values) != len(Head._fields):
         raise MalformedRecord(f"a head has {len(values)} fields, not {len(Head._fields)}")
-    *scalars, active = values
-    place = tuple(cast("Sequence[object]", active)) if active is not None else None
-    return Head(*scalars, place)  # type: ignore[arg-type]  # the checksum vouches for the types
+    return Head(*values)  # type: ignore[arg-type]  # the checksum vouches for the types

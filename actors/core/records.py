@@ -92,7 +92,7 @@ class UserRecord:
     guild: str | None = None
     direct: bool = True
     reply_to: str | None = None
-    attachments: tuple[Any, ...] = ()
+    attachments: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,9 +258,9 @@ class _Shape:
 _BY_KIND: Final = {cls.kind: _Shape(cls) for cls in _CLASSES}
 
 
-def pack(record: Record) -> tuple[Any, ...]:
+def pack(record: Record) -> list[Any]:
     """The flat form of `record`, of values that the codec takes."""
-    return _BY_KIND[record.kind].flatten(record)
+    return list(_BY_KIND[record.kind].flatten(record))
 
 
 def unpack(payload: object) -> Record:
@@ -280,7 +280,9 @@ def unpack(payload: object) -> Record:
     return shape.make(**dict(zip(shape.names, values, strict=False)))
 
 
-def address_of(record: UserRecord | AssistantRecord | ReopenedRecord) -> Address | None:
+def address_of(
+    record: UserRecord | AssistantRecord | ReopenedRecord | BoundRecord,
+) -> Address | None:
     """The place that `record` speaks of; None for the feed."""
     if record.instance is None or record.conversation is None:
         return None
@@ -310,7 +312,8 @@ def user_record(turn: InboundTurn, at_us: int) -> UserRecord:
         reply_to=turn.reply_to,
         attachments=tuple(
             (a.kind, a.reference, a.mime, a.size_bytes, a.name) for a in turn.attachments
-        ),
+        )
+        or None,
     )
 
 
@@ -333,6 +336,6 @@ def turn_of(record: UserRecord) -> InboundTurn:
         reply_to=record.reply_to,
         attachments=tuple(
             Attachment(kind=kind, reference=reference, mime=mime, size_bytes=size, name=name)
-            for kind, reference, mime, size, name in record.attachments
+            for kind, reference, mime, size, name in record.attachments or ()
         ),
     )
