@@ -1,0 +1,100 @@
+"""What the benchmarks of the turn path share: a platform, agents, a closed loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import trio
+
+import turnkeeper as tk
+from turnkeeper.channels.base import Outbound, Receipt
+from turnkeeper.testing import LoopbackChannel
+
+__all__ = [
+    "REPLY",
+    "TEXT",
+    "AnsweringChannel",
+    "Said",
+    "agent_that_reads",
+    "agent_without_work",
+    "conversing",
+    "running",
+    "say_all",
+]
+
+TEXT: Final = "Could you remind me tomorrow at nine to water the old fern?"
+"""What the human of every turn writes."""
+REPLY: Final = "I will remind you tomorrow at nine sharp."
+"""What the agent of every turn answers."""
+
+
+class Said(NamedTuple):
+    """One message of a human."""
+
+    conversation: str
+    message_id: str
+
+
+class AnsweringChannel(LoopbackChannel):
+    """A loopback platform whose humans can wait for the answer to their own message."""
+
+    def __init__(self, name: str = "lo", *, keep_sent: bool = True) -> None:
+        super().__init__(name)
+        self._keep_sent = keep_sent
+        self._asked: dict[str | None, trio.Event] = {}
+
+    async def say(self, said: Said) -> None:
+        """A human writes; return when the turn was accepted and the reply has been sent."""
+        answered = self._asked[said.message_id] = trio.Event()
+        await self.receive(TEXT, conversation=said.conversation, message_id=said.message_id)
+        await answered.wait()
+
+    async def send(self, outbound: Outbound) -> Receipt:
+        receipt = await super().send(outbound)
+        if not self._keep_sent:
+            self.sent.clear()
+        if (answered := self._asked.pop(outbound.reply_to, None)) is not None:
+            answered.set()
+        return receipt
+
+
+async def agent_without_work(_turn: tk.Turn) -> str:
+    """Costs nothing."""
+    return REPLY
+
+
+async def agent_that_reads(turn: tk.Turn) -> str:
+    """Looks at its context window, as an agent with a model behind it would."""
+    return f"{REPLY} ({len(turn.messages)})"
+
+
+@asynccontextmanager
+async def running(
+    directory: Path, channel: LoopbackChannel, agent: tk.Agent = agent_without_work
+) -> AsyncGenerator[tk.Runtime]:
+    """A runtime in `directory` with one loopback channel."""
+    async with tk.open_runtime(directory, agent=agent, channels=[channel], seed=1) as runtime:
+        yield runtime
+
+
+def conversing(conversations: int, turns_each: int) -> Iterator[Said]:
+    """Every conversation's first message, then every conversation's second one, and so on."""
+    for turn in range(turns_each):
+        for conversation in range(conversations):
+            yield Said(f"chat-{conversation:06}", f"message-{conversation:06}-{turn:04}")
+
+
+async def say_all(channel: AnsweringChannel, messages: Iterable[Said], in_flight: int) -> None:
+    """A closed loop: `in_flight` humans, each of whom takes the next message once answered."""
+    shared = iter(messages)
+
+    async def human() -> None:
+        for said in shared:
+            await channel.say(said)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(in_flight):
+            nursery.start_soon(human)
