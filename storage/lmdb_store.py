@@ -8,6 +8,7 @@ interpreter lock away and must win it back.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -36,6 +37,10 @@ __all__ = ["DEFAULT_MAP_BYTES", "LmdbReader", "LmdbStore", "open_lmdb", "open_re
 
 DEFAULT_MAP_BYTES: Final = 64 * 1024**3
 """Address space for the data file; the file itself is as long as what it holds."""
+_FULL_DISK_BYTES: Final = 256 * 1024
+"""Free space, in bytes, below which a full disk is named as the reason of a failed commit."""
+_READER_CHECK_COMMITS: Final = 1000
+"""Commits between two looks for readers that died in a snapshot, whose pages none may reuse."""
 
 
 @asynccontextmanager
@@ -88,6 +93,7 @@ class LmdbStore(LmdbReads, Committer):
         self._snapshots = _Snapshots(self._token)
         self._handed: Final[SimpleQueue[Group | None]] = SimpleQueue()
         self._grown: Final[SimpleQueue[lmdb.Error | None]] = SimpleQueue()
+        self._commits = 0
         self._thread: Final = threading.Thread(
             target=self._run_writer, name="turnkeeper-writer", daemon=True
         )
@@ -122,7 +128,7 @@ class LmdbStore(LmdbReads, Committer):
                 try:
                     self._write(group)
                 except Exception as error:  # noqa: BLE001 - whoever waits must hear of any error
-                    self._on_loop(self._fail, _failure(error))
+                    self._on_loop(self._fail, _failure(error, self._held.store))
                     return
                 self._on_loop(self._settle)
                 group = self._take()
@@ -145,6 +151,9 @@ class LmdbStore(LmdbReads, Committer):
 
     def _commit(self, group: Group) -> None:
         """Write `group` in one durable transaction."""
+        self._commits += 1
+        if self._commits % _READER_CHECK_COMMITS == 0:
+            self._env.reader_check()
         puts = [(key, value) for key, value in group.tables.items() if value is not None]
         with self._env.begin(write=True) as txn:
             if group.log:
@@ -239,9 +248,12 @@ class _Snapshots:
             call()
 
 
-def _failure(error: Exception) -> StoreFailed:
+def _failure(error: Exception, path: Path) -> StoreFailed:
+    # LMDB calls a write that fitted in part an input/output error, whatever the reason.
+    full = shutil.disk_usage(path).free < _FULL_DISK_BYTES
     failure = StoreFailed(
-        f"a commit failed: {error}; nothing more is stored until the store is opened again"
+        f"a commit failed: {error}{' (the disk is full)' if full else ''}; "
+        f"{path} stores nothing more until it is opened again"
     )
     failure.__cause__ = error
     return failure

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -114,7 +114,7 @@ def find_store(state_dir: Path) -> Path:
         return store
 
 
-def making_store(state_dir: Path, create_environment: Callable[[Path], None]) -> Iterator[str]:
+def making_store(state_dir: Path, create_environment: Callable[[Path], None]) -> Generator[str]:
     """Make a store, step by step; a crash after any of them leaves none, or all of it.
 
     Yields what has been done, for tests which stop there.
