@@ -1,0 +1,247 @@
+"""Runs the gateway program, ends it in every way, and looks at what it left behind.
+
+A `Gateway` is a state directory and the journal of its platform; a `Life` is one process on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import trio
+
+from turnkeeper import views
+from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, Record, UserRecord
+from turnkeeper.actors.journal import load_conversation, load_records
+from turnkeeper.storage.base import Reads
+from turnkeeper.storage.lmdb_store import open_reader
+
+__all__ = ["Entry", "Gateway", "Life", "Message", "Stored"]
+
+_PROGRAM = Path(__file__).parent / "programs" / "gateway.py"
+_PATIENCE_S = 60.0
+"""Seconds after which a child that has not done what was expected of it is killed."""
+
+Entry: TypeAlias = list[Any]
+"""One line of the journal; the first element says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a human writes."""
+
+    id: str
+    conversation: str
+    text: str
+
+
+class Life:
+    """One process of a gateway."""
+
+    def __init__(self, process: trio.Process, entries: trio.MemoryReceiveChannel[Entry]) -> None:
+        self._process = process
+        self._entries = entries
+
+    async def until(self, *start: object, times: int = 1) -> Entry:
+        """Wait for the line number `times` from here on that begins with `start`; return it."""
+        seen: list[Entry] = []
+        async for entry in self._entries:
+            seen.append(entry)
+            if entry[: len(start)] == list(start):
+                times -= 1
+                if not times:
+                    return entry
+        raise AssertionError(f"the process ended before it said {start}; it said {seen[-20:]}")
+
+    async def lines(self, count: int) -> None:
+        """Wait for `count` further lines; fewer, if nothing is left to do."""
+        async for entry in self._entries:
+            count -= 1
+            if count <= 0 or entry == ["quiet"]:
+                return
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self._process.pid, number)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    async def exit_code(self) -> int:
+        """Wait for the end of the process; minus the number of the signal that killed it."""
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End the process as a power cut would, and wait until it is gone."""
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """Ask the process to stop; return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.exit_code()
+
+
+class Gateway:
+    """A state directory, a platform, and the processes that run on them one after the other."""
+
+    def __init__(self, home: Path, **options: object) -> None:
+        self.state_dir = home / "state"
+        self.journal_path = home / "journal"
+        self.errors_path = home / "errors"
+        self.options = options
+
+    @asynccontextmanager
+    async def life(
+        self,
+        messages: Sequence[Message] = (),
+        *,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> AsyncGenerator[Life]:
+        """Start a process that hears `messages`; it is killed at the end of the block.
+
+        Args:
+            messages: what the platform delivers.
+            prefix: a command to run the program under.
+            env: environment variables to add.
+            options: of the program, in addition to the gateway's own.
+        """
+        arguments = [self.state_dir, self.journal_path, json.dumps(self.options | options)]
+        command = [*prefix, sys.executable, str(_PROGRAM), *map(str, arguments)]
+        with self.errors_path.open("ab") as errors, trio.fail_after(_PATIENCE_S):
+            process = await trio.lowlevel.open_process(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **(env or {})},
+            )
+            send, receive = trio.open_memory_channel[Entry](float("inf"))
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_speak, process, messages)
+                    nursery.start_soon(_listen, process, send)
+                    yield Life(process, receive)
+                    nursery.cancel_scope.cancel()
+            finally:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+                await _close(process)
+
+    @property
+    def journal(self) -> list[Entry]:
+        """Everything that the platform has come to know."""
+        if not self.journal_path.exists():
+            return []
+        return [json.loads(line) for line in self.journal_path.read_text().splitlines()]
+
+    @property
+    def errors(self) -> str:
+        """Everything that the processes have said on standard error."""
+        return self.errors_path.read_text()
+
+    def said(self, *start: object) -> list[Entry]:
+        """The lines of the journal that begin with `start`."""
+        return [entry for entry in self.journal if entry[: len(start)] == list(start)]
+
+    def acknowledged(self) -> set[str]:
+        """Ids of the messages that the platform need not deliver again."""
+        return {message_id for _, message_id, *_ in self.said("acked")}
+
+    def unacknowledged(self, messages: Sequence[Message]) -> list[Message]:
+        """Those of `messages` that the platform will deliver again."""
+        done = self.acknowledged()
+        return [message for message in messages if message.id not in done]
+
+    @contextmanager
+    def stored(self) -> Generator[Stored]:
+        """What is stored, checked against replay."""
+        with open_reader(self.state_dir) as store:
+            yield Stored(store)
+
+
+class Stored:
+    """A store at rest."""
+
+    def __init__(self, store: Reads) -> None:
+        self.store = store
+        self.logs: dict[str, list[tuple[int, Record]]] = {}
+        """Every session's records, by session id."""
+        for stream, head in views.heads(store):
+            log = self.logs[head.session_id] = list(load_records(store, stream))
+            replayed = Conversation()
+            assert [replayed.apply(record) for _, record in log] == [seq for seq, _ in log]
+            assert replayed.head() == head
+            woken = load_conversation(store, stream)
+            assert woken is not None
+            assert repr(woken) == repr(replayed).replace(
+                f"running={replayed.running}", f"running={woken.running}"
+            )
+
+    def users(self, session_id: str) -> list[tuple[int, UserRecord]]:
+        """The accepted messages of a session, in order."""
+        return [(seq, r) for seq, r in self.logs[session_id] if isinstance(r, UserRecord)]
+
+    def message_ids(self) -> list[str]:
+        """The id of every accepted message."""
+        return [record.message_id for name in self.logs for _, record in self.users(name)]
+
+    def replies(self, session_id: str) -> list[tuple[int, AssistantRecord]]:
+        """What the agent said in a session, in order."""
+        return [(seq, r) for seq, r in self.logs[session_id] if isinstance(r, AssistantRecord)]
+
+    def kinds(self, session_id: str, turn_seq: int) -> list[str]:
+        """Kinds of the records that speak of a turn, in order."""
+        log = self.logs[session_id]
+        return [record.kind for _, record in log if getattr(record, "turn_seq", None) == turn_seq]
+
+    def statuses(self) -> dict[str, str]:
+        """What became of every delivery: its last status, by delivery id."""
+        found: dict[str, str] = {}
+        for name, log in self.logs.items():
+            for seq, record in log:
+                if isinstance(record, AssistantRecord):
+                    found[f"{name}/{seq}"] = "waiting"
+                elif isinstance(record, DeliveryRecord):
+                    found[f"{name}/{record.delivery_seq}"] = record.status
+        return found
+
+
+async def _speak(process: trio.Process, messages: Sequence[Message]) -> None:
+    assert process.stdin is not None
+    lines = (json.dumps([m.id, m.conversation, m.text]).encode() + b"\n" for m in messages)
+    try:
+        await process.stdin.send_all(b"".join(lines))
+        await process.stdin.aclose()
+    except trio.BrokenResourceError:
+        return  # it was killed while it listened
+
+
+async def _listen(process: trio.Process, entries: trio.MemorySendChannel[Entry]) -> None:
+    assert process.stdout is not None
+    rest = b""
+    with entries:
+        async for chunk in process.stdout:
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                entries.send_nowait(json.loads(line))
+
+
+async def _close(process: trio.Process) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
