@@ -178,9 +178,13 @@ class WebSocketChannel(Channel):
             peer.push(frame)
 
     async def _until_got(self, conversation: str, reply: Reply) -> None:
-        with trio.move_on_after(self._limits.receipt_timeout_s):
-            while not reply.got and conversation in self._peers:
-                await reply.waiters.park()
+        reply.awaited = True
+        try:
+            with trio.move_on_after(self._limits.receipt_timeout_s):
+                while not reply.got and conversation in self._peers:
+                    await reply.waiters.park()
+        finally:
+            reply.awaited = False
 
     def _push_reply(self, room: Room, peer: Peer, reply: Reply) -> None:
         peer.highest = reply.number
@@ -235,7 +239,8 @@ class WebSocketChannel(Channel):
         finally:
             self._leave(peer)
             await peer.part(hangup)
-        if entered.ws.closed is not None and entered.ws.closed.code == 1009:
+        closed = entered.ws.closed
+        if closed is not None and closed.code == 1009 and not peer.cut_off:
             await linger(entered.stream, self._limits.close_timeout_s)
 
     def _enter(self, peer: Peer, hello: Hello) -> Room:

@@ -40,7 +40,8 @@ class Peer:
         self._queue_in, self._queue_out = trio.open_memory_channel[_Queued](limits.max_queue_frames)
         self._queued_bytes = 0
         self._drained = trio.Event()
-        self._mid_frame = False
+        self.cut_off = False
+        """Whether nothing more may be written: half a frame is out, or the client was dropped."""
 
     def __repr__(self) -> str:
         return f"<Peer {self.guest.user} in {self.guest.conversation}>"
@@ -94,14 +95,14 @@ class Peer:
                 if on_leave is not None:
                     on_leave()
                 with trio.move_on_after(self._limits.write_timeout_s) as patience:
-                    self._mid_frame = True
+                    self.cut_off = True
                     await self._ws.send_message(encode(frame, self.kind))
-                    self._mid_frame = False
+                    self.cut_off = False
                 if patience.cancelled_caught:
                     self._drop("it does not read")
                     return
         except ConnectionClosed:
-            self._mid_frame = False
+            self.cut_off = False
         finally:
             self._drained.set()
 
@@ -125,12 +126,11 @@ class Peer:
 
     async def part(self, hangup: Hangup | None) -> None:
         """Say goodbye, for a moment; without a hangup, because the server is leaving."""
-        if self._mid_frame:
-            return  # Half a frame is out: a close frame inside it would be nonsense.
-        await part(self._ws, hangup, self.kind, self._limits.close_timeout_s)
+        if not self.cut_off:
+            await part(self._ws, hangup, self.kind, self._limits.close_timeout_s)
 
     def _drop(self, why: str) -> None:
         if not self.scope.cancel_called:
             _logger.warning("%r is dropped: %s", self, why)
-        self._mid_frame = True  # No goodbye: there is no room for it either.
+        self.cut_off = True
         self.scope.cancel()

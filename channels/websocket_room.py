@@ -38,6 +38,8 @@ class Reply:
     """Whether bytes of it may have left this process."""
     got: bool = False
     """Whether a client has said that it holds it."""
+    awaited: bool = False
+    """Whether a `send` waits for its receipt; it is not forgotten then."""
     waiters: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Woken when it is got, and when nobody is left who could get it."""
 
@@ -168,12 +170,18 @@ class Room:
         return news
 
     def _make_room(self) -> None:
-        while len(self._replies) > 1 and self._is_full():
-            # What somebody has got is only wanted by other devices; the rest, by everyone.
-            oldest_got = (reply for reply in self._replies.values() if reply.got)
-            victim = next(oldest_got, next(iter(self._replies.values())))
+        while self._is_full() and (victim := self._next_victim()) is not None:
             self._drop(victim)
             self._forgotten = max(self._forgotten, victim.number)
+
+    def _next_victim(self) -> Reply | None:
+        """The oldest that somebody has got, as only other devices want it; else the oldest."""
+        idle = [
+            reply
+            for reply in self._replies.values()
+            if not reply.awaited and reply.number != self._last
+        ]
+        return next((reply for reply in idle if reply.got), idle[0] if idle else None)
 
     def _is_full(self) -> bool:
         return len(self._replies) > self._max_replies or self._bytes > self._max_bytes

@@ -126,7 +126,9 @@ async def connected(
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     await raw.connect(channel.address)
     async with trio.SocketStream(raw) as stream, trio.open_nursery() as nursery:
-        ws = await wrap_client_stream(nursery, stream, "server", "/", receive_buffer_size=64 * 1024)
+        ws = await wrap_client_stream(
+            nursery, stream, "server", "/", receive_buffer_size=2**16, max_message_size=2**23
+        )
         yield Client(ws, kind=kind)
         with trio.move_on_after(PATIENCE_S):
             await ws.aclose()
@@ -412,6 +414,20 @@ async def test_a_conversation_forgotten_for_want_of_room_makes_its_cursors_unkno
             assert (await client.hello(user="alice", resume=cursors["alice"]))["missed"] is True
 
 
+async def test_the_conversation_that_was_unused_longest_is_forgotten_first() -> None:
+    async with serving(limits=WebSocketLimits(max_rooms=2)) as channel:
+        cursors: dict[str, str] = {}
+        for user in ("alice", "bob", "alice", "carol"):
+            async with connected(channel) as client:
+                welcome = await client.hello(user=user, resume=cursors.get(user))
+                cursors[user] = welcome["cursor"]
+            await until_nobody_is_connected(channel)
+        for user, forgotten in (("alice", False), ("carol", False), ("bob", True)):
+            async with connected(channel) as client:
+                welcome = await client.hello(user=user, resume=cursors[user])
+                assert (user, welcome["missed"]) == (user, forgotten)
+
+
 async def test_whoever_waits_for_a_conversation_is_told_when_somebody_enters_it() -> None:
     reached: list[str] = []
     async with serving() as channel:
@@ -603,8 +619,7 @@ async def test_a_stranger_may_not_send_more_than_a_hello_needs() -> None:
     async with serving() as channel, connected(channel) as client:
         with suppress(ConnectionClosed):  # cut before everything was sent
             await client.ws.send_message("x" * 900_000)
-        _, code = await client.closing()
-        assert code in {1009, 1006}  # 1006 where the cut came before the client looked
+        assert await client.closing() == (None, 1009)
 
 
 async def test_a_stranger_that_stays_silent_is_closed() -> None:
@@ -773,12 +788,13 @@ async def test_a_frame_of_the_other_kind_closes() -> None:
         assert (error["code"], code) == ("wrong_kind", 1003)
 
 
-@pytest.mark.parametrize("text", ["x" * 5000, "é" * 900])
+@pytest.mark.parametrize("text", ["x" * 2_000_000, "x" * 5000, "é" * 900])
 async def test_a_frame_over_the_limit_closes(text: str) -> None:
     limits = WebSocketLimits(max_text_bytes=500, max_frame_bytes=1000)
     async with serving(limits=limits) as channel, connected(channel) as client:
         await client.hello(user="alice")
-        await client.ws.send_message(text)
+        with suppress(ConnectionClosed):  # closed before everything was sent
+            await client.ws.send_message(text)
         assert (await client.closing())[1] == 1009
 
 
@@ -800,6 +816,38 @@ async def test_haste_is_refused_by_name_and_then_closes() -> None:
     assert len(runtime.turns) == 2
 
 
+async def test_a_client_that_waits_as_long_as_it_is_told_is_never_closed() -> None:
+    limits = WebSocketLimits(messages_per_s=100, burst_messages=1, max_slow_downs=3)
+    async with serving(limits=limits) as channel, connected(channel) as client:
+        await client.hello(user="alice")
+        refusals = 0
+        for number in range(100):
+            await client.say(type="message", id=f"m{number}", text="hi")
+            answer = await client.hear()
+            if answer["type"] == "refused":
+                refusals += 1
+                await trio.sleep(answer["retry_after_s"] + 0.001)
+            if refusals > 2 * limits.max_slow_downs:
+                break
+        else:
+            pytest.fail("the rate was never reached")
+
+
+async def test_acknowledging_replies_does_not_count_towards_the_rate() -> None:
+    limits = WebSocketLimits(messages_per_s=0.001, burst_messages=1)
+    async with serving(limits=limits) as channel, connected(channel) as client:
+        reply = await client.hello(user="alice")
+        for number in range(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(channel.send, outbound(number))
+                reply = await client.hear()
+                await client.got(reply)
+        await client.say(type="message", id="m1", text="hi")
+        assert (await client.hear())["type"] == "ack"
+        await client.got(reply)
+        assert (await client.hear())["code"] == "slow_down"
+
+
 async def test_messages_that_wait_to_become_durable_are_bounded() -> None:
     runtime = Runtime()
     runtime.gate = trio.Event()
@@ -813,6 +861,9 @@ async def test_messages_that_wait_to_become_durable_are_bounded() -> None:
         assert refused["retryable"] is True
         runtime.gate.set()
         assert [(await client.hear())["id"] for _ in range(2)] == ["m0", "m1"]
+        for number in range(3, 6):
+            await client.say(type="message", id=f"m{number}", text="hi")
+            assert (await client.hear())["type"] == "ack"
 
 
 @pytest.mark.parametrize(
@@ -879,7 +930,7 @@ async def test_a_runtime_that_breaks_costs_one_connection_and_is_logged(
 @pytest.mark.parametrize(
     "limits",
     [
-        WebSocketLimits(write_timeout_s=0.05, receipt_timeout_s=PATIENCE_S),
+        WebSocketLimits(write_timeout_s=0.05, max_queue_bytes=1024**3),
         WebSocketLimits(
             write_timeout_s=PATIENCE_S * 10,
             max_reply_bytes=1024 * 1024,
@@ -911,6 +962,31 @@ async def test_a_client_that_does_not_read_is_dropped_alone(
         else:
             pytest.fail("the client that does not read is still connected")
     assert "is dropped" in caplog.text
+
+
+async def test_a_reply_that_never_left_is_taken_back_when_its_client_is_dropped() -> None:
+    limits = WebSocketLimits(write_timeout_s=0.05, max_queue_bytes=1024**3)
+    outcomes: list[str] = []
+
+    async def send(channel: WebSocketChannel, number: int) -> None:
+        with pytest.raises((LostAnswer, Unreachable)) as failed:
+            await channel.send(outbound(number, "z" * 4_000_000))
+        outcomes.append(type(failed.value).__name__)
+
+    async with serving(limits=limits) as channel:
+        async with connected(channel, receive_buffer_bytes=4096) as deaf:
+            await deaf.hello(user="alice")
+            with trio.fail_after(PATIENCE_S):
+                async with trio.open_nursery() as nursery:
+                    for number in range(8):
+                        nursery.start_soon(send, channel, number)
+        assert set(outcomes) == {"LostAnswer", "Unreachable"}
+        async with connected(channel) as client:
+            await client.hello(user="alice")
+            for _ in range(outcomes.count("LostAnswer")):
+                assert (await client.hear())["type"] == "reply"
+            await client.say(type="message", id="m1", text="nothing came before this ack")
+            assert (await client.hear())["type"] == "ack"
 
 
 async def test_a_client_that_answers_no_ping_is_dropped() -> None:
@@ -951,8 +1027,10 @@ async def test_a_client_that_vanishes_while_a_reply_waits_makes_it_a_lost_answer
 
 
 async def test_a_cancel_says_goodbye_and_leaves_no_socket_open() -> None:
-    channel = WebSocketChannel("ws")
+    patient = WebSocketLimits(close_timeout_s=PATIENCE_S * 10)
+    channel = WebSocketChannel("ws", limits=patient)
     async with trio.open_nursery() as clients, trio.open_nursery() as server:
+        clients.cancel_scope.deadline = trio.current_time() + PATIENCE_S
         server.start_soon(channel.run, Runtime().deliver)
         address = await channel.listening()
         welcomed = trio.Event()
