@@ -47,6 +47,7 @@ from .messages import (
     RetryDelivery,
     RetryTurn,
     SendMessage,
+    SessionId,
     StartIsolated,
     StayedAwake,
     TurnEnded,
@@ -113,7 +114,7 @@ class SessionActor(TrioActor):
                     f"{turn.address.instance!r} was accepted as {session_id}/{seq}, "
                     "with another body"
                 )
-            self._commit(core.accept_again(seq), self.take_reply())
+            self._commit(core.accept_again(SessionId(session_id), seq), self.take_reply())
             return
         if core.open_turns >= services.max_open_turns:
             raise Overloaded(
@@ -164,7 +165,7 @@ class SessionActor(TrioActor):
         self._commit(self._core.interrupt(message.turn_seq, self._services.now_us()))
 
     def _retry_turn(self, message: RetryTurn) -> None:
-        self._commit(self._core.begin_again(message.turn_seq))
+        self._commit(self._core.begin_again(message.turn_seq, self._services.now_us()))
 
     def _start_isolated(self, message: StartIsolated) -> None:
         step = self._core.begin_isolated(message.turn_seq, self._services.now_us())

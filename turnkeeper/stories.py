@@ -233,7 +233,7 @@ def _turn_event(session_id: str, seq: int, record: Record) -> str:
         case SilentRecord():
             return "the agent ended it in silence"
         case AttemptRecord():
-            return f"attempt {record.attempt} began after a restart"
+            return f"attempt {record.attempt} began"
         case InterruptedRecord():
             return "interrupted by a stopping runtime; the attempt does not count"
         case FailureRecord():

@@ -219,10 +219,8 @@ class Conversation:
         if record.turn_seq != self.oldest_open_turn:
             return  # of a turn that was over before the open work began
         match record:
-            case AttemptRecord():
+            case AttemptRecord() | FailureRecord():
                 self.attempts = record.attempt
-            case FailureRecord():
-                self.attempts = record.attempt + 1
             case InterruptedRecord():
                 self.attempts -= 1
 
@@ -257,23 +255,17 @@ class Conversation:
         step = Step(self.next_seq)
         was_idle = not self._open
         seq = self._record(step, user_record(turn, now_us))
-        step.effects.append(AnswerAccepted(self._accepted(seq, duplicate=False)))
+        step.effects.append(AnswerAccepted(_accepted(self.session_id, seq, duplicate=False)))
         if was_idle:
             self.running = seq
             step.effects.append(StartTurn(seq, turn, 1))
         return step
 
-    def accept_again(self, seq: int) -> Step:
-        """A human's message was delivered again; record `seq` holds it."""
+    def accept_again(self, session_id: SessionId, seq: int) -> Step:
+        """A human's message was delivered again; record `seq` of `session_id` holds it."""
         step = Step(self.next_seq)
-        step.effects.append(AnswerAccepted(self._accepted(seq, duplicate=True)))
+        step.effects.append(AnswerAccepted(_accepted(session_id, seq, duplicate=True)))
         return step
-
-    def _accepted(self, seq: int, *, duplicate: bool) -> Accepted:
-        session_id = self.session_id
-        return Accepted(
-            session_id=session_id, turn_id=TurnId(f"{session_id}/{seq}"), duplicate=duplicate
-        )
 
     def finish(self, seq: int, turn: InboundTurn, reply: AgentReply, now_us: int) -> Step:
         """The agent has returned from the turn of record `seq`."""
@@ -345,12 +337,14 @@ class Conversation:
             QuarantinedRecord(at_us=now_us, turn_seq=seq, attempts=self.attempts, error=error),
         )
 
-    def begin_again(self, seq: int) -> Step:
-        """The pause after a failed attempt is over."""
+    def begin_again(self, seq: int, now_us: int) -> Step:
+        """The pause after a failed attempt is over.
+
+        The new attempt is recorded, so that a restart during the pause does not count as one.
+        """
         step = Step(self.next_seq)
         if self._open and self._open[0] == seq and not self.running:
-            self.running = seq
-            step.effects.append(StartTurn(seq, None, self.attempts))
+            self._begin_attempt(step, seq, now_us)
         return step
 
     def begin_isolated(self, seq: int, now_us: int) -> Step:
@@ -504,3 +498,9 @@ class Conversation:
     def oldest_open_turn(self) -> int:
         """Sequence number of the oldest open turn's user record, or 0."""
         return self._open[0] if self._open else 0
+
+
+def _accepted(session_id: SessionId, seq: int, *, duplicate: bool) -> Accepted:
+    return Accepted(
+        session_id=session_id, turn_id=TurnId(f"{session_id}/{seq}"), duplicate=duplicate
+    )

@@ -97,7 +97,7 @@ class UserRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptRecord:
-    """The agent is given a turn once more, after the process died."""
+    """The agent is given a turn once more, after a failure or a restart."""
 
     kind: ClassVar[str] = "attempt"
     at_us: int
