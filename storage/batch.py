@@ -111,11 +111,12 @@ class Pending:
             InvalidKey: a key that no table can hold; nothing was taken in.
             TypeError: a value which is not bytes; nothing was taken in.
         """
-        changes = _Changes(batch)
-        if changes.size_bytes > MAX_BATCH_BYTES:
+        log, log_bytes = _log_items(batch)
+        tables, table_bytes = _table_items(batch)
+        size_bytes = log_bytes + table_bytes
+        if size_bytes > MAX_BATCH_BYTES:
             raise BatchTooLarge(
-                f"a batch of {changes.size_bytes} bytes: at most {MAX_BATCH_BYTES} are allowed; "
-                "split it"
+                f"a batch of {size_bytes} bytes: at most {MAX_BATCH_BYTES} are allowed; split it"
             )
         conflict = self._conflict(batch)
         groups = self._groups
@@ -124,9 +125,9 @@ class Pending:
         group = groups[-1]
         group.outcomes.append((then, conflict))
         if conflict is None:
-            group.log += changes.log
-            group.tables.update(changes.tables)
-            group.size_bytes += changes.size_bytes
+            group.log += log
+            group.tables.update(tables)
+            group.size_bytes += size_bytes
             for stream, expected_seq, records in batch.appends:
                 self._tails[stream] = expected_seq + len(records) - 1
 
@@ -188,31 +189,35 @@ class Pending:
         return f"<Pending: {len(self._groups)} groups, {self._taken} taken>"
 
 
-class _Changes:
-    """What a batch writes, checked, in the store's own keys."""
-
-    __slots__ = ("log", "size_bytes", "tables")
-
-    def __init__(self, batch: Batch) -> None:
-        self.log: list[tuple[bytes, bytes]] = []
-        self.tables: dict[bytes, bytes | None] = {}
-        size = 0
-        for stream, seq, records in batch.appends:
-            for offset, record in enumerate(records):
-                size += _LOG_KEY_BYTES + _size(record)
-                self.log.append((log_key(stream, seq + offset), record))
-        for table, key in batch.deletes:
-            self.tables[table_key(table, key)] = None
-        for table, key, value in batch.puts:
-            size += _TABLE_KEY_BYTES + _size(value)
-            self.tables[table_key(table, key)] = value
-        self.size_bytes = size
+def _log_items(batch: Batch) -> tuple[list[tuple[bytes, bytes]], int]:
+    """The records that `batch` appends, by log key, and their size in bytes."""
+    items: list[tuple[bytes, bytes]] = []
+    size = 0
+    for stream, seq, records in batch.appends:
+        for offset, record in enumerate(records):
+            if type(record) is not bytes:
+                raise _not_bytes(record)
+            size += _LOG_KEY_BYTES + len(record)
+            items.append((log_key(stream, seq + offset), record))
+    return items, size
 
 
-def _size(value: object) -> int:
-    if type(value) is not bytes:
-        raise TypeError(f"a store holds bytes, not {type(value).__name__}: encode the value")
-    return len(value)
+def _table_items(batch: Batch) -> tuple[dict[bytes, bytes | None], int]:
+    """What `batch` makes of the tables, by table key, and its size in bytes."""
+    items: dict[bytes, bytes | None] = {}
+    size = 0
+    for table, key in batch.deletes:
+        items[table_key(table, key)] = None
+    for table, key, value in batch.puts:
+        if type(value) is not bytes:
+            raise _not_bytes(value)
+        size += _TABLE_KEY_BYTES + len(value)
+        items[table_key(table, key)] = value
+    return items, size
+
+
+def _not_bytes(value: object) -> TypeError:
+    return TypeError(f"a store holds bytes, not {type(value).__name__}: encode the value")
 
 
 def _shown(value: bytes | None) -> str:

@@ -6,7 +6,6 @@ durable in order, and reports each one back on the loop thread.
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 import trio
 
 from .base import Batch, Table, Then
-from .batch import Group, Pending
+from .batch import Pending
 from .errors import StorageError, StoreClosed
 
 __all__ = ["Committer"]
@@ -25,10 +24,6 @@ class Committer(ABC):
 
     def __init__(self) -> None:
         self._pending: Final = Pending(self)
-        self._lock: Final = threading.Lock()
-        """Guards `_pending` and `_writing`: the loop fills groups while the writer takes them."""
-        self._writing = False
-        """Whether the writer has a group or is about to look for one."""
         self._refusal: StorageError | None = None
         self._failure: StorageError | None = None
         self._failed: Final = trio.Event()
@@ -38,12 +33,8 @@ class Committer(ABC):
         """Queue `batch`; see :meth:`.base.Store.submit`."""
         if self._refusal is not None:
             raise self._refused()
-        with self._lock:
-            self._pending.add(batch, then)
-            wake = not self._writing
-            self._writing = True
-        if wake:
-            self._wake_writer()
+        self._pending.add(batch, then)
+        self._wake_writer()
 
     async def commit(self, batch: Batch) -> None:
         """Submit `batch` and wait until it is durable; see :meth:`.base.Store.commit`."""
@@ -88,30 +79,18 @@ class Committer(ABC):
 
     @abstractmethod
     def _wake_writer(self) -> None:
-        """Have the writer call :meth:`_take`, on the next pass of the loop or later."""
-
-    def _take(self) -> Group | None:
-        """The next group to write. None: there is none, and the writer sleeps until it is woken."""
-        with self._lock:
-            group = self._pending.take()
-            if group is None:
-                self._writing = False
-            return group
+        """Have the oldest group that waits written: not at once, for others may join it."""
 
     def _settle(self) -> None:
         """Loop thread: the oldest group that was taken is durable."""
-        with self._lock:
-            group = self._pending.pop()
-        group.settle(None)
+        self._pending.pop().settle(None)
         if self._refusal is not None and not self._pending:
             self._drained.set()
 
     def _fail(self, failure: StorageError) -> None:
         """Loop thread: a commit failed; whatever is pending fails with it, and all that follows."""
         self._failure = self._refusal = failure
-        with self._lock:
-            groups = self._pending.pop_all()
-        for group in groups:
+        for group in self._pending.pop_all():
             group.settle(failure)
         self._failed.set()
         self._drained.set()

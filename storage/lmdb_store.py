@@ -120,19 +120,21 @@ class LmdbStore(LmdbReads, Committer):
         self._turnstile.has_work = True
 
     def _hand_over(self) -> None:
-        self._handed.put(self._take())
+        self._handed.put(self._pending.take())
+        self._turnstile.has_work = self._pending.waiting
+
+    def _settle(self) -> None:
+        self._turnstile.settled()
+        super()._settle()
 
     def _run_writer(self) -> None:
         while (group := self._handed.get()) is not None:
-            while group is not None:
-                try:
-                    self._write(group)
-                except Exception as error:  # noqa: BLE001 - whoever waits must hear of any error
-                    self._on_loop(self._fail, _failure(error, self._held.store))
-                    return
-                self._on_loop(self._settle)
-                group = self._take()
-            self._turnstile.writer_sleeps()
+            try:
+                self._write(group)
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of any error
+                self._on_loop(self._fail, _failure(error, self._held.store))
+                return
+            self._on_loop(self._settle)
 
     def _write(self, group: Group) -> None:
         if not group.has_writes():
@@ -167,7 +169,7 @@ class LmdbStore(LmdbReads, Committer):
                     if value is None:
                         txn.delete(key, db=self._dbs.tables)
             self._turnstile.writer_commits(txn.id())
-        self._turnstile.writer_goes_on()
+        self._turnstile.writer_returns()
 
     def _grow(self) -> None:
         try:
@@ -182,6 +184,7 @@ class LmdbStore(LmdbReads, Committer):
             self._token.run_sync_soon(call, *args)
         except trio.RunFinishedError:
             self._handed.put(None)
+        self._turnstile.writer_sleeps()
 
     # The end
 

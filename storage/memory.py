@@ -136,6 +136,7 @@ class MemoryStore(MemoryReads, Committer):
         self._closed = False
         self._token: Final = trio.lowlevel.current_trio_token()
         self._held = False
+        self._woken = False
         self._next_failure: str | None = None
 
     def hold(self) -> None:
@@ -145,7 +146,7 @@ class MemoryStore(MemoryReads, Committer):
     def release(self) -> None:
         """Go on after :meth:`hold`."""
         self._held = False
-        self._token.run_sync_soon(self._write_next)
+        self._wake_writer()
 
     def fail_next(self, reason: str = "the disk refused (a test asked for it)") -> None:
         """Have the next commit fail, and with it the store."""
@@ -169,20 +170,20 @@ class MemoryStore(MemoryReads, Committer):
         return self._disk
 
     def _wake_writer(self) -> None:
-        self._token.run_sync_soon(self._write_next)
+        if not self._woken:
+            self._woken = True
+            self._token.run_sync_soon(self._write_next)
 
     def _write_next(self) -> None:
-        if self._held or self._failure is not None:
-            return
-        group = self._take()
-        if group is None:
+        self._woken = False
+        if self._held or (group := self._pending.take()) is None:
             return
         if self._next_failure is not None and group.has_writes():
             self._fail(StoreFailed(self._next_failure))
             return
         self._disk.write(group)
         self._settle()
-        self._token.run_sync_soon(self._write_next)
+        self._wake_writer()
 
 
 @asynccontextmanager

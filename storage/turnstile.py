@@ -1,12 +1,15 @@
-"""Lets the writer thread have the interpreter lock when the loop would not leave it any.
+"""When the loop hands work to the writer thread, and when it waits for it.
 
-A thread that comes back from C waits for the lock until its holder sleeps, or until the switch
-interval has passed without the lock being given up at all. A busy trio loop gives it up between two
-passes, for the microseconds in which it asks for events, and takes it again before the writer has
-woken: the interval starts anew each time, and a commit of 0.1 ms takes seconds. So at the end of a
-pass after which the loop will not sleep, the loop thread waits until the writer needs the lock no
-more: while it prepares a transaction, and while it reports one; not while the disk works. The
-switch interval, which belongs to the whole process, stays as it is.
+A thread that comes back from C waits for the interpreter lock until its holder sleeps, or until the
+switch interval has passed without the lock being given up at all. A busy trio loop gives it up
+between two passes, for the microseconds in which it asks for events, and takes it again before the
+writer has woken: the interval starts anew each time, and a commit of 0.1 ms takes seconds. LMDB's
+binding moreover gives the lock up at every single put.
+
+So the loop hands over between two passes, and waits there until the transaction is prepared, which
+takes microseconds while nobody competes. While the disk works, the loop goes on. Once the disk is
+done, the loop waits again between two passes, until the writer has said so. The switch interval,
+which belongs to the whole process, stays as it is.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ import trio
 
 __all__ = ["Turnstile"]
 
-_MAX_WAIT_S: Final = 0.002
-"""Longest wait for the writer, once a pass; mostly microseconds, unless others compete too."""
+_MAX_WAIT_S: Final = 0.02
+"""Longest wait for the writer at once; mostly microseconds, unless others compete too."""
 
 
 class Turnstile(trio.abc.Instrument):
@@ -28,48 +31,55 @@ class Turnstile(trio.abc.Instrument):
 
     Args:
         hand_over: gives the waiting work to the writer.
-        last_txn: number of the newest transaction that is on its way out of the page cache or done.
+        last_txn: number of the newest transaction that is written, if not yet durable.
     """
 
     def __init__(self, hand_over: Callable[[], None], last_txn: Callable[[], int]) -> None:
         self.has_work = False
-        """Set by the loop: hand over at the end of this pass."""
+        """Loop: there is something to hand over."""
         self._hand_over: Final = hand_over
         self._last_txn: Final = last_txn
         self._writer_works = False
+        self._just_settled = False
         self._committing: int | None = None
         self._loop_waits = False
         self._let_go: Final = threading.Semaphore(0)
 
     def before_io_wait(self, timeout: float) -> None:
-        """Trio: every task has run; `timeout` is 0 when more are waiting to."""
-        if self.has_work:
-            self.has_work = False
+        """Trio: every task of this pass has run; `timeout` is 0 when others are ready to."""
+        busy = timeout <= 0
+        if self._writer_works:
+            committing = self._committing
+            if busy and committing is not None and self._last_txn() >= committing:
+                self._wait()
+        # Whoever was just told of a commit is about to submit again: one transaction for them all.
+        elif self.has_work and not (busy and self._just_settled):
             self._writer_works = True
             self._hand_over()
-        if timeout > 0 or not self._writer_works:
-            return
-        committing = self._committing
-        if committing is None or self._last_txn() >= committing:
-            self._loop_waits = True
-            self._let_go.acquire(timeout=_MAX_WAIT_S)
-            self._loop_waits = False
+            self._wait()
+        self._just_settled = False
+
+    def settled(self) -> None:
+        """Loop: the writer has nothing to do, and those who waited for it have been told."""
+        self._writer_works = False
+        self._just_settled = True
 
     def writer_commits(self, txn: int) -> None:
         """Writer: only the disk is needed from here on."""
         self._committing = txn
-        self._let_loop_go()
+        self.writer_sleeps()
 
-    def writer_goes_on(self) -> None:
+    def writer_returns(self) -> None:
         """Writer: back from the disk."""
         self._committing = None
 
     def writer_sleeps(self) -> None:
-        """Writer: nothing to do until the next hand-over."""
-        self._writer_works = False
-        self._let_loop_go()
-
-    def _let_loop_go(self) -> None:
+        """Writer: the interpreter is not needed from here on."""
         if self._loop_waits:
             self._loop_waits = False
             self._let_go.release()
+
+    def _wait(self) -> None:
+        self._loop_waits = True
+        self._let_go.acquire(timeout=_MAX_WAIT_S)
+        self._loop_waits = False
