@@ -220,6 +220,8 @@ class DeliveryReported:
     status: OutcomeStatus
     reason: str | None = None
     platform_message_id: str | None = None
+    may_have_arrived: bool = False
+    """Whether this attempt, or one before it, may have reached the platform unanswered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

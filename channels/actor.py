@@ -174,7 +174,13 @@ class ChannelActor(TrioActor):
                 status: OutcomeStatus = "unknown" if may_have_arrived else "failed"
                 self._report(deliver, attempt, status, reason=verdict.reason)
                 return
-            self._report(deliver, attempt, "retrying", reason=result.reason)
+            self._report(
+                deliver,
+                attempt,
+                "retrying",
+                reason=result.reason,
+                may_have_arrived=may_have_arrived,
+            )
             await self._pause(lane, verdict.after_s, result.retry_after_s or 0.0)
             attempt += 1
             if not await self._may_retry(deliver, attempt):
@@ -240,6 +246,7 @@ class ChannelActor(TrioActor):
         *,
         reason: str | None = None,
         platform_id: str | None = None,
+        may_have_arrived: bool = False,
     ) -> None:
         self._registry.tell(
             DeliveryReported(
@@ -249,6 +256,7 @@ class ChannelActor(TrioActor):
                 status=status,
                 reason=reason,
                 platform_message_id=platform_id,
+                may_have_arrived=may_have_arrived,
             )
         )
 

@@ -240,7 +240,12 @@ class Conversation:
         outbox = self._outbox
         if outbox is None:
             return  # about a delivery that was over before the open work began
-        outbox.note(record.delivery_seq, record.status, record.attempt)
+        outbox.note(
+            record.delivery_seq,
+            record.status,
+            record.attempt,
+            may_have_arrived=record.may_have_arrived,
+        )
         if not outbox:
             self._outbox = None
 
@@ -410,6 +415,7 @@ class Conversation:
                 attempt=report.attempt,
                 reason=report.reason,
                 platform_message_id=report.platform_message_id,
+                may_have_arrived=report.may_have_arrived,
             ),
         )
         step.effects.append(SettleDelivery(seq, report))
@@ -457,7 +463,8 @@ class Conversation:
         """The process has started again: go on with what is open.
 
         The oldest open turn is taken to have been begun before, because it may have been. A
-        delivery that was under way is dispatched as ambiguous: its channel knows what to do.
+        delivery that was under way, or was left unanswered before, is dispatched as ambiguous:
+        its channel knows what to do.
 
         Args:
             turn_at: the oldest open turn, if any.
@@ -466,10 +473,10 @@ class Conversation:
         step = Step(self.next_seq)
         if self._open and turn_at is not None:
             self._resume_turn(step, self._open[0], turn_at, now_us)
-        for seq, sending, attempt in self._outbox.firsts() if self._outbox else ():
+        for seq, sending, attempt, ambiguous in self._outbox.firsts() if self._outbox else ():
             if not sending:
                 self._begin_sending(step, seq, attempt, now_us)
-            step.effects.append(Dispatch(seq, None, attempt, ambiguous=sending))
+            step.effects.append(Dispatch(seq, None, attempt, ambiguous=ambiguous))
         return step
 
     def _resume_turn(self, step: Step, seq: int, turn: InboundTurn, now_us: int) -> None:

@@ -26,6 +26,8 @@ class _Lane:
     sending: bool
     attempt: int = 1
     """Number of the attempt under way, or of the next one."""
+    may_have_arrived: bool = False
+    """Whether an earlier attempt at the first one was left unanswered."""
 
 
 class Outbox:
@@ -76,14 +78,16 @@ class Outbox:
         else:
             lane.queue.append(seq)
 
-    def note(self, seq: int, status: DeliveryStatus, attempt: int) -> None:
+    def note(
+        self, seq: int, status: DeliveryStatus, attempt: int, *, may_have_arrived: bool = False
+    ) -> None:
         """The first of a lane begins, pauses or ends. About any other delivery: nothing."""
         place, lane = self._lane_of(seq)
         if lane is None:
             return
         if status in FINAL_STATUSES:
             lane.queue.popleft()
-            lane.sending = False
+            lane.sending = lane.may_have_arrived = False
             lane.attempt = 1
             self._reopened.pop(seq, None)
             if not lane.queue:
@@ -91,6 +95,7 @@ class Outbox:
         else:
             lane.sending = status == "sending"
             lane.attempt = attempt if lane.sending else attempt + 1
+            lane.may_have_arrived |= may_have_arrived
 
     def _lane_of(self, seq: int) -> tuple[Address | None, _Lane | None]:
         for place, lane in self._lanes.items():
@@ -121,7 +126,8 @@ class Outbox:
         lane = self._lanes.get(place)
         return lane.queue[0] if lane is not None and not lane.sending and lane.attempt == 1 else 0
 
-    def firsts(self) -> Iterator[tuple[int, bool, int]]:
-        """The first of every lane: its number, whether it is under way, its attempt."""
+    def firsts(self) -> Iterator[tuple[int, bool, int, bool]]:
+        """Of the first of every lane: number, whether under way, attempt, whether ambiguous."""
         for lane in tuple(self._lanes.values()):
-            yield lane.queue[0], lane.sending, lane.attempt
+            ambiguous = lane.sending or lane.may_have_arrived
+            yield lane.queue[0], lane.sending, lane.attempt, ambiguous

@@ -185,6 +185,8 @@ class DeliveryRecord:
     attempt: int = 1
     reason: str | None = None
     platform_message_id: str | None = None
+    may_have_arrived: bool = False
+    """Of `retrying`: this attempt, or one before it, may have reached the platform."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,15 +52,29 @@ class Life:
         self._entries = entries
 
     async def until(self, *start: object, times: int = 1) -> Entry:
-        """Wait for the line number `times` from here on that begins with `start`; return it."""
+        """Wait for the line number `times` from here on that begins so; `...` fits anything."""
         seen: list[Entry] = []
         async for entry in self._entries:
             seen.append(entry)
-            if entry[: len(start)] == list(start):
+            if _begins(entry, start):
                 times -= 1
                 if not times:
                     return entry
         raise AssertionError(f"the process ended before it said {start}; it said {seen[-20:]}")
+
+    async def hear(self, *messages: Message) -> None:
+        """Deliver `messages`."""
+        assert self._process.stdin is not None
+        lines = (json.dumps([m.id, m.conversation, m.text]).encode() + b"\n" for m in messages)
+        try:
+            await self._process.stdin.send_all(b"".join(lines))
+        except trio.BrokenResourceError:
+            return  # it has ended: the platform will deliver them again
+
+    async def hear_no_more(self) -> None:
+        """Deliver nothing further; from now on the process says when it is quiet."""
+        assert self._process.stdin is not None
+        await self._process.stdin.aclose()
 
     async def lines(self, count: int) -> None:
         """Wait for `count` further lines; fewer, if nothing is left to do."""
@@ -105,7 +119,7 @@ class Gateway:
     @asynccontextmanager
     async def life(
         self,
-        messages: Sequence[Message] = (),
+        messages: Sequence[Message] | None = (),
         *,
         prefix: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
@@ -114,7 +128,7 @@ class Gateway:
         """Start a process that hears `messages`; it is killed at the end of the block.
 
         Args:
-            messages: what the platform delivers.
+            messages: all that the platform delivers; None if the test says so later.
             prefix: a command to run the program under.
             env: environment variables to add.
             options: of the program, in addition to the gateway's own.
@@ -131,10 +145,12 @@ class Gateway:
             )
             send, receive = trio.open_memory_channel[Entry](float("inf"))
             try:
+                life = Life(process, receive)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_speak, process, messages)
                     nursery.start_soon(_listen, process, send)
-                    yield Life(process, receive)
+                    if messages is not None:
+                        nursery.start_soon(_speak, life, messages)
+                    yield life
                     nursery.cancel_scope.cancel()
             finally:
                 process.kill()
@@ -155,8 +171,8 @@ class Gateway:
         return self.errors_path.read_text()
 
     def said(self, *start: object) -> list[Entry]:
-        """The lines of the journal that begin with `start`."""
-        return [entry for entry in self.journal if entry[: len(start)] == list(start)]
+        """The lines of the journal that begin with `start`; `...` fits anything."""
+        return [entry for entry in self.journal if _begins(entry, start)]
 
     def acknowledged(self) -> set[str]:
         """Ids of the messages that the platform need not deliver again."""
@@ -209,6 +225,15 @@ class Stored:
         log = self.logs[session_id]
         return [record.kind for _, record in log if getattr(record, "turn_seq", None) == turn_seq]
 
+    def delivery(self, delivery_id: str) -> list[tuple[str, int]]:
+        """Status and attempt of each record that speaks of a delivery, in order."""
+        name, _, seq = delivery_id.partition("/")
+        return [
+            (record.status, record.attempt)
+            for _, record in self.logs[name]
+            if isinstance(record, DeliveryRecord) and record.delivery_seq == int(seq)
+        ]
+
     def statuses(self) -> dict[str, str]:
         """What became of every delivery: its last status, by delivery id."""
         found: dict[str, str] = {}
@@ -221,14 +246,15 @@ class Stored:
         return found
 
 
-async def _speak(process: trio.Process, messages: Sequence[Message]) -> None:
-    assert process.stdin is not None
-    lines = (json.dumps([m.id, m.conversation, m.text]).encode() + b"\n" for m in messages)
-    try:
-        await process.stdin.send_all(b"".join(lines))
-        await process.stdin.aclose()
-    except trio.BrokenResourceError:
-        return  # it was killed while it listened
+def _begins(entry: Entry, start: Sequence[object]) -> bool:
+    return len(entry) >= len(start) and all(
+        wanted in (..., found) for wanted, found in zip(start, entry, strict=False)
+    )
+
+
+async def _speak(life: Life, messages: Sequence[Message]) -> None:
+    await life.hear(*messages)
+    await life.hear_no_more()
 
 
 async def _listen(process: trio.Process, entries: trio.MemorySendChannel[Entry]) -> None:

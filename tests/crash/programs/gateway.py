@@ -6,16 +6,19 @@ Reads what humans write from standard input, one JSON list `[id, conversation, t
 hands at most 64 over at once. What the platform comes to know is one JSON list a line, appended to
 JOURNAL in one write each, so that a kill loses none and splits none; standard output repeats it:
 
+    starting                              signals are heard, and the store is being opened
     up                                    the runtime runs
     heard ID                              a message is handed over
     acked ID TURN_ID DUPLICATE            it is acknowledged
     refused ID ERROR                      it is not
     begun TURN_ID ATTEMPT TEXT            the agent has the turn
     sent DELIVERY_ID CONVERSATION TEXT RESEND    bytes left for the platform
+    refusing DELIVERY_ID                  none did
     quiet                                 all input is heard, and nothing is open any more
+    stopping                              a signal has been heard
 
 The first word of a text says what the agent does with it, and that of a reply, which repeats it,
-what the platform does (see `agent` and `JournalChannel.send`).
+what the platform does (see `agent` and `JournalChannel.send`). Both behave once they are healed.
 """
 
 from __future__ import annotations
@@ -106,6 +109,7 @@ class JournalChannel(tk.Channel):
         """Show a message; until the platform has healed, fail as its first word says."""
         fault = "" if self._healed else outbound.text.partition(" ")[0]
         if fault == "refuse":
+            self._journal.write("refusing", outbound.delivery_id)
             raise tk.Unreachable("connection refused")
         if fault == "lose":
             self._sent(outbound)
@@ -129,22 +133,26 @@ async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
             yield line
 
 
-async def agent(journal: Journal, turn: tk.Turn) -> str:
-    """Repeat the text; `die` kills the process, `hang` never ends, `fail` raises."""
+async def agent(journal: Journal, healed: bool, turn: tk.Turn) -> str:
+    """Repeat the text; but `die` kills the process, `hang` never ends, and `fail` raises.
+
+    `hang-1` ends from the second attempt on, and so on.
+    """
     journal.write("begun", turn.id, turn.attempt, turn.text)
-    match turn.text.partition(" ")[0]:
-        case "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "exit":
-            os._exit(0)
-        case "hang":
-            await trio.sleep_forever()
-        case "hang-once" if turn.attempt == 1:
-            await trio.sleep_forever()
-        case "fail":
-            raise RuntimeError("told to fail")
-        case _:
-            await trio.lowlevel.checkpoint()
+    word, _, times = turn.text.partition(" ")[0].partition("-")
+    if not healed and turn.attempt <= int(times or 99):
+        match word:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                os._exit(0)
+            case "hang":
+                await trio.sleep_forever()
+            case "fail":
+                raise RuntimeError("told to fail")
+            case _:
+                pass
+    await trio.lowlevel.checkpoint()
     return turn.text
 
 
@@ -162,12 +170,13 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
     """Run until told to stop."""
     journal = Journal(Path(journal_path))
     powers = tk.ChannelPowers(after_unknown=options.get("after_unknown", "never"))
-    channel = JournalChannel(journal, powers, healed=options.get("healed", False))
+    healed = options.get("healed", False)
+    channel = JournalChannel(journal, powers, healed=healed)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         journal.write("starting")
         async with tk.open_runtime(
             state_dir,
-            agent=functools.partial(agent, journal),
+            agent=functools.partial(agent, journal, healed),
             channels=[channel],
             config=options.get("config"),
             seed=options.get("seed"),
@@ -175,6 +184,7 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
             journal.write("up")
             runtime.start_soon(_tell_when_quiet, runtime, channel, journal)
             await serve(runtime, signals)
+            journal.write("stopping")
 
 
 if __name__ == "__main__":
