@@ -1,0 +1,54 @@
+"""The agent that answers when no other is configured: no model, no key, only memory.
+
+It shows what the runtime keeps: how many turns, from which channels, what was said first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from .actors.core.window import Message
+from .agent import Turn
+
+__all__ = ["builtin_agent"]
+
+_QUOTED_CHARS: Final = 60
+_WELCOME: Final = (
+    "Hello! I am the built-in agent: no model, only a memory that survives restarts.\n"
+    "This is turn 1 of session {session}, on {places}. Write again, here or from a second terminal "
+    "with `turnkeeper chat`: it stays one conversation.\n"
+    "Give me a mind of your own making with `turnkeeper run --agent module:function`."
+)
+
+
+async def builtin_agent(turn: Turn) -> str:
+    """Answer in a few lines that prove that the conversation is remembered."""
+    said = [message for message in turn.messages if message.role == "user"]
+    earlier, places, session = said[:-1], _places(said), turn.session.id
+    if not earlier:
+        return _WELCOME.format(session=session, places=places)
+    whole = turn.messages[0].role == "user" and turn.messages[0].seq <= _FIRST_SEQ
+    count = f"turn {len(said)}" if whole else f"at least turn {len(said)}"
+    began = "You began with" if whole else "The oldest that I still see is"
+    return (
+        f"That is {count} of session {session}, on {places}.\n"
+        f"{began} “{_quoted(said[0])}”; before this you said “{_quoted(earlier[-1])}”."
+    )
+
+
+_FIRST_SEQ: Final = 3
+"""Where a session's first message stands in its log: behind its opening and its binding."""
+
+
+def _places(said: Sequence[Message]) -> str:
+    counts = Counter(message.instance or "?" for message in said)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def _quoted(message: Message) -> str:
+    text = " ".join(message.text.split())
+    return text if len(text) <= _QUOTED_CHARS else text[: _QUOTED_CHARS - 1].rstrip() + "…"

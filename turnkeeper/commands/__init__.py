@@ -1,0 +1,1 @@
+"""The commands of `turnkeeper`, a module for each kind of work; `turnkeeper.cli` lists them."""

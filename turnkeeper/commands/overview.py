@@ -1,0 +1,140 @@
+"""`status`, `channels` and `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from .. import overview, stories
+from ..config import load_config
+from ..control import BadLine, ask
+from ..live import ChannelState, Presence
+from ..overview import ChannelRow, Status
+from .base import Command, Exit, Invocation, NoSuchThing, argument
+from .output import hint, moment, print_fields, print_json, print_line, print_rows
+from .reading import frozen
+
+__all__ = ["COMMANDS"]
+
+
+def _presence(state_dir: Path) -> Presence | None:
+    """What the runtime on `state_dir` says of itself; None if none answers."""
+    try:
+        answer: Mapping[str, Any] | None = ask(state_dir, "presence", timeout_s=2.0)
+    except (OSError, BadLine) as error:
+        hint(f"the control socket does not answer: {error}")
+        return None
+    if answer is None:
+        return None
+    return Presence(
+        pid=answer["pid"],
+        since=datetime.fromisoformat(answer["since"]),
+        channels=tuple(ChannelState(**channel) for channel in answer["channels"]),
+    )
+
+
+def _status(invocation: Invocation) -> int:
+    state_dir = invocation.state_dir
+    presence = _presence(state_dir)
+    pid = presence.pid if presence is not None else overview.holder(state_dir)
+    with frozen(state_dir) as reads:
+        status = overview.status(reads, state_dir, presence, pid)
+    if invocation.json:
+        print_json(status)
+    else:
+        print_fields(_status_lines(status))
+    return Exit.OK
+
+
+def _status_lines(status: Status) -> list[tuple[str, object]]:
+    if not status.running:
+        running = "no"
+    elif status.since is None:
+        running = f"process {status.pid}, without a control socket"
+    else:
+        running = f"process {status.pid}, since {moment(status.since)}"
+    names = ", ".join(_named(c) for c in status.channels if c.state == "running")
+    return [
+        ("running", running),
+        ("state directory", status.state_dir),
+        ("channels", names or None),
+        ("sessions", f"{status.sessions}"),
+        ("open turns", f"{status.open_turns}"),
+        ("open deliveries", f"{status.open_deliveries}"),
+        ("dead letters", f"{status.dead_letters}"),
+        ("quarantined turns", f"{status.quarantined_turns}"),
+        ("store", _size(status.store_bytes)),
+    ]
+
+
+def _named(channel: ChannelRow) -> str:
+    return channel.name if channel.name == channel.kind else f"{channel.name} ({channel.kind})"
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes < 1024 * 1024:
+        return f"{size_bytes / 1024:.0f} KiB"
+    return f"{size_bytes / 1024 / 1024:.1f} MiB"
+
+
+def _channels(invocation: Invocation) -> int:
+    configured = {c.name: c.kind for c in load_config(invocation.config).channels}
+    presence = _presence(invocation.state_dir)
+    with frozen(invocation.state_dir) as reads:
+        rows = overview.channels(reads, presence, configured)
+    if invocation.json:
+        print_json(rows)
+    else:
+        print_rows(
+            ("NAME", "KIND", "PLATFORM", "CONVERSATIONS", "STATE"),
+            rows,
+            lambda row: (row.name, row.kind, row.platform, row.conversations, row.state),
+            nothing="no channel runs, is configured or has conversations",
+        )
+    return Exit.OK
+
+
+def _explain(invocation: Invocation) -> int:
+    record_id: str = invocation.arguments.id
+    with frozen(invocation.state_dir) as reads:
+        story = stories.explain(reads, record_id)
+    if story is None:
+        raise NoSuchThing(
+            f"{record_id!r} is no session, turn or delivery; `turnkeeper sessions list` and "
+            "`turnkeeper deliveries list` show ids, and a turn's is SESSION/SEQ as in the history"
+        )
+    if invocation.json:
+        print_json(story)
+    else:
+        print_line(f"{story.kind} {story.id}")
+        for line in story.lines:
+            print_line(f"  {line}")
+    return Exit.OK
+
+
+COMMANDS: Final = (
+    Command(
+        words=("status",),
+        summary="say whether a runtime runs, and what is stored",
+        action=_status,
+        examples=("turnkeeper status", "turnkeeper status --json | jq .dead_letters"),
+        lists=True,
+    ),
+    Command(
+        words=("explain",),
+        summary="tell why a message reached its session, or what became of a delivery",
+        action=_explain,
+        arguments=(argument("id", metavar="ID", help="s1 (session), s1/3 (turn or delivery)"),),
+        examples=("turnkeeper explain s1", "turnkeeper explain s1/3"),
+        lists=True,
+    ),
+    Command(
+        words=("channels", "list"),
+        summary="list the channels that run, are configured or have conversations",
+        action=_channels,
+        examples=("turnkeeper channels list", "turnkeeper channels list --config turnkeeper.toml"),
+        lists=True,
+    ),
+)

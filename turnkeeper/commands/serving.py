@@ -1,0 +1,208 @@
+"""`run` and `chat`: a runtime in this process, or a terminal in that of another one."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import trio
+
+from ..agent import Agent
+from ..agents import load_agent
+from ..builtin_agent import builtin_agent
+from ..channels.base import Channel
+from ..config import Config, ConfigError, load_config
+from ..control import BadLine, ControlServer, RequestFailed, connect
+from ..join import JoinedConsole
+from ..kinds import make_channel
+from ..live import Presence, channel_states, live_operations, this_process
+from ..runtime import Runtime, open_runtime
+from ..serve import serve
+from ..shared_console import SharedConsole
+from ..storage.errors import StoreLocked
+from .base import Command, CommandError, Exit, Invocation, argument
+from .output import hint
+
+__all__ = ["COMMANDS"]
+
+logger = logging.getLogger("turnkeeper")
+
+_JOIN_PATIENCE_S: Final = 3.0
+"""How long a runtime that holds the state directory may take to open its control socket."""
+_LOOK_AGAIN_S: Final = 0.05
+_CONSOLE: Final = "console"
+_DEFAULT_CONVERSATION: Final = "local"
+
+
+# -- run -----------------------------------------------------------------------------------------
+
+
+def _run(invocation: Invocation) -> int:
+    host = _Host(invocation, local=False)
+    try:
+        return trio.run(host.run)
+    except StoreLocked as locked:
+        raise StoreLocked(f"{locked}; `turnkeeper chat` joins it") from locked
+
+
+class _Host:
+    """A runtime with the channels of the configuration and a console that others can join."""
+
+    def __init__(self, invocation: Invocation, *, local: bool) -> None:
+        """Read the configuration; `local`: always with a console at this terminal.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        self._state_dir = invocation.state_dir
+        self._settings = load_config(invocation.config)
+        reference = invocation.arguments.agent or self._settings.agent
+        self._agent: Agent = load_agent(reference) if reference else builtin_agent
+        conversation = invocation.arguments.conversation or _DEFAULT_CONVERSATION
+        self._channels, self._console = _make_channels(self._settings, conversation, local=local)
+
+    async def run(self) -> int:
+        """Run until a signal, or until no channel can hear anything any more."""
+        since = datetime.now(UTC)
+        kinds = {channel.name: channel.kind for channel in self._settings.channels}
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with open_runtime(
+                self._state_dir,
+                agent=self._agent,
+                channels=self._channels,
+                config=replace(self._settings, channels=()),
+            ) as runtime:
+                presence = this_process(since, channel_states(self._channels, kinds))
+                self._open_control_socket(runtime, presence)
+                self._greet(presence)
+                await serve(runtime, signals)
+        return Exit.FAILED if self._console.failures else Exit.OK
+
+    def _open_control_socket(self, runtime: Runtime, presence: Presence) -> None:
+        try:
+            server = ControlServer(
+                self._state_dir, live_operations(runtime, self._console, presence)
+            )
+        except OSError as error:
+            logger.warning("no control socket, so that nobody can join: %s", error)
+        else:
+            runtime.start_soon(server.serve)
+
+    def _greet(self, presence: Presence) -> None:
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            names = ", ".join(channel.name for channel in presence.channels)
+            hint(
+                f"turnkeeper runs on {self._state_dir} (channels: {names}). "
+                "`turnkeeper chat` joins from another terminal; Ctrl-C stops."
+            )
+
+
+def _make_channels(
+    settings: Config, conversation: str, *, local: bool
+) -> tuple[list[Channel], SharedConsole]:
+    """Every channel, and among them the console that other terminals join."""
+    channels: list[Channel] = []
+    console: SharedConsole | None = None
+    for config in settings.channels:
+        if config.agent not in (None, "main"):
+            raise ConfigError(
+                f"[channels.{config.name}]: agent {config.agent!r}: the command line runs one "
+                "agent, 'main'; several need a program of your own (turnkeeper.open_runtime)"
+            )
+        channel = make_channel(config)
+        if config.kind == _CONSOLE and console is None:
+            stays = len(settings.channels) > 1
+            channel = console = SharedConsole(config.name, stays=stays, **config.options)
+        channels.append(channel)
+    if console is None:
+        name = _free_name({str(channel.name) for channel in channels})
+        console = SharedConsole(name, conversation=conversation, local=local or not channels)
+        channels.append(console)
+    return channels, console
+
+
+def _free_name(taken: set[str]) -> str:
+    name = _CONSOLE
+    while name in taken:
+        name += "-1"
+    return name
+
+
+# -- chat ----------------------------------------------------------------------------------------
+
+
+def _chat(invocation: Invocation) -> int:
+    return trio.run(_join_or_host, invocation)
+
+
+async def _join_or_host(invocation: Invocation) -> int:
+    code = await _join(invocation)
+    if code is not None:
+        return code
+    try:
+        return await _Host(invocation, local=True).run()
+    except StoreLocked:
+        # It has started between our look and now, or is just about to open its socket.
+        with trio.move_on_after(_JOIN_PATIENCE_S):
+            while (code := await _join(invocation)) is None:  # noqa: ASYNC110 - no news of a file
+                await trio.sleep(_LOOK_AGAIN_S)
+            return code
+        raise
+
+
+async def _join(invocation: Invocation) -> int | None:
+    """Take part in the runtime that runs on the state directory; None if none does."""
+    async with connect(invocation.state_dir) as lines:
+        if lines is None:
+            return None
+        if invocation.arguments.agent or invocation.config:
+            hint("joined a runtime that runs already: --agent and --config have no effect")
+        console = JoinedConsole(lines)
+        try:
+            await console.join(invocation.arguments.conversation)
+        except (RequestFailed, BadLine) as error:
+            raise CommandError(f"the runtime on {invocation.state_dir} refused: {error}") from error
+    if console.lost:
+        raise CommandError(
+            "the runtime has stopped; what it accepted is kept, and `turnkeeper chat` goes on"
+        )
+    return Exit.FAILED if console.failures else Exit.OK
+
+
+_SHARED: Final = (
+    argument(
+        "--agent",
+        metavar="MODULE:NAME",
+        help="the async function that answers; default: the configuration's, else a built-in one",
+    ),
+    argument(
+        "--conversation",
+        metavar="NAME",
+        help=f"conversation of the console (default: {_DEFAULT_CONVERSATION})",
+    ),
+)
+
+COMMANDS: Final = (
+    Command(
+        words=("run",),
+        summary="run the gateway, or answer what is piped in",
+        action=_run,
+        arguments=_SHARED,
+        examples=(
+            'echo "hello" | turnkeeper run',
+            "turnkeeper run --agent my_agent:answer",
+            "turnkeeper run --config turnkeeper.toml -v",
+        ),
+    ),
+    Command(
+        words=("chat",),
+        summary="talk in this terminal, in the runtime that runs or in one of its own",
+        action=_chat,
+        arguments=_SHARED,
+        examples=("turnkeeper chat", 'echo "hello" | turnkeeper chat --conversation work'),
+    ),
+)

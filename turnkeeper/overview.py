@@ -1,0 +1,130 @@
+"""The whole of a state directory in a few numbers. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from . import views
+from .live import Presence
+from .storage.base import Reads, Table
+from .storage.codec import decode
+
+__all__ = ["ChannelRow", "Status", "channels", "holder", "status"]
+
+_PAGE: Final = 1_000
+_DATA_FILE: Final = Path("store") / "data.mdb"
+_LOCK_FILE: Final = "lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChannelRow:
+    """One channel instance, configured, running, or known from its conversations."""
+
+    name: str
+    kind: str | None
+    """None where only its conversations are left."""
+    platform: str | None
+    state: Literal["running", "stopped"]
+    conversations: int
+    """How many belong to a session."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """Whether a runtime runs, and what is stored."""
+
+    running: bool
+    pid: int | None
+    since: datetime | None
+    """When it started; None if it does not say."""
+    state_dir: str
+    channels: tuple[ChannelRow, ...]
+    sessions: int
+    open_turns: int
+    open_deliveries: int
+    dead_letters: int
+    """Deliveries that failed for good, or whose arrival is unknown."""
+    quarantined_turns: int
+    store_bytes: int
+
+
+def status(reads: Reads, state_dir: Path, presence: Presence | None, pid: int | None) -> Status:
+    """What `reads` tell, with what the running runtime says of itself.
+
+    Args:
+        reads: one moment of the store.
+        state_dir: where it is.
+        presence: of the runtime that answers on the control socket, or None.
+        pid: of the process that holds the directory, or None.
+    """
+    sessions = turns = deliveries = 0
+    for _, head in views.heads(reads):
+        sessions += 1
+        turns += head.open_turns
+        deliveries += head.open_deliveries
+    trouble = _trouble(reads)
+    return Status(
+        running=pid is not None,
+        pid=pid,
+        since=presence.since if presence is not None else None,
+        state_dir=str(state_dir),
+        channels=tuple(channels(reads, presence, {})),
+        sessions=sessions,
+        open_turns=turns,
+        open_deliveries=deliveries,
+        dead_letters=trouble["failed"] + trouble["unknown"],
+        quarantined_turns=trouble["quarantined"],
+        store_bytes=(state_dir / _DATA_FILE).stat().st_size,
+    )
+
+
+def _trouble(reads: Reads) -> Counter[str]:
+    found: Counter[str] = Counter()
+    start = b""
+    while page := reads.scan(Table.TROUBLE, start, limit=_PAGE):
+        found.update(cast("str", decode(data)[0]) for _, data in page)
+        start = page[-1][0] + b"\0"
+    return found
+
+
+def channels(
+    reads: Reads, presence: Presence | None, configured: dict[str, str]
+) -> list[ChannelRow]:
+    """Every channel instance that runs, is configured (name → kind) or has conversations."""
+    running = {channel.name: channel for channel in presence.channels} if presence else {}
+    conversations: Counter[str] = Counter()
+    platforms: dict[str, str] = {}
+    for binding in views.bindings(reads):
+        conversations[binding.instance] += 1
+        platforms[binding.instance] = binding.platform
+    return [
+        ChannelRow(
+            name=name,
+            kind=running[name].kind if name in running else configured.get(name),
+            platform=running[name].platform if name in running else platforms.get(name),
+            state="running" if name in running else "stopped",
+            conversations=conversations[name],
+        )
+        for name in sorted({*running, *configured, *conversations})
+    ]
+
+
+def holder(state_dir: Path) -> int | None:
+    """The process that holds `state_dir`, found without touching its lock; None if none does."""
+    path = state_dir / _LOCK_FILE
+    try:
+        pid, inode = path.read_text("ascii").strip(), os.stat(path).st_ino
+        locks = Path("/proc/locks").read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in locks.splitlines():
+        # As in 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+        words = line.split()
+        if words[1:2] == ["FLOCK"] and words[4] == pid and words[5].endswith(f":{inode}"):
+            return int(pid)
+    return None
