@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 import pykka
 
@@ -12,6 +12,9 @@ from .future import TrioFuture
 from .kernel import Kernel
 from .ref import ActorRef, Inbox, StoppedFlag
 from .supervision import RestartPolicy
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["TrioActor"]
 
@@ -89,6 +92,20 @@ class TrioActor(pykka.Actor):
     def stop(self) -> None:
         """Stop once what has been sent so far is handled."""
         self._ref.stop(block=False)
+
+    if TYPE_CHECKING:  # pykka's hooks, which may be async here: `Any` allows both
+
+        def on_start(self) -> Any: ...
+
+        def on_stop(self) -> Any: ...
+
+        def on_failure(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+            self,
+            exception_type: type[BaseException] | None,
+            exception_value: BaseException | None,
+            traceback: TracebackType | None,
+            /,
+        ) -> Any: ...
 
     def on_quarantine(self, message: Any, error: Exception) -> Any:
         """Hear that `message` has failed `max_attempts` times and is dropped; may be async."""

@@ -292,11 +292,12 @@ class Cell(Mailbox):
         except Exception as second:
             _log.error("Unhandled exception in on_failure of %s:", self, exc_info=second)
 
-    async def _end(self, answer: bool) -> bool | None:
+    async def _end(self, answer: bool) -> None:
         """Stop, as pykka does: the inbox closes, `on_stop` runs, the rest is refused."""
         actor = self._actor
         assert actor is not None
         leftover = self._close()
+        reply, self._reply = self._reply, None  # true from here on, even if `on_stop` is cut off
         try:
             on_stop: Any = actor.on_stop  # may be async, unlike pykka's
             hook = on_stop()
@@ -306,8 +307,7 @@ class Cell(Mailbox):
             _log.error("Unhandled exception in on_stop of %s:", self, exc_info=error)
         finally:
             self._bury(leftover)
-            self._settle(answer or None)
-        return None
+            answer_with(reply, answer or None)
 
     def _abort(self) -> None:
         """Die at once: the current ask and the backlog get ActorDeadError."""

@@ -13,11 +13,17 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from random import Random
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 import pykka
 import trio
@@ -107,15 +113,14 @@ class Kernel:
         )
 
     @classmethod
-    @asynccontextmanager
-    async def open(
+    def open(
         cls,
         *,
         max_workers: int = MAX_WORKERS,
         stall_after_s: float | None = STALL_AFTER_S,
         rng: Random | None = None,
         on_give_up: Callable[[Ref, Exception], object] | None = None,
-    ) -> AsyncGenerator[Kernel]:
+    ) -> AbstractAsyncContextManager[Kernel, None]:
         """Open a kernel on this trio loop.
 
         At the end of the block all actors are asked to stop, the last started first, and awaited.
@@ -130,6 +135,19 @@ class Kernel:
         Raises:
             RuntimeError: a kernel is open on this loop.
         """
+        # Cast, for type checkers to know that it swallows no exception.
+        opened = cls._open(max_workers, stall_after_s, rng, on_give_up)
+        return cast("AbstractAsyncContextManager[Kernel, None]", opened)
+
+    @classmethod
+    @asynccontextmanager
+    async def _open(
+        cls,
+        max_workers: int,
+        stall_after_s: float | None,
+        rng: Random | None,
+        on_give_up: Callable[[Ref, Exception], object] | None,
+    ) -> AsyncGenerator[Kernel]:
         if get_ident() in _kernels:
             raise RuntimeError("a kernel is already open on this loop: use that one")
         kernel: Kernel | None = None
@@ -143,8 +161,12 @@ class Kernel:
                     on_give_up=on_give_up,
                 )
                 with kernel._watched(stall_after_s):
-                    yield kernel
-                    await kernel._stop_all()
+                    try:
+                        yield kernel
+                        await kernel._stop_all()
+                    except BaseException:
+                        kernel._abort_all()  # before any worker has another turn
+                        raise
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # The nursery is not the user's: one error leaves the block as it was raised in it.
@@ -158,7 +180,6 @@ class Kernel:
             raise single
 
     @classmethod
-    @contextmanager
     def in_thread(
         cls,
         *,
@@ -166,12 +187,24 @@ class Kernel:
         stall_after_s: float | None = STALL_AFTER_S,
         rng: Random | None = None,
         on_give_up: Callable[[Ref, Exception], object] | None = None,
-    ) -> Generator[Kernel]:
+    ) -> AbstractContextManager[Kernel, None]:
         """Open a kernel on a loop of its own, in a thread; arguments and end as of :meth:`open`.
 
         Raises:
             WouldDeadlock: a kernel runs on this thread.
         """
+        opened = cls._in_thread(max_workers, stall_after_s, rng, on_give_up)
+        return cast("AbstractContextManager[Kernel, None]", opened)
+
+    @classmethod
+    @contextmanager
+    def _in_thread(
+        cls,
+        max_workers: int,
+        stall_after_s: float | None,
+        rng: Random | None,
+        on_give_up: Callable[[Ref, Exception], object] | None,
+    ) -> Generator[Kernel]:
         refuse_to_block("Kernel.in_thread()")
         opened: TrioFuture[tuple[Kernel, trio.Event, trio.CancelScope]] = TrioFuture()
         failures: list[BaseException] = []
@@ -255,7 +288,10 @@ class Kernel:
             self._refuse_when_closing(actor_class)
         except KernelClosed:
             ref._stopped = True
-            self._retire(ref)
+            if get_ident() == self.thread_id:
+                self._retire(ref)
+            else:
+                self._post(self._retire, ref)
             raise
         if get_ident() == self.thread_id:
             ref._open()
@@ -454,11 +490,15 @@ class Kernel:
             self._emptied = trio.Event()
             await self._emptied.wait()
 
-    def _end(self) -> None:
-        """Let whatever still lives die, and answer everybody who still waits."""
+    def _abort_all(self) -> None:
+        """Let all actors die at once, the last started first."""
         self._closing = True
         for ref in reversed(list(self._actors)):
             ref._abort()
+
+    def _end(self) -> None:
+        """Let whatever still lives die, and answer everybody who still waits."""
+        self._abort_all()
         loop_threads.discard(self.thread_id)
         _kernels.pop(self.thread_id, None)
         self._closed = True

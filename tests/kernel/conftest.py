@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import pykka
 import pytest
@@ -13,7 +13,6 @@ from turnkeeper.actors import Kernel, TrioActor
 
 A = TypeVar("A", bound=TrioActor)
 Mode: TypeAlias = Literal["pool", "resident"]
-InMode: TypeAlias = Callable[[type[A]], type[A]]
 
 
 @pytest.fixture(params=["pool", "resident"])
@@ -28,7 +27,8 @@ def scheduled(mode: Mode) -> Callable[[type[A]], type[A]]:
     """Gives an actor class the way of scheduling that is being tested."""
 
     def give(cls: type[A]) -> type[A]:
-        return type(cls)(cls.__name__, (cls,), {"scheduling": mode})
+        subclass: Any = type(cls)
+        return cast("type[A]", subclass(cls.__name__, (cls,), {"scheduling": mode}))
 
     return give
 

@@ -72,7 +72,7 @@ def test_get_blocks_until_another_thread_sets() -> None:
 
 def test_get_times_out_and_may_be_called_again() -> None:
     future: TrioFuture[int] = TrioFuture()
-    with pytest.raises(pykka.Timeout, match="0.001 seconds"):
+    with pytest.raises(pykka.Timeout, match=r"0\.001 seconds"):
         future.get(timeout=0.001)
     future.set(5)
     assert future.get() == 5
@@ -185,7 +185,7 @@ async def test_errors_pass_through_derived_futures() -> None:
     with pytest.raises(KeyError):
         await failed_with(KeyError("k")).map(str)
     with pytest.raises(TypeError):
-        await set_to(5).filter(lambda item: bool(item))
+        await set_to(5).filter(bool)
     with pytest.raises(KeyError):
         failed_with(KeyError("k")).join(set_to(1)).get()
 

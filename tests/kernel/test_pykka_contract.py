@@ -10,6 +10,7 @@ from typing import Any
 
 import pykka
 import pytest
+from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from turnkeeper.actors import ActorDeadError, ActorRef, ActorRegistry, Kernel, TrioActor, TrioFuture
@@ -288,12 +289,12 @@ def test_setting_stopped_ends_the_actor_without_its_backlog(recorder: type[Recor
 def test_an_inbox_takes_pykkas_envelopes(recorder: type[Recorder]) -> None:
     ref = recorder.start()
     future = pykka.ThreadingFuture[Any]()
-    ref.actor_inbox.put(pykka._envelope.Envelope("x", future))
+    ref.actor_inbox.put(Envelope("x", future))
     assert future.get(timeout=WAIT_S) == "x"
     assert ref.actor_inbox.empty()
     ref.stop()
     late = pykka.ThreadingFuture[Any]()
-    ref.actor_inbox.put(pykka._envelope.Envelope("x", late))
+    ref.actor_inbox.put(Envelope("x", late))
     with pytest.raises(ActorDeadError):
         late.get(timeout=WAIT_S)
 
@@ -302,7 +303,8 @@ def test_a_proxy_calls_methods_and_reads_and_sets_attributes(recorder: type[Reco
     proxy = recorder.start().proxy()
     assert proxy.greet("you", loud=True).get() == "HELLO, YOU"
     proxy.greeting = "bye"
-    assert proxy.greeting.get() == "bye"
+    greeting: Any = proxy.greeting
+    assert greeting.get() == "bye"
     assert proxy.greet_later("you").get() == "bye, you"
     assert proxy.wheels.turn().get() == "turning"
     assert proxy.wheels.count.get() == 4
