@@ -81,6 +81,9 @@ class ConsoleChannel(Channel):
             run_id: prefix of the message ids; default random, so that the next run's first line is
                 not taken for a repetition of this one's.
             max_line_bytes: longest line of input.
+
+        Raises:
+            ValueError: the process has no stdin or stdout.
         """
         super().__init__(name)
         self.failures = 0
@@ -97,7 +100,10 @@ class ConsoleChannel(Channel):
         self._output_gone = trio.Event()
         self._reader: LineReader | None = None
         if local:
-            self._open_terminal(input or sys.stdin, output or sys.stdout, max_line_bytes)
+            source, sink = input or sys.stdin, output or sys.stdout
+            if source is None or sink is None:
+                raise ValueError(f"{name}: there is no stdin or stdout here; pass local=False")
+            self._open_terminal(source, sink, max_line_bytes)
 
     def _open_terminal(
         self, source: HasDescriptor, output: TextOutput, max_line_bytes: int

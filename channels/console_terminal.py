@@ -125,6 +125,8 @@ class Terminal:
         if self._colours:
             shown = f"\x1b[{_COLOURS[kind]}m{shown}\x1b[0m"
         if self._interactive:
+            # A line that is half typed leaves the screen too, and stays in the terminal's buffer:
+            # the terminal edits, so only it knows the line.
             shown = f"{_ERASE_LINE}{shown}\n{_PROMPT}"
         else:
             shown += "\n"

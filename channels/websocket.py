@@ -28,7 +28,7 @@ from .base import (
 )
 from .websocket_access import Door, is_loopback
 from .websocket_entry import Entered, let_in
-from .websocket_goodbye import Hangup, linger, outliving_nursery
+from .websocket_goodbye import Hangup, outliving_nursery
 from .websocket_limits import FRAME_COST_BYTES, WebSocketLimits
 from .websocket_peer import Peer
 from .websocket_room import Reply, Room
@@ -225,7 +225,7 @@ class WebSocketChannel(Channel):
             self._connections -= 1
 
     async def _host_client(self, entered: Entered, deliver: Deliver) -> None:
-        peer = Peer(entered.ws, entered.guest, entered.kind, self._limits)
+        peer = Peer(entered, self._limits)
         # Unless there is another reason: whoever cancels us is shutting the server down.
         hangup: Hangup | None = None
         try:
@@ -239,9 +239,6 @@ class WebSocketChannel(Channel):
         finally:
             self._leave(peer)
             await peer.part(hangup)
-        closed = entered.ws.closed
-        if closed is not None and closed.code == 1009 and not peer.cut_off:
-            await linger(entered.stream, self._limits.close_timeout_s)
 
     def _enter(self, peer: Peer, hello: Hello) -> Room:
         """Welcome a client, and give it what it missed, before anything newer can reach it."""

@@ -19,7 +19,7 @@ from .websocket_goodbye import Hangup, part, part_from_flood, too_big
 from .websocket_limits import WebSocketLimits
 from .websocket_wire import BadFrame, Hello, Kind, UnreadableFrame, decode, kind_of, parse
 
-__all__ = ["Entered", "let_in"]
+__all__ = ["ClientStream", "Entered", "let_in"]
 
 _HANDSHAKE_BYTES: Final = 16 * 1024
 """For the HTTP request before the hello."""
@@ -29,7 +29,7 @@ _HANDSHAKE_BYTES: Final = 16 * 1024
 class Entered:
     """A client that was let in."""
 
-    stream: trio.SocketStream
+    stream: ClientStream
     ws: WebSocketConnection
     hello: Hello
     guest: Guest
@@ -51,12 +51,12 @@ async def let_in(
         None for a client that does not get in; it has been told why, and only the stream is left to
         close.
     """
-    metered = _MeteredStream(stream, budget_bytes=_HANDSHAKE_BYTES + limits.max_hello_bytes)
+    client = ClientStream(stream, budget_bytes=_HANDSHAKE_BYTES + limits.max_hello_bytes)
     ws: WebSocketConnection | None = None
     hangup = Hangup("hello_timeout", f"no hello within {limits.hello_timeout_s:g} s")
     kind: Kind = "json"
     with trio.move_on_after(limits.hello_timeout_s):
-        request = await _request(metered, wire, limits)
+        request = await _request(client, wire, limits)
         if request is None:
             return None
         address, port = stream.socket.getsockname()[:2]
@@ -69,30 +69,30 @@ async def let_in(
             kind = kind_of(first)
             hello, guest = _admit(first, door, limits)
         except ConnectionClosed:
-            if metered.exceeded:
+            if client.exceeded:
                 flood = too_big(limits.max_hello_bytes)
                 await part_from_flood(stream, flood, limits.close_timeout_s)
             return None
         except Hangup as unfit:
             hangup = unfit
         else:
-            metered.lift()
-            return Entered(stream=stream, ws=ws, hello=hello, guest=guest, kind=kind)
+            client.lift()
+            return Entered(stream=client, ws=ws, hello=hello, guest=guest, kind=kind)
     if ws is not None:
         await part(ws, hangup, kind, limits.close_timeout_s)
     return None
 
 
 async def _request(
-    metered: _MeteredStream, wire: trio.Nursery, limits: WebSocketLimits
+    client: ClientStream, wire: trio.Nursery, limits: WebSocketLimits
 ) -> WebSocketRequest | None:
     """Wait for the HTTP request; None when the connection ends first, or asks for no websocket."""
     request: WebSocketRequest | None = None
     with trio.CancelScope() as scope:
         # The library tells nobody that its reader has given up on a handshake.
-        metered.on_end = scope.cancel
-        request = await wrap_server_stream(wire, metered, max_message_size=limits.max_frame_bytes)
-    metered.on_end = None
+        client.on_end = scope.cancel
+        request = await wrap_server_stream(wire, client, max_message_size=limits.max_frame_bytes)
+    client.on_end = None
     return request
 
 
@@ -120,11 +120,13 @@ def _origin(headers: list[tuple[bytes, bytes]]) -> str | None:
     return None if not origins else origins[0] if len(origins) == 1 else ""
 
 
-class _MeteredStream(trio.abc.Stream):
+class ClientStream(trio.abc.Stream):
     """A stream whose first bytes are counted, as strangers may send only so many."""
 
-    def __init__(self, inner: trio.abc.Stream, *, budget_bytes: int) -> None:
-        self._inner = inner
+    def __init__(self, inner: trio.SocketStream, *, budget_bytes: int) -> None:
+        self.inner = inner
+        self.mid_write = False
+        """Whether a write was begun and did not end: then only its rest could follow."""
         self._left_bytes: int | None = budget_bytes
         self.exceeded = False
         self.on_end: Callable[[], None] | None = None
@@ -137,7 +139,7 @@ class _MeteredStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data: bytes | bytearray = b""
         try:
-            data = await self._inner.receive_some(max_bytes)
+            data = await self.inner.receive_some(max_bytes)
         finally:
             if not data:
                 self._end()
@@ -150,14 +152,16 @@ class _MeteredStream(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._inner.send_all(data)
+        self.mid_write = True
+        await self.inner.send_all(data)
+        self.mid_write = False
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._inner.wait_send_all_might_not_block()
+        await self.inner.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
         self._end()
-        await self._inner.aclose()
+        await self.inner.aclose()
 
     def _end(self) -> None:
         if self.on_end is not None:

@@ -65,8 +65,8 @@ async def linger(stream: trio.SocketStream, timeout_s: float) -> None:
             await stream.send_eof()
             while await stream.receive_some():
                 pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # It was quicker.
+        except (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
+            pass  # It was quicker, or still takes our last bytes.
 
 
 @asynccontextmanager

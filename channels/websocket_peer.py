@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed
 
-from .websocket_access import Guest
-from .websocket_goodbye import Hangup, part, too_big
+from .websocket_entry import Entered
+from .websocket_goodbye import Hangup, linger, part, too_big
 from .websocket_limits import FRAME_COST_BYTES, WebSocketLimits
 from .websocket_wire import Frame, Kind, encode, kind_of
 
@@ -26,22 +26,20 @@ _Queued = tuple[Frame, int, Callable[[], None] | None]
 class Peer:
     """A client that has said hello."""
 
-    def __init__(
-        self, ws: WebSocketConnection, guest: Guest, kind: Kind, limits: WebSocketLimits
-    ) -> None:
-        self.guest = guest
-        self.kind: Kind = kind
+    def __init__(self, entered: Entered, limits: WebSocketLimits) -> None:
+        self.guest = entered.guest
+        self.kind: Kind = entered.kind
         self.highest = 0
         """Number of the last reply that was queued for this client, or that it had."""
         self.seen: frozenset[str] = frozenset()
         self.scope = trio.CancelScope()
-        self._ws = ws
+        self._ws = entered.ws
+        self._stream = entered.stream
         self._limits = limits
         self._queue_in, self._queue_out = trio.open_memory_channel[_Queued](limits.max_queue_frames)
         self._queued_bytes = 0
         self._drained = trio.Event()
-        self.cut_off = False
-        """Whether nothing more may be written: half a frame is out, or the client was dropped."""
+        self._dropped: Hangup | None = None
 
     def __repr__(self) -> str:
         return f"<Peer {self.guest.user} in {self.guest.conversation}>"
@@ -61,12 +59,12 @@ class Peer:
             on_leave: called when its first byte may leave.
         """
         if self._queued_bytes + cost_bytes > self._limits.max_queue_bytes:
-            self._drop("its queue is full")
+            self._drop("too much waits to be written")
             return
         try:
             self._queue_in.send_nowait((frame, cost_bytes, on_leave))
         except trio.WouldBlock:
-            self._drop("its queue is full")
+            self._drop("too much waits to be written")
         except trio.ClosedResourceError:
             pass  # It is saying goodbye.
         else:
@@ -95,14 +93,12 @@ class Peer:
                 if on_leave is not None:
                     on_leave()
                 with trio.move_on_after(self._limits.write_timeout_s) as patience:
-                    self.cut_off = True
                     await self._ws.send_message(encode(frame, self.kind))
-                    self.cut_off = False
                 if patience.cancelled_caught:
-                    self._drop("it does not read")
+                    self._drop("a frame was not read in time")
                     return
         except ConnectionClosed:
-            self.cut_off = False
+            pass  # The reader sees it too, and ends the connection.
         finally:
             self._drained.set()
 
@@ -114,7 +110,7 @@ class Peer:
                 with trio.move_on_after(self._limits.pong_timeout_s) as patience:
                     await self._ws.ping()
                 if patience.cancelled_caught:
-                    self._drop("it answers no ping")
+                    self._drop("a ping was not answered in time")
         except ConnectionClosed:
             pass  # The reader sees it too, and ends the connection.
 
@@ -125,12 +121,18 @@ class Peer:
             await self._drained.wait()
 
     async def part(self, hangup: Hangup | None) -> None:
-        """Say goodbye, for a moment; without a hangup, because the server is leaving."""
-        if not self.cut_off:
-            await part(self._ws, hangup, self.kind, self._limits.close_timeout_s)
+        """Say goodbye, for a moment; without a hangup, because the server is leaving.
+
+        A client in the middle of a frame is cut off: its socket takes no goodbye either.
+        """
+        if self._stream.mid_write:
+            return
+        await part(self._ws, self._dropped or hangup, self.kind, self._limits.close_timeout_s)
+        if self._ws.closed is not None and self._ws.closed.code == 1009:
+            await linger(self._stream.inner, self._limits.close_timeout_s)
 
     def _drop(self, why: str) -> None:
-        if not self.scope.cancel_called:
+        if self._dropped is None:
             _logger.warning("%r is dropped: %s", self, why)
-        self.cut_off = True
-        self.scope.cancel()
+            self._dropped = Hangup("too_slow", why)
+            self.scope.cancel()

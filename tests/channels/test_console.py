@@ -279,6 +279,29 @@ async def test_a_file_can_be_the_input_and_an_object_without_descriptor_the_outp
     assert output.getvalue() == "hello\n"
 
 
+def test_a_process_without_stdin_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match="local=False"):
+        ConsoleChannel()
+
+
+async def test_a_burst_of_piped_lines_is_taken_whole_and_in_order(stack: ExitStack) -> None:
+    pipes, runtime = Pipes(stack), Runtime()
+    wanted = [f"line {number}" for number in range(10_000)]
+
+    def type_all() -> None:
+        with os.fdopen(pipes.in_write, "wb") as source:
+            source.write("\n".join(wanted).encode())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipes.channel.run, runtime.deliver)
+        nursery.start_soon(trio.to_thread.run_sync, type_all)
+        await runtime.wait_for_turns(10_000)
+        for number in range(1, 10_001):
+            pipes.channel.turn_ended(ended(number, reply=False))
+    assert [turn.text for turn in runtime.turns] == wanted
+
+
 async def test_a_message_sent_again_carries_a_label(stack: ExitStack) -> None:
     pipes = Pipes(stack)
     await pipes.channel.send(outbound(1, "hello", resend=True))

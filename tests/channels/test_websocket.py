@@ -964,6 +964,21 @@ async def test_a_client_that_does_not_read_is_dropped_alone(
     assert "is dropped" in caplog.text
 
 
+async def test_a_client_for_which_too_much_waits_is_told_so_where_it_can_be() -> None:
+    limits = WebSocketLimits(max_queue_frames=257)
+    async with serving(limits=limits) as channel, connected(channel) as client:
+        await client.hello(user="alice")
+        for number in range(300):  # all at once: the writer has had no chance
+            channel.turn_ended(
+                TurnEnded(
+                    turn_id=TurnId(f"s1/{number}"), address=outbound(1).address, status="silent"
+                )
+            )
+        error, code = await client.closing()
+        assert error is not None
+        assert (error["code"], code) == ("too_slow", 1008)
+
+
 async def test_a_reply_that_never_left_is_taken_back_when_its_client_is_dropped() -> None:
     limits = WebSocketLimits(write_timeout_s=0.05, max_queue_bytes=1024**3)
     outcomes: list[str] = []
@@ -990,7 +1005,7 @@ async def test_a_reply_that_never_left_is_taken_back_when_its_client_is_dropped(
 
 
 async def test_a_client_that_answers_no_ping_is_dropped() -> None:
-    limits = WebSocketLimits(ping_interval_s=0.02, pong_timeout_s=0.02)
+    limits = WebSocketLimits(ping_interval_s=0.02, pong_timeout_s=0.02, close_timeout_s=0.02)
     async with serving(limits=limits) as channel, connected(channel) as answering:
         await answering.hello(user="bob")
         async with await handshake(channel, origin=None) as stream:
@@ -1002,6 +1017,7 @@ async def test_a_client_that_answers_no_ping_is_dropped() -> None:
                 while data := await stream.receive_some():
                     seen += data
         assert b"welcome" in seen
+        assert b"too_slow" in seen
         await answering.say(type="message", id="m1", text="still here")
         assert (await answering.hear())["type"] == "ack"
 
