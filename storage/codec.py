@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 from zlib import crc32
 
@@ -114,37 +114,39 @@ def _unencodable(reason: str) -> Unencodable:
 
 def _check(payload: object, error: Callable[[str], Exception]) -> None:
     """Raise `error` unless `payload` is one."""
-    # A flat list of scalars is nearly every record: a pass in C instead of a walk.
-    kind = type(payload)
-    items = cast("list[object]", payload)
-    if kind is list and _FLAT.issuperset(kinds := set(map(type, items))):
-        if int in kinds:
-            for item in items:
-                if type(item) is int and not _MIN_INT <= item <= _MAX_INT:
-                    raise error(f"{item} has more than 64 bits")
+    if type(payload) in _FLAT:
+        _check_items((payload,), 0, error)
     else:
-        _check_item(payload, 0, error)
+        _check_container(payload, 0, error)
 
 
-def _check_item(value: object, depth: int, error: Callable[[str], Exception]) -> None:
+def _check_container(value: object, depth: int, error: Callable[[str], Exception]) -> None:
     kind = type(value)
-    if kind is int:
-        if not _MIN_INT <= cast("int", value) <= _MAX_INT:
-            raise error(f"{value} has more than 64 bits")
-    elif kind in _FLAT:
-        return
-    elif kind not in _CONTAINERS:
+    if kind not in _CONTAINERS:
         raise error(f"it holds a {kind.__name__}")
-    elif depth == MAX_DEPTH:
+    if depth == MAX_DEPTH:
         raise error(f"nested deeper than {MAX_DEPTH}")
-    elif kind is dict:
-        for key, item in cast("dict[object, object]", value).items():
-            if type(key) is not str:
-                raise error(f"a key is of type {type(key).__name__}, not str")
-            _check_item(item, depth + 1, error)
-    else:
-        for item in cast("list[object]", value):
-            _check_item(item, depth + 1, error)
+    if kind is not dict:
+        _check_items(cast("list[object]", value), depth + 1, error)
+        return
+    fields = cast("dict[object, object]", value)
+    for key in fields:
+        if type(key) is not str:
+            raise error(f"a key is of type {type(key).__name__}, not str")
+    _check_items(fields.values(), depth + 1, error)
+
+
+def _check_items(items: Collection[object], depth: int, error: Callable[[str], Exception]) -> None:
+    # Most items are scalars: their types are looked at in C, and only the rest one by one.
+    kinds = set(map(type, items))
+    if int in kinds:
+        for item in items:
+            if type(item) is int and not _MIN_INT <= item <= _MAX_INT:
+                raise error(f"{item} has more than 64 bits")
+    if not _FLAT.issuperset(kinds):
+        for item in items:
+            if type(item) not in _FLAT:
+                _check_container(item, depth, error)
 
 
 def _encode_text(encoder: cbor2.CBOREncoder, text: str) -> None:

@@ -43,7 +43,9 @@ class Turnstile(trio.abc.Instrument):
         self._just_settled = False
         self._committing: int | None = None
         self._loop_waits = False
-        self._let_go: Final = threading.Semaphore(0)
+        self._let_go: Final = threading.Lock()
+        """Locked, but for the moment in which the writer lets the waiting loop go."""
+        self._let_go.acquire()
 
     def before_io_wait(self, timeout: float) -> None:
         """Trio: every task of this pass has run; `timeout` is 0 when others are ready to."""
@@ -77,7 +79,9 @@ class Turnstile(trio.abc.Instrument):
         """Writer: the interpreter is not needed from here on."""
         if self._loop_waits:
             self._loop_waits = False
-            self._let_go.release()
+            # Unlocked already if the loop stopped waiting just before it was let go.
+            if self._let_go.locked():
+                self._let_go.release()
 
     def _wait(self) -> None:
         self._loop_waits = True
