@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import lmdb
 
@@ -41,7 +41,7 @@ from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.lmdb_env import Databases, create_environment, open_environment
 from turnkeeper.storage.lmdb_store import DEFAULT_MAP_BYTES
 
-__all__ = ["FloorTurn", "floor_seconds", "raw_commits_ms", "turns_of"]
+__all__ = ["FloorTurn", "floor_seconds", "turns_of"]
 
 Entry = tuple[int, list[Any]]
 """Sequence number and flat form of a record."""
@@ -167,24 +167,3 @@ def floor_seconds(directory: Path, turns: Sequence[FloorTurn], in_flight: int) -
             reply.commit(env, dbs)
             just_sent = group
         return time.perf_counter() - started
-
-
-_RAW_RECORD_BYTES: Final = 150
-"""About the length of a user record."""
-
-
-def raw_commits_ms(directory: Path, rounds: int) -> list[float]:
-    """Times of durable transactions with one put each, in milliseconds."""
-    directory.mkdir(exist_ok=True)
-    if not (directory / "data.mdb").exists():
-        create_environment(directory)
-    times: list[float] = []
-    with open_environment(directory, DEFAULT_MAP_BYTES) as (env, dbs):
-        start = env.info()["last_txnid"]
-        for number in range(start, start + rounds):
-            key, value = log_key(1, number), number.to_bytes(_RAW_RECORD_BYTES, "big")
-            began = time.perf_counter()
-            with env.begin(write=True) as txn:
-                txn.put(key, value, db=dbs.log)
-            times.append((time.perf_counter() - began) * 1000)
-    return times

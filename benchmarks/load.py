@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import trio
+import trio.testing
 
 import turnkeeper as tk
 from turnkeeper.channels.base import Outbound, Receipt
+from turnkeeper.storage.base import Batch
 from turnkeeper.testing import LoopbackChannel
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "agent_that_reads",
     "agent_without_work",
     "conversing",
+    "quiet",
     "running",
     "say_all",
 ]
@@ -98,3 +101,10 @@ async def say_all(channel: AnsweringChannel, messages: Iterable[Said], in_flight
     async with trio.open_nursery() as nursery:
         for _ in range(in_flight):
             nursery.start_soon(human)
+
+
+async def quiet(runtime: tk.Runtime) -> None:
+    """Return when nothing is under way: the outcome of the last turn is durable, too."""
+    await trio.testing.wait_all_tasks_blocked()
+    await runtime.store.commit(Batch())
+    await trio.testing.wait_all_tasks_blocked()

@@ -22,13 +22,13 @@ from statistics import median, quantiles
 from typing import Final
 
 import trio
-import trio.testing
 
 import turnkeeper as tk
-from benchmarks.floor import FloorTurn, floor_seconds, raw_commits_ms, turns_of
-from benchmarks.load import AnsweringChannel, Said, conversing, running, say_all
-from benchmarks.report import Figure, Options, Report, fdatasync_p50_ms, read_options
-from turnkeeper.storage.base import Batch, Table
+from benchmarks.disk import Disk
+from benchmarks.floor import FloorTurn, floor_seconds, turns_of
+from benchmarks.load import AnsweringChannel, Said, conversing, quiet, running, say_all
+from benchmarks.report import Figure, Options, Report, read_options
+from turnkeeper.storage.base import Table
 from turnkeeper.storage.lmdb_store import open_reader
 from turnkeeper.testing import LoopbackChannel
 
@@ -76,27 +76,18 @@ class Rates:
     ours: list[float] = field(default_factory=list[float])
     floor: list[float] = field(default_factory=list[float])
 
+    def ratios(self) -> list[float]:
+        """Ours beside the floor of the same round: the disk drifts."""
+        return [ours / floor for ours, floor in zip(self.ours, self.floor, strict=True)]
+
     def spread(self) -> str:
-        """The range of each, and of their ratio in the same round."""
-        ratios = [ours / floor for ours, floor in zip(self.ours, self.floor, strict=True)]
+        """The range of each."""
+        ratios = self.ratios()
         return (
             f"ours {min(self.ours):,.0f}–{max(self.ours):,.0f}, "
             f"floor {min(self.floor):,.0f}–{max(self.floor):,.0f}, "
             f"ratio {min(ratios):.2f}–{max(ratios):.2f}"
         )
-
-
-@dataclass(slots=True)
-class Disk:
-    """Raw figures of the disk, taken between the others: it drifts within minutes."""
-
-    directory: Path
-    commits_ms: list[float] = field(default_factory=list[float])
-    fdatasyncs_ms: list[float] = field(default_factory=list[float])
-
-    def measure(self, rounds: int) -> None:
-        self.commits_ms += raw_commits_ms(self.directory / "raw", rounds)
-        self.fdatasyncs_ms.append(fdatasync_p50_ms(self.directory, rounds=rounds))
 
 
 def measure_rates(scratch: Path, disk: Disk, rounds: int, turns_each: int) -> dict[int, Rates]:
@@ -132,13 +123,6 @@ async def alone_ms(directory: Path, disk: Disk, blocks: int) -> list[float]:
                 await channel.say(Said("chat", f"message-{block}-{number}"))
                 times.append((time.perf_counter() - began) * 1000)
     return times
-
-
-async def quiet(runtime: tk.Runtime) -> None:
-    """Return when nothing is under way: the outcome of the last turn is durable, too."""
-    await trio.testing.wait_all_tasks_blocked()
-    await runtime.store.commit(Batch())
-    await trio.testing.wait_all_tasks_blocked()
 
 
 # -- many first messages at once -----------------------------------------------------------------
@@ -207,15 +191,14 @@ def profile() -> None:
 def add_rates(report: Report, rates: dict[int, Rates]) -> None:
     for in_flight, rate in rates.items():
         must, aim = IN_FLIGHT[in_flight]
-        ours, floor = median(rate.ours), median(rate.floor)
         report.add(
             Figure(
                 name=f"durable turns, {in_flight:,} in flight",
-                value=ours,
+                value=median(rate.ours),
                 unit="turns/s",
                 beside="storage floor",
-                beside_value=floor,
-                ratio=ours / floor,
+                beside_value=median(rate.floor),
+                ratio=median(rate.ratios()),
                 must=must,
                 aim=aim,
             )
@@ -257,18 +240,6 @@ def add_alone(report: Report, times: Sequence[float], disk: Disk) -> None:
     )
 
 
-def add_disk(report: Report, commits: Sequence[float], fdatasyncs: Sequence[float]) -> None:
-    report.add(
-        Figure(
-            name="one raw LMDB commit, p50",
-            value=median(commits),
-            unit="ms",
-            beside="one raw fdatasync, p50",
-            beside_value=median(fdatasyncs),
-        )
-    )
-
-
 def measure(options: Options) -> None:
     rounds = 3 if options.quick else 7
     turns_each = 8 if options.quick else TURNS_EACH
@@ -288,11 +259,7 @@ def measure(options: Options) -> None:
                 must=f"{BURST_ROUNDS}",
             )
         )
-        add_disk(
-            report,
-            disk.commits_ms + disk_alone.commits_ms,
-            disk.fdatasyncs_ms + disk_alone.fdatasyncs_ms,
-        )
+        report.add(disk.figure())
     report.notes.append(
         f"{CONVERSATIONS:,} new conversations × {turns_each} turns; medians of {rounds} rounds, "
         "ours and the floor taken in turns.\n"
