@@ -38,8 +38,9 @@ __all__ = ["MAX_QUEUED", "MAX_TURNS_IN_FLIGHT", "ChannelActor", "Inlet"]
 
 logger = logging.getLogger("turnkeeper.channels")
 
-MAX_TURNS_IN_FLIGHT: Final = 1_024
-"""Turns of one instance that wait to become durable; `deliver` of the next one waits its turn."""
+MAX_TURNS_IN_FLIGHT: Final = 256
+"""Turns of one instance that wait to become durable: enough to fill a commit. `deliver` of the next
+one waits its turn."""
 MAX_QUEUED: Final = 10_000
 """Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
 
@@ -58,8 +59,10 @@ class _Failed:
 @dataclass(slots=True)
 class _Lane:
     queue: deque[Deliver]
-    nudge: trio.Event
-    """Set when the conversation can be reached again."""
+    reachable: bool = False
+    """Whether the conversation has become reachable since the last attempt began."""
+    pause: trio.CancelScope | None = None
+    """Ends the pause between two attempts."""
 
 
 class ChannelActor(TrioActor):
@@ -134,7 +137,7 @@ class ChannelActor(TrioActor):
         if lane is not None:
             lane.queue.append(deliver)
         else:
-            lane = self._lanes[place] = _Lane(deque((deliver,)), trio.Event())
+            lane = self._lanes[place] = _Lane(deque((deliver,)))
             self._nursery.start_soon(self._work, place, lane)
 
     async def _work(self, place: Address, lane: _Lane) -> None:
@@ -152,7 +155,7 @@ class ChannelActor(TrioActor):
             self._report(deliver, attempt, "unknown", reason="interrupted")
             return
         while True:
-            lane.nudge = trio.Event()
+            lane.reachable = False
             result = await self._attempt(deliver, attempt, resend=may_have_arrived)
             if isinstance(result, Receipt):
                 self._report(deliver, attempt, "delivered", platform_id=result.platform_message_id)
@@ -224,13 +227,17 @@ class ChannelActor(TrioActor):
     async def _pause(self, lane: _Lane, after_s: float, least_s: float) -> None:
         """Wait `after_s`, or less once the conversation can be reached, but at least `least_s`."""
         await trio.sleep(least_s)
-        with trio.move_on_after(after_s - least_s):
-            await lane.nudge.wait()
+        if not lane.reachable:
+            with trio.move_on_after(after_s - least_s) as lane.pause:
+                await trio.sleep_forever()
+            lane.pause = None
 
     def _reachable(self, conversation: str) -> None:
         for place, lane in self._lanes.items():
             if place.conversation == conversation:
-                lane.nudge.set()
+                lane.reachable = True
+                if lane.pause is not None:
+                    lane.pause.cancel()
 
     async def _may_retry(self, deliver: Deliver, attempt: int) -> bool:
         ask = MayRetry(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
 from .actors.core.records import user_record
@@ -150,7 +151,7 @@ class TurnHost:
         token = set_session_context(context)
         try:
             result = agent(Turn(job, self, context))
-            if inspect.isawaitable(result):
+            if type(result) is CoroutineType or inspect.isawaitable(result):
                 return _reply(job, await result)
             if isinstance(result, AsyncIterator):  # pyright: ignore[reportUnnecessaryIsInstance]
                 return _reply(job, await _join(job, result))
