@@ -99,7 +99,7 @@ class TrioActor(pykka.Actor):
 
         def on_stop(self) -> Any: ...
 
-        def on_failure(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        def on_failure(  # pyright: ignore[reportIncompatibleMethodOverride]
             self,
             exception_type: type[BaseException] | None,
             exception_value: BaseException | None,

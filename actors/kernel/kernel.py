@@ -287,18 +287,14 @@ class Kernel:
         try:
             self._refuse_when_closing(actor_class)
         except KernelClosed:
-            ref._stopped = True
-            if get_ident() == self.thread_id:
-                self._retire(ref)
-            else:
-                self._post(self._retire, ref)
+            ref.kill()
             raise
+        if actor_class.listed:
+            ActorRegistry.register(ref)  # before it can die, for it is unregistered then
         if get_ident() == self.thread_id:
             ref._open()
         else:
             self._post(ref._open, None)
-        if actor_class.listed:
-            ActorRegistry.register(ref)
         return ref
 
     def _refuse_when_closing(self, actor_class: type[TrioActor]) -> None:

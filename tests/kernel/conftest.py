@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import pykka
 import pytest
@@ -27,8 +27,7 @@ def scheduled(mode: Mode) -> Callable[[type[A]], type[A]]:
     """Gives an actor class the way of scheduling that is being tested."""
 
     def give(cls: type[A]) -> type[A]:
-        subclass: Any = type(cls)
-        return cast("type[A]", subclass(cls.__name__, (cls,), {"scheduling": mode}))
+        return cast("type[A]", type(cls.__name__, (cls,), {"scheduling": mode}))
 
     return give
 

@@ -1,6 +1,6 @@
 """Cancelled always propagates, and leaves no ask without its answer."""
 # Looks inside, for what must hold there shows nowhere else.
-# pyright: reportPrivateUsage=false, reportPossiblyUnbound=false
+# pyright: reportPrivateUsage=false, reportPossiblyUnboundVariable=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_cancellation_at_any_checkpoint_leaves_nothing_unresolved(
     class Slow(TrioActor):
         listed = False
 
-        async def on_start(self) -> None:
+        async def on_start(self) -> None:  # type: ignore[override]
             for _ in range(STEPS):
                 await wait()
 
@@ -173,7 +173,7 @@ async def test_cancellation_at_any_checkpoint_leaves_nothing_unresolved(
                 await wait()
             return message
 
-        async def on_stop(self) -> None:
+        async def on_stop(self) -> None:  # type: ignore[override]
             for _ in range(STEPS):
                 await wait()
 

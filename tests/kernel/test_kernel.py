@@ -17,11 +17,13 @@ import trio.testing
 
 from turnkeeper.actors import (
     ActorDeadError,
+    ActorRef,
     ActorRegistry,
     Kernel,
     KernelClosed,
     NoKernel,
     TrioActor,
+    TrioFuture,
     WouldDeadlock,
 )
 
@@ -74,7 +76,7 @@ async def test_leaving_the_block_stops_all_actors_after_their_backlog(
             super().__init__()
             self.name = name
 
-        async def on_start(self) -> None:
+        async def on_start(self) -> None:  # type: ignore[override]
             await trio.lowlevel.checkpoint()
             events.append((self.name, "started"))
 
@@ -82,7 +84,7 @@ async def test_leaving_the_block_stops_all_actors_after_their_backlog(
             await trio.lowlevel.checkpoint()
             events.append((self.name, message))
 
-        async def on_stop(self) -> None:
+        async def on_stop(self) -> None:  # type: ignore[override]
             await trio.lowlevel.checkpoint()
             events.append((self.name, "stopped"))
 
@@ -101,21 +103,22 @@ async def test_leaving_the_block_stops_all_actors_after_their_backlog(
 
 
 async def test_an_error_in_the_block_leaves_it_as_it_was_raised(scheduled: Scheduled) -> None:
+    asks: list[TrioFuture[Any]] = []
     with pytest.raises(ValueError, match="in the block"):  # noqa: PT012
         async with Kernel.open():
-            ref = scheduled(Echo).start()
-            asked = ref.ask("x", block=False)
+            asks.append(scheduled(Echo).start().ask("x", block=False))
             raise ValueError("in the block")
     with pytest.raises(ActorDeadError):
-        await asked
+        await asks[0]
 
 
 def test_an_error_in_a_threads_block_leaves_it_and_ends_the_kernel() -> None:
-    with pytest.raises(ValueError, match="in the block"), Kernel.in_thread():
-        ref = Echo.start()
+    refs: list[ActorRef[Any]] = []
+    with pytest.raises(ValueError, match="in the block"), Kernel.in_thread():  # noqa: PT012
+        refs.append(Echo.start())
         raise ValueError("in the block")
     with pytest.raises(ActorDeadError):
-        ref.ask("x")
+        refs[0].ask("x")
 
 
 def test_a_kernel_in_a_thread_raises_what_broke_it() -> None:
@@ -202,7 +205,7 @@ async def test_async_hooks_run_in_order_around_the_messages(
     events: list[str] = []
 
     class Hooked(TrioActor):
-        async def on_start(self) -> None:
+        async def on_start(self) -> None:  # type: ignore[override]
             await trio.lowlevel.checkpoint()
             events.append("start")
 
@@ -214,7 +217,7 @@ async def test_async_hooks_run_in_order_around_the_messages(
             await trio.lowlevel.checkpoint()
             events.append("failure")
 
-        async def on_stop(self) -> None:
+        async def on_stop(self) -> None:  # type: ignore[override]
             events.append("stop")
 
     ref = scheduled(Hooked).start()

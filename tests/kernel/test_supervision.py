@@ -187,7 +187,7 @@ class Fragile(TrioActor):
         self._log = log
         self._handled = 0
 
-    async def on_start(self) -> None:
+    async def on_start(self) -> None:  # type: ignore[override]
         self._log.append("start")
 
     def on_failure(self, *args: Any) -> None:
