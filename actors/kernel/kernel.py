@@ -96,6 +96,7 @@ class Kernel:
         self._ready: deque[Ref] = deque()
         self._driving = False
         self._workers = 0
+        self._warned = False
         self._idle: list[trio_low.Task] = []
         self._posted: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._armed = False
@@ -326,7 +327,8 @@ class Kernel:
             self._driving = True
             self._workers += 1
             self._nursery.start_soon(self._work, name="turnkeeper worker")
-            if self._workers == self._max_workers:
+            if self._workers == self._max_workers and not self._warned:
+                self._warned = True
                 _log.warning(
                     "all %d workers are in use: while their handlers wait, other pooled actors do",
                     self._max_workers,

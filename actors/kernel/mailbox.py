@@ -11,8 +11,10 @@ overtakes both. Other threads reach it only through the kernel's queue.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import outcome
@@ -222,7 +224,8 @@ def answer_with(reply: Any, value: Any) -> None:
     if type(reply) is TrioFuture:
         reply.resolve(value)
     elif reply is not None:
-        reply.set(value)
+        with suppress(queue.Full):
+            reply.set(value)
 
 
 def fail_with(reply: Any, error: BaseException) -> None:
@@ -230,7 +233,8 @@ def fail_with(reply: Any, error: BaseException) -> None:
     if type(reply) is TrioFuture:
         reply.fail(error)
     elif reply is not None:
-        reply.set_exception((type(error), error, error.__traceback__))
+        with suppress(queue.Full):
+            reply.set_exception((type(error), error, error.__traceback__))
 
 
 def is_stop(item: Any) -> bool:

@@ -105,7 +105,7 @@ def test_an_exception_may_be_given_by_its_type() -> None:
 
 
 def test_its_repr_shows_its_state() -> None:
-    assert repr(TrioFuture()) == "<TrioFuture pending>"
+    assert repr(TrioFuture[int]()) == "<TrioFuture pending>"
     assert repr(set_to(5)) == "<TrioFuture set to 5>"
     assert repr(set_to(5).map(str)) == "<TrioFuture derived>"
     assert repr(failed_with(KeyError("k"))) == "<TrioFuture failed with KeyError('k')>"
