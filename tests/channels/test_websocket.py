@@ -930,7 +930,7 @@ async def test_a_runtime_that_breaks_costs_one_connection_and_is_logged(
 @pytest.mark.parametrize(
     "limits",
     [
-        WebSocketLimits(write_timeout_s=0.05, max_queue_bytes=1024**3),
+        WebSocketLimits(write_timeout_s=0.5, max_queue_bytes=1024**3),
         WebSocketLimits(
             write_timeout_s=PATIENCE_S * 10,
             max_reply_bytes=1024 * 1024,
@@ -952,15 +952,13 @@ async def test_a_client_that_does_not_read_is_dropped_alone(
     ):
         await deaf.hello(user="alice")  # and never reads again
         await good.hello(user="alice")
-        for number in range(100):
-            with trio.fail_after(PATIENCE_S):
+        number = 0
+        with trio.fail_after(PATIENCE_S):
+            while "2 connected" in repr(channel):
+                number += 1
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(channel.send, outbound(number, text))
                     await good.got(await good.hear())
-            if "1 connected" in repr(channel):
-                break
-        else:
-            pytest.fail("the client that does not read is still connected")
     assert "is dropped" in caplog.text
 
 
@@ -980,7 +978,7 @@ async def test_a_client_for_which_too_much_waits_is_told_so_where_it_can_be() ->
 
 
 async def test_a_reply_that_never_left_is_taken_back_when_its_client_is_dropped() -> None:
-    limits = WebSocketLimits(write_timeout_s=0.05, max_queue_bytes=1024**3)
+    limits = WebSocketLimits(write_timeout_s=0.5, max_queue_bytes=1024**3)
     outcomes: list[str] = []
 
     async def send(channel: WebSocketChannel, number: int) -> None:
