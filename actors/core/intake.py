@@ -8,12 +8,21 @@ longest of the platforms.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Final, cast
 
 from ..errors import InvalidTurn
-from ..messages import InboundTurn
+from ..messages import Attachment, InboundTurn
 
-__all__ = ["MAX_ID_CHARS", "MAX_TEXT_CHARS", "SEEN_WINDOW_S", "body_digest", "check", "seen_window"]
+__all__ = [
+    "MAX_ATTACHMENTS",
+    "MAX_ID_CHARS",
+    "MAX_REFERENCE_CHARS",
+    "MAX_TEXT_CHARS",
+    "SEEN_WINDOW_S",
+    "body_digest",
+    "check",
+    "seen_window",
+]
 
 MAX_TEXT_CHARS: Final = 4_194_304
 """Longest text of one message: well above what any platform carries, and it still fits a commit."""
@@ -21,11 +30,19 @@ MAX_ID_CHARS: Final = 1_024
 """Longest id or name of anything a platform names."""
 MAX_ATTACHMENTS: Final = 64
 """Most attachments of one message."""
+MAX_REFERENCE_CHARS: Final = 16_384
+"""Longest reference of an attachment: a signed URL is long, a `data:` URL does not belong here."""
 SEEN_WINDOW_S: Final = 7 * 86_400
 """Seconds for which a message is recognised at least."""
 
 _NAMED: Final = ("platform", "message_id", "user_id")
 _OPTIONAL: Final = ("user_name", "chat_name", "guild", "reply_to")
+_ATTACHMENT_CHARS: Final = {
+    "kind": MAX_ID_CHARS,
+    "reference": MAX_REFERENCE_CHARS,
+    "mime": MAX_ID_CHARS,
+    "name": MAX_ID_CHARS,
+}
 
 
 def check(turn: InboundTurn) -> None:
@@ -48,8 +65,31 @@ def check(turn: InboundTurn) -> None:
         value = getattr(turn, field)
         if value is not None and (type(value) is not str or len(value) > MAX_ID_CHARS):
             raise InvalidTurn(f"{field} must be a str of at most {MAX_ID_CHARS} characters")
-    if len(turn.attachments) > MAX_ATTACHMENTS:
-        raise InvalidTurn(f"{len(turn.attachments)} attachments; {MAX_ATTACHMENTS} are allowed")
+    if type(turn.direct) is not bool:
+        raise InvalidTurn(f"direct must be a bool, not {type(turn.direct).__name__}")
+    if turn.attachments != ():
+        _check_attachments(turn.attachments)
+
+
+def _check_attachments(attachments: object) -> None:
+    if not isinstance(attachments, tuple):
+        raise InvalidTurn(f"attachments must be a tuple, not {type(attachments).__name__}")
+    items = cast("tuple[object, ...]", attachments)
+    if len(items) > MAX_ATTACHMENTS:
+        raise InvalidTurn(f"{len(items)} attachments; {MAX_ATTACHMENTS} are allowed")
+    for number, item in enumerate(items, 1):
+        place = f"attachment {number}"
+        if not isinstance(item, Attachment):
+            raise InvalidTurn(f"{place} must be an Attachment, not {type(item).__name__}")
+        for field, limit in _ATTACHMENT_CHARS.items():
+            value = getattr(item, field)
+            if value is None and field in ("mime", "name"):
+                continue
+            if type(value) is not str or len(value) > limit:
+                raise InvalidTurn(f"{place}: {field} must be a str of at most {limit} characters")
+        size = item.size_bytes
+        if size is not None and (type(size) is not int or not 0 <= size < 2**63):
+            raise InvalidTurn(f"{place}: size_bytes must be a number of bytes, not {size!r:.40}")
 
 
 def _check_id(field: str, value: object) -> None:

@@ -40,7 +40,8 @@ class Outbox:
         self._reopened: dict[int, int] = {}
 
     def __repr__(self) -> str:
-        return repr([(lane.sending, list(lane.queue)) for lane in self._lanes.values()])
+        lanes = sorted(self._lanes.values(), key=lambda lane: lane.queue[0])
+        return repr([(list(lane.queue), lane.sending, lane.attempt) for lane in lanes])
 
     def __len__(self) -> int:
         return sum(len(lane.queue) for lane in self._lanes.values())

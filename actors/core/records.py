@@ -274,7 +274,7 @@ def unpack(payload: object) -> Record:
     if not isinstance(payload, list | tuple) or not payload:
         raise MalformedRecord(f"a record must be a list that starts with its kind: {payload!r:.80}")
     kind, *values = cast("Sequence[Any]", payload)
-    shape = _BY_KIND.get(kind)
+    shape = _BY_KIND.get(kind) if type(kind) is str else None
     if shape is None:
         raise MalformedRecord(f"unknown record kind {kind!r:.40}")
     if not shape.required <= len(values) <= len(shape.names):

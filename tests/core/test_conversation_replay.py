@@ -1,0 +1,402 @@
+"""Random lives of a session beside a simple model of it, with a crash wherever one may fall.
+
+The model knows the promises only: one turn at a time in order, attempts counted once each, one
+delivery under way for each place, in order. Whatever the session writes must bring back, by
+replay, the state that wrote it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,  # pyright: ignore[reportUnknownVariableType]  (untyped there)
+)
+
+from turnkeeper.actors.core.conversation import MAX_ATTEMPTS, Conversation
+from turnkeeper.actors.core.effects import (
+    AnswerAccepted,
+    AnswerMayRetry,
+    Dispatch,
+    EndTurn,
+    IsolateTurn,
+    PauseTurn,
+    SettleDelivery,
+    StartTurn,
+    Step,
+)
+from turnkeeper.actors.core.records import (
+    AssistantRecord,
+    OpenedRecord,
+    Record,
+    UserRecord,
+    address_of,
+    turn_of,
+)
+from turnkeeper.actors.messages import (
+    Address,
+    AgentReply,
+    DeliveryId,
+    DeliveryReported,
+    InboundTurn,
+    Instance,
+    OutcomeStatus,
+    SessionId,
+    ToolCall,
+)
+
+T = TypeVar("T")
+
+FINAL: tuple[OutcomeStatus, ...] = ("delivered", "failed", "unknown")
+PLACES = [
+    None,
+    *(Address(instance=Instance(name), conversation=c) for name in ("tg", "ws") for c in "ab"),
+]
+places = st.sampled_from(PLACES)
+human_places = st.sampled_from([place for place in PLACES if place is not None])
+finals = st.sampled_from(FINAL)
+
+
+def replayed(log: list[Record]) -> Conversation:
+    core = Conversation()
+    for record in log:
+        core.apply(record)
+    return core
+
+
+def woken(log: list[Record]) -> Conversation:
+    """What a new process makes of the head and of the records since the oldest open work."""
+    head = replayed(log).head()
+    since = head.open_since
+    return Conversation.from_head(head, list(enumerate(log, 1))[since - 1 :] if since else [])
+
+
+def durable_part(core: Conversation) -> str:
+    """Everything of the state that a crash must not lose."""
+    running, core.running = core.running, 0
+    shown = repr(core)
+    core.running = running
+    return shown
+
+
+class Life(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_us = 1_700_000_000_000_000
+        self.core = Conversation()
+        self.log: list[Record] = []
+        self.open: deque[int] = deque()
+        self.ended: Counter[int] = Counter()
+        self.begun = 0
+        """Attempts at the oldest open turn that count."""
+        self.phase = "none"
+        """Of the oldest open turn: running, pausing or asking to run alone."""
+        self.lanes: dict[Address | None, deque[int]] = {}
+        self.under_way: set[int] = set()
+        self.unanswered: set[int] = set()
+        """Deliveries of which an earlier attempt may have arrived."""
+        self.attempts: dict[int, int] = {}
+        self.dead: list[int] = []
+        opened = OpenedRecord(at_us=self.now_us, session_id="s1", agent="main", by="first message")
+        self.core.apply(opened)
+        self.log.append(opened)
+
+    # -- the shell -----------------------------------------------------------------------------
+
+    def perform(self, step: Step, *, expected: int | None = None) -> None:
+        """Make the step durable, then watch that each effect is due."""
+        if step.records:
+            assert step.first_seq == len(self.log) + 1
+        for record in step.records:
+            self.log.append(record)
+            if isinstance(record, AssistantRecord):
+                seq = len(self.log)
+                self.lanes.setdefault(address_of(record), deque()).append(seq)
+                self.attempts[seq] = 0
+        for effect in step.effects:
+            match effect:
+                case StartTurn():
+                    self.on_start(effect)
+                case EndTurn():
+                    self.on_end(effect)
+                case PauseTurn():
+                    assert (effect.seq, self.phase) == (self.open[0], "running")
+                    self.phase = "pausing"
+                case IsolateTurn():
+                    assert effect.seq == self.open[0]
+                    assert self.begun == MAX_ATTEMPTS - 1
+                    self.phase = "asking"
+                case Dispatch():
+                    self.on_dispatch(effect)
+                case SettleDelivery() | AnswerMayRetry() | AnswerAccepted():
+                    pass
+        if expected is not None:
+            assert len(step.records) == expected
+
+    def on_start(self, effect: StartTurn) -> None:
+        assert self.open[0] == effect.seq, "turns start in the order of acceptance"
+        assert self.phase != "running", "one at a time"
+        self.begun += 1
+        assert effect.attempt == self.begun
+        assert self.begun <= MAX_ATTEMPTS
+        self.phase = "running"
+
+    def on_end(self, effect: EndTurn) -> None:
+        assert self.open.popleft() == effect.seq
+        self.ended[effect.seq] += 1
+        assert self.ended[effect.seq] == 1
+        self.begun, self.phase = 0, "none"
+        if effect.delivery_seq:
+            said = self.log[effect.delivery_seq - 1]
+            assert isinstance(said, AssistantRecord)
+            assert address_of(said) == effect.turn.address
+
+    def on_dispatch(self, effect: Dispatch) -> None:
+        lane = next(lane for lane in self.lanes.values() if lane[0] == effect.seq)
+        assert lane, "a delivery leaves only as the first of its lane"
+        assert effect.ambiguous == (effect.seq in self.under_way | self.unanswered)
+        if effect.seq not in self.under_way:
+            self.attempts[effect.seq] += 1
+        assert effect.attempt == self.attempts[effect.seq]
+        self.under_way.add(effect.seq)
+
+    def turn_at(self, seq: int) -> InboundTurn:
+        record = self.log[seq - 1]
+        assert isinstance(record, UserRecord)
+        return turn_of(record)
+
+    def place_of(self, seq: int) -> Address | None:
+        record = self.log[seq - 1]
+        assert isinstance(record, AssistantRecord)
+        return address_of(record)
+
+    def end_delivery(self, seq: int) -> None:
+        place = self.place_of(seq)
+        assert self.lanes[place].popleft() == seq
+        if not self.lanes[place]:
+            del self.lanes[place]
+        self.under_way.discard(seq)
+        self.unanswered.discard(seq)
+
+    def one_of(self, items: list[T], pick: int) -> T:
+        return items[pick % len(items)]
+
+    # -- what happens --------------------------------------------------------------------------
+
+    @rule(text=st.text(max_size=5), place=human_places)
+    def a_human_writes(self, text: str, place: Address) -> None:
+        self.now_us += 1
+        seq = len(self.log) + 1
+        turn = InboundTurn(
+            address=place, platform="p", message_id=f"m{seq}", user_id="u", text=text
+        )
+        self.open.append(seq)
+        self.perform(self.core.accept(turn, self.now_us), expected=1)
+        assert self.core.active_channel == place
+
+    def running(self) -> bool:
+        return self.phase == "running"
+
+    @precondition(running)
+    @rule(text=st.none() | st.text(max_size=5), tools=st.integers(0, 3))
+    def the_agent_returns(self, text: str | None, tools: int) -> None:
+        calls = (ToolCall(name="t", arguments="a", result="r"),) * tools
+        seq = self.open[0]
+        reply = AgentReply(text=text, tools=calls)
+        self.perform(
+            self.core.finish(seq, self.turn_at(seq), reply, self.now_us), expected=tools + 1
+        )
+
+    @precondition(running)
+    @rule(retryable=st.booleans(), notice=st.none() | st.just("sorry"))
+    def the_agent_fails(self, retryable: bool, notice: str | None) -> None:
+        seq = self.open[0]
+        step = self.core.fail(
+            seq, self.turn_at(seq), "boom", self.now_us, retryable=retryable, notice=notice
+        )
+        self.perform(step)
+
+    @precondition(running)
+    @rule()
+    def the_runtime_takes_the_turn_away(self) -> None:
+        self.perform(self.core.interrupt(self.open[0], self.now_us), expected=1)
+        self.begun -= 1
+        self.phase = "taken away"
+
+    @precondition(lambda self: self.phase == "pausing")
+    @rule()
+    def the_pause_is_over(self) -> None:
+        self.perform(self.core.begin_again(self.open[0], self.now_us))
+        assert self.phase == "running"
+
+    @precondition(lambda self: self.phase == "asking")
+    @rule()
+    def the_last_attempt_may_begin(self) -> None:
+        self.perform(self.core.begin_isolated(self.open[0], self.now_us))
+        assert self.phase == "running"
+
+    @rule(seq=st.integers(1, 40), pick=st.integers(0, 4))
+    def old_news_of_a_turn_change_nothing(self, seq: int, pick: int) -> None:
+        if self.phase == "running" and self.open[0] == seq:
+            return
+        if self.open and self.open[0] == seq and pick >= 3:
+            return
+        turn = InboundTurn(
+            address=Address(instance=Instance("tg"), conversation="a"),
+            platform="p",
+            message_id="m",
+            user_id="u",
+            text="t",
+        )
+        steps: list[Callable[[], Step]] = [
+            lambda: self.core.finish(seq, turn, AgentReply(text="x"), self.now_us),
+            lambda: self.core.fail(seq, turn, "x", self.now_us, retryable=True),
+            lambda: self.core.interrupt(seq, self.now_us),
+            lambda: self.core.begin_again(seq, self.now_us),
+            lambda: self.core.begin_isolated(seq, self.now_us),
+        ]
+        before = repr(self.core)
+        step = steps[pick]()
+        assert not step.records
+        assert not step.effects
+        assert repr(self.core) == before
+
+    @rule(place=places)
+    def a_message_goes_out_unasked(self, place: Address | None) -> None:
+        seq, step = self.core.send("said", place, self.now_us)
+        self.perform(step, expected=1)
+        assert seq == len(self.log)
+
+    def something_is_under_way(self) -> bool:
+        return bool(self.under_way)
+
+    def report(self, seq: int, status: OutcomeStatus, *, may_have_arrived: bool = False) -> Step:
+        report = DeliveryReported(
+            session_id=SessionId("s1"),
+            delivery_id=DeliveryId(f"s1/{seq}"),
+            attempt=self.attempts[seq],
+            status=status,
+            may_have_arrived=may_have_arrived,
+        )
+        return self.core.report(seq, report, self.now_us)
+
+    @precondition(something_is_under_way)
+    @rule(pick=st.integers(0, 100), status=finals)
+    def a_delivery_ends(self, pick: int, status: OutcomeStatus) -> None:
+        seq = self.one_of(sorted(self.under_way), pick)
+        step = self.report(seq, status)
+        self.end_delivery(seq)
+        if status != "delivered":
+            self.dead.append(seq)
+        self.perform(step)
+        following = self.lanes.get(self.place_of(seq))
+        assert not following or following[0] in self.under_way
+
+    @precondition(something_is_under_way)
+    @rule(pick=st.integers(0, 100), lost=st.booleans())
+    def an_attempt_to_deliver_fails(self, pick: int, lost: bool) -> None:
+        seq = self.one_of(sorted(self.under_way), pick)
+        if lost:
+            self.unanswered.add(seq)
+        self.perform(self.report(seq, "retrying", may_have_arrived=lost), expected=1)
+        self.under_way.discard(seq)
+
+    @precondition(lambda self: any(lane[0] not in self.under_way for lane in self.lanes.values()))
+    @rule(pick=st.integers(0, 100))
+    def another_attempt_begins(self, pick: int) -> None:
+        paused = sorted(lane[0] for lane in self.lanes.values() if lane[0] not in self.under_way)
+        seq = self.one_of(paused, pick)
+        step = self.core.may_retry(seq, self.attempts[seq] + 1, self.now_us)
+        assert AnswerMayRetry(True) in step.effects
+        self.attempts[seq] += 1
+        self.under_way.add(seq)
+        self.perform(step, expected=1)
+
+    @rule(seq=st.integers(1, 40), status=finals)
+    def old_news_of_a_delivery_change_nothing(self, seq: int, status: OutcomeStatus) -> None:
+        if seq in self.under_way:
+            return
+        before = repr(self.core)
+        self.attempts.setdefault(seq, 1)
+        step = self.report(seq, status)
+        assert not step.records
+        assert not step.effects
+        assert repr(self.core) == before
+
+    @precondition(lambda self: self.dead)
+    @rule(pick=st.integers(0, 100))
+    def the_operator_opens_a_dead_letter_again(self, pick: int) -> None:
+        seq = self.one_of(self.dead, pick)
+        self.dead.remove(seq)
+        record = self.log[seq - 1]
+        assert isinstance(record, AssistantRecord)
+        self.lanes.setdefault(address_of(record), deque()).append(seq)
+        self.attempts[seq] = 0
+        self.perform(self.core.open_delivery_again(seq, record, self.now_us))
+        again = self.core.open_delivery_again(seq, record, self.now_us)
+        assert not again.records
+        assert not again.effects
+
+    @rule()
+    def the_process_dies_and_starts_again(self) -> None:
+        self.now_us += 1
+        self.core = woken(self.log)
+        turn = self.turn_at(self.open[0]) if self.open else None
+        begun, self.phase = self.begun, "resumed" if self.open else "none"
+        oldest = self.open[0] if self.open else 0
+        self.perform(self.core.resume(turn, self.now_us))
+        if begun == MAX_ATTEMPTS:
+            assert self.ended[oldest] == 1
+        elif oldest:
+            assert self.phase == ("asking" if begun == MAX_ATTEMPTS - 1 else "running")
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    @invariant()
+    def a_replay_of_the_whole_log_gives_the_same_state(self) -> None:
+        again = replayed(self.log)
+        assert again.head() == self.core.head()
+        assert durable_part(again) == durable_part(self.core)
+
+    @invariant()
+    def a_head_and_the_records_since_the_oldest_open_work_give_the_same_state(self) -> None:
+        again = woken(self.log)
+        assert again.head() == self.core.head()
+        assert durable_part(again) == durable_part(self.core)
+
+    @invariant()
+    def the_session_knows_what_is_open(self) -> None:
+        head = self.core.head()
+        assert head.open_turns == len(self.open)
+        assert self.core.oldest_open_turn == (self.open[0] if self.open else 0)
+        assert head.open_deliveries == sum(map(len, self.lanes.values()))
+        assert self.core.idle == (not self.open and not self.lanes)
+        assert self.core.running == (self.open[0] if self.phase == "running" else 0)
+
+    def teardown(self) -> None:
+        """A crash between any two records, were it possible, would lose nothing either."""
+        for length in range(1, len(self.log) + 1):
+            part = self.log[:length]
+            assert woken(part).head() == replayed(part).head()
+
+
+def test_whatever_happens_replay_gives_the_state_that_wrote_the_log() -> None:
+    run_state_machine_as_test(
+        Life, settings=settings(deadline=None, max_examples=200, stateful_step_count=40)
+    )
+
+
+@pytest.mark.slow
+def test_however_long_it_goes_on_replay_gives_the_state_that_wrote_the_log() -> None:
+    run_state_machine_as_test(
+        Life, settings=settings(deadline=None, max_examples=200, stateful_step_count=150)
+    )
