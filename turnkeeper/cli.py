@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from . import __version__
 from .channels.display import printable
-from .commands import bindings, deliveries, overview, serving, sessions
+from .commands import bindings, checking, deliveries, overview, serving, sessions
 from .commands.base import Argument, Command, CommandError, Exit, Invocation, UsageError, argument
 from .config import ConfigError
 from .runtime import RuntimeFailed
@@ -28,6 +28,7 @@ __all__ = ["COMMANDS", "main", "state_dir_of"]
 COMMANDS: Final[tuple[Command, ...]] = (
     *serving.COMMANDS,
     *overview.COMMANDS,
+    *checking.COMMANDS,
     *sessions.COMMANDS,
     *bindings.COMMANDS,
     *deliveries.COMMANDS,

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from . import views
+from .actors.core.head import Head, read_head
 from .live import Presence
 from .storage.base import Reads, Table
 from .storage.codec import decode
+from .views import SessionInfo
 
-__all__ = ["ChannelRow", "Status", "channels", "holder", "status"]
+__all__ = ["ChannelRow", "Status", "channels", "holder", "newest_sessions", "status"]
 
 _PAGE: Final = 1_000
 _DATA_FILE: Final = Path("store") / "data.mdb"
 _LOCK_FILE: Final = "lock"
+_LAST_ACTIVE: Final = Head._fields.index("last_active_us")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +87,25 @@ def status(reads: Reads, state_dir: Path, presence: Presence | None, pid: int | 
         quarantined_turns=trouble["quarantined"],
         store_bytes=(state_dir / _DATA_FILE).stat().st_size,
     )
+
+
+def newest_sessions(reads: Reads, limit: int) -> tuple[list[SessionInfo], int]:
+    """The `limit` sessions in which a human wrote last, that one first; and how many there are."""
+    count = 0
+
+    def heads() -> Iterator[Sequence[Any]]:
+        nonlocal count
+        start = b""
+        while page := reads.scan(Table.HEADS, start, limit=_PAGE):
+            count += len(page)
+            for _, data in page:
+                yield decode(data)
+            start = page[-1][0] + b"\0"
+
+    # Of a head that is not shown only the time matters: making objects of all takes twice as long.
+    newest = heapq.nlargest(limit, heads(), key=itemgetter(_LAST_ACTIVE))
+    shown = [views.session_info(reads, read_head(head).session_id) for head in newest]
+    return [info for info in shown if info is not None], count
 
 
 def _trouble(reads: Reads) -> Counter[str]:

@@ -9,6 +9,7 @@ from .. import views
 from ..actors.core.window import Message
 from ..actors.journal import load_session_number
 from ..export import export_lines
+from ..overview import newest_sessions
 from ..storage.base import Reads
 from ..views import HistoryRecord, SessionInfo, time_of
 from .base import Command, Exit, Invocation, NoSuchThing, argument
@@ -38,8 +39,11 @@ def _number(reads: Reads, session_id: str) -> int:
 def _list(invocation: Invocation) -> int:
     limit = limit_of(invocation)
     with frozen(invocation.state_dir) as reads:
-        found = views.sessions(reads)
-    shown = found[:limit]
+        if limit is None:
+            shown = views.sessions(reads)
+            count = len(shown)
+        else:
+            shown, count = newest_sessions(reads, limit)
     if invocation.json:
         print_json(shown)
     else:
@@ -47,7 +51,7 @@ def _list(invocation: Invocation) -> int:
             ("SESSION", "STATE", "ACTIVE CHANNEL", "LAST ACTIVE", "RECORDS", "AGENT"),
             shown,
             _row,
-            left_out=len(found) - len(shown),
+            left_out=count - len(shown),
             nothing="no session yet: the first message of a conversation opens one",
         )
     return Exit.OK

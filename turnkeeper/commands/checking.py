@@ -1,0 +1,75 @@
+"""`verify`: read everything, replay it, and compare."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+from ..storage.errors import StoreDamaged
+from ..verify import Problem, Verification
+from .base import Command, CommandError, Exit, Invocation
+from .output import print_json, print_line
+from .reading import frozen
+
+__all__ = ["COMMANDS"]
+
+_PROGRESS_S: Final = 0.2
+"""Seconds between two signs of life on a terminal."""
+
+
+def _verify(invocation: Invocation) -> int:
+    progress = _Progress() if sys.stderr.isatty() else None
+    try:
+        with frozen(invocation.state_dir) as reads:
+            examined = Verification(reads, time.time_ns() // 1000, progress)
+            problems: list[Problem] = []
+            for problem in examined.problems():
+                problems.append(problem)
+                if not invocation.json:
+                    print_line(str(problem))
+    except StoreDamaged as damage:
+        raise CommandError(str(damage)) from damage
+    finally:
+        if progress is not None:
+            progress.clear()
+    if invocation.json:
+        print_json(
+            {"sessions": examined.sessions, "records": examined.records, "problems": problems}
+        )
+    else:
+        what = f"{examined.sessions} sessions, {examined.records} records"
+        print_line(f"{what}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    return Exit.FAILED if problems else Exit.OK
+
+
+class _Progress:
+    """A line on stderr that tells how far it is."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _PROGRESS_S
+        self._shown = False
+
+    def __call__(self, records: int) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _PROGRESS_S
+            self._shown = True
+            sys.stderr.write(f"\r{records} records read")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Leave no trace."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+
+
+COMMANDS: Final = (
+    Command(
+        words=("verify",),
+        summary="read every record, replay the logs, and compare all that follows from them",
+        action=_verify,
+        examples=("turnkeeper verify", "turnkeeper verify --json"),
+        lists=True,
+    ),
+)
