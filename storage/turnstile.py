@@ -42,6 +42,8 @@ class Turnstile(trio.abc.Instrument):
         self._writer_works = False
         self._just_settled = False
         self._committing: int | None = None
+        self._writer_is_free = True
+        """Whether the writer could go on without the interpreter, as far as it has said."""
         self._loop_waits = False
         self._let_go: Final = threading.Lock()
         """Locked, but for the moment in which the writer lets the waiting loop go."""
@@ -53,10 +55,11 @@ class Turnstile(trio.abc.Instrument):
         if self._writer_works:
             committing = self._committing
             if busy and committing is not None and self._last_txn() >= committing:
-                self._wait()
+                self._wait(committing)
         # Whoever was just told of a commit is about to submit again: one transaction for them all.
         elif self.has_work and not (busy and self._just_settled):
             self._writer_works = True
+            self._writer_is_free = False
             self._hand_over()
             self._wait()
         self._just_settled = False
@@ -73,17 +76,22 @@ class Turnstile(trio.abc.Instrument):
 
     def writer_returns(self) -> None:
         """Writer: back from the disk."""
+        self._writer_is_free = False
         self._committing = None
 
     def writer_sleeps(self) -> None:
         """Writer: the interpreter is not needed from here on."""
+        self._writer_is_free = True
         if self._loop_waits:
             self._loop_waits = False
             # Unlocked already if the loop stopped waiting just before it was let go.
             if self._let_go.locked():
                 self._let_go.release()
 
-    def _wait(self) -> None:
+    def _wait(self, committing: int | None = None) -> None:
+        """Wait until the writer lets go; also for the report of `committing`, which is written."""
         self._loop_waits = True
-        self._let_go.acquire(timeout=_MAX_WAIT_S)
+        # Asked after the flag is up: the writer may have got past it a moment ago.
+        if not self._writer_is_free or (committing is not None and self._committing == committing):
+            self._let_go.acquire(timeout=_MAX_WAIT_S)
         self._loop_waits = False

@@ -10,21 +10,28 @@ import pytest
 from turnkeeper.storage import turnstile as turnstile_module
 from turnkeeper.storage.turnstile import Turnstile
 
+pytestmark = pytest.mark.timeout(20)
+
 
 class Stage:
     """A turnstile, what was handed over, and how often the loop waited."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # A wait that nobody ends is one that should not have begun.
-        monkeypatch.setattr(turnstile_module, "_MAX_WAIT_S", 30)
-        self.turnstile = Turnstile(self.hand_over, lambda: self.last_txn)
+        # A wait that nobody ends should not have begun: the test's own time limit ends it.
+        monkeypatch.setattr(turnstile_module, "_MAX_WAIT_S", 3600)
+        self.turnstile = Turnstile(self.hand_over, self.look_at_last_txn)
         self.last_txn = 0
+        self.while_looking: Callable[[], None] = lambda: None
         self.handed = 0
         self.order: list[str] = []
 
     def hand_over(self) -> None:
         self.handed += 1
         self.turnstile.has_work = False
+
+    def look_at_last_txn(self) -> int:
+        self.while_looking()
+        return self.last_txn
 
     def end_pass(self, timeout: float, *, meanwhile: Callable[[], None] | None = None) -> None:
         """End a pass of the loop; `meanwhile` is what the writer does once the loop waits."""
@@ -88,6 +95,27 @@ def test_a_busy_loop_waits_for_the_report_once_the_disk_is_done(stage: Stage) ->
 
     stage.end_pass(0, meanwhile=report)
     assert stage.order == ["writer", "loop"]
+
+
+def test_a_writer_that_reports_while_the_loop_looks_is_not_waited_for(stage: Stage) -> None:
+    start_commit(stage)
+    stage.last_txn = 7
+
+    def report() -> None:
+        stage.turnstile.writer_returns()
+        stage.turnstile.writer_sleeps()
+
+    stage.while_looking = report
+    stage.end_pass(0)
+
+
+def test_a_writer_that_is_done_before_the_loop_waits_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turnstile_module, "_MAX_WAIT_S", 3600)
+    turnstile = Turnstile(lambda: turnstile.writer_commits(7), lambda: 0)
+    turnstile.has_work = True
+    turnstile.before_io_wait(0)
 
 
 def test_a_loop_about_to_sleep_need_not_wait_for_the_report(stage: Stage) -> None:
