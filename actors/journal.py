@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..storage.base import Batch, Reads, Table
-from ..storage.codec import decode, encode
+from ..storage.codec import decode, encode, encode_known
 from ..storage.errors import CorruptRecord
 from ..storage.keys import hash16, log_key, number_key
 from .core.conversation import Conversation
@@ -83,8 +83,10 @@ def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
     """The batch that makes `step` durable; `conversation` is the state after it."""
     batch = Batch()
     if step.records:
-        batch.append(stream, step.first_seq, [encode(pack(record)) for record in step.records])
-        batch.put(Table.HEADS, number_key(stream), encode(list(conversation.head())))
+        batch.append(
+            stream, step.first_seq, [encode_known(pack(record)) for record in step.records]
+        )
+        batch.put(Table.HEADS, number_key(stream), encode_known(list(conversation.head())))
         for record in step.records:
             if type(record) in _TROUBLE:
                 _index_trouble(batch, stream, record)

@@ -7,7 +7,7 @@ since the Unix epoch, UTC.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NewType, TypeAlias
+from typing import Literal, NamedTuple, NewType, TypeAlias
 
 __all__ = [
     "Accept",
@@ -55,9 +55,11 @@ DeliveryId = NewType("DeliveryId", str)
 OutcomeStatus: TypeAlias = Literal["delivered", "rendered", "failed", "retrying", "unknown"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
-    """A place on an instance. Platform ids only, never display names."""
+class Address(NamedTuple):
+    """A place on an instance. Platform ids only, never display names.
+
+    A tuple, because it is looked up several times in every turn.
+    """
 
     instance: Instance
     conversation: str

@@ -102,12 +102,11 @@ class TurnRunner:
             earlier.cancel()  # its session has been loaded anew and gives the turn out again
         if self._idle.is_set():
             self._idle = trio.Event()
-        scope = trio.CancelScope()
+        scope = trio.CancelScope(deadline=trio.current_time() + self._timeout_s)
         self._running[job.session_id] = scope
         self._nursery.start_soon(self._run, job, scope)
 
     async def _run(self, job: TurnJob, scope: trio.CancelScope) -> None:
-        scope.deadline = trio.current_time() + self._timeout_s
         result: TurnFinished | TurnFailed | TurnInterrupted | None = None
         try:
             with scope:

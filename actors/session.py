@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from ..storage.base import Table
-from ..storage.codec import encode
+from ..storage.codec import encode_known
 from ..storage.errors import Conflict, CorruptRecord, StorageError
 from .core.conversation import Conversation
 from .core.effects import (
@@ -123,7 +123,7 @@ class SessionActor(TrioActor):
         row = (core.session_id, core.next_seq, digest)
         step = core.accept(turn, now_us)
         batch = batch_for(self._stream, core, step)
-        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode(list(row)))
+        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode_known(list(row)))
         if self._in_flight is None:
             self._in_flight = {}
         self._in_flight[seen] = row

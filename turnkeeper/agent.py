@@ -43,8 +43,8 @@ class Reply:
     tools: tuple[ToolCall, ...] = ()
 
 
-AgentResult: TypeAlias = "str | Reply | None"
-Agent: TypeAlias = Callable[["Turn"], "Awaitable[AgentResult] | AsyncIterator[str]"]
+_Result: TypeAlias = "str | Reply | None"
+Agent: TypeAlias = Callable[["Turn"], "Awaitable[_Result] | AsyncIterator[str]"]
 
 
 class Turn:

@@ -35,8 +35,6 @@ MAX_REFERENCE_CHARS: Final = 16_384
 SEEN_WINDOW_S: Final = 7 * 86_400
 """Seconds for which a message is recognised at least."""
 
-_NAMED: Final = ("platform", "message_id", "user_id")
-_OPTIONAL: Final = ("user_name", "chat_name", "guild", "reply_to")
 _ATTACHMENT_CHARS: Final = {
     "kind": MAX_ID_CHARS,
     "reference": MAX_REFERENCE_CHARS,
@@ -55,16 +53,33 @@ def check(turn: InboundTurn) -> None:
         raise InvalidTurn(f"text must be a str, not {type(turn.text).__name__}")
     if len(turn.text) > MAX_TEXT_CHARS:
         raise InvalidTurn(f"text has {len(turn.text)} characters; {MAX_TEXT_CHARS} are allowed")
-    address = turn.address
-    _check_id("conversation", address.conversation)
-    for field in _NAMED:
-        _check_id(field, getattr(turn, field))
-    if address.thread is not None:
-        _check_id("thread", address.thread)
-    for field in _OPTIONAL:
-        value = getattr(turn, field)
+    place = turn.address
+    for field, value in (
+        ("conversation", place.conversation),
+        ("platform", turn.platform),
+        ("message_id", turn.message_id),
+        ("user_id", turn.user_id),
+    ):
+        if type(value) is not str or not 0 < len(value) <= MAX_ID_CHARS:
+            raise InvalidTurn(
+                f"{field} must be a str of 1 to {MAX_ID_CHARS} characters{_is(value)}"
+            )
+    if place.thread is not None and (
+        type(place.thread) is not str or not 0 < len(place.thread) <= MAX_ID_CHARS
+    ):
+        raise InvalidTurn(
+            f"thread must be None or a str of 1 to {MAX_ID_CHARS} characters{_is(place.thread)}"
+        )
+    for field, value in (
+        ("user_name", turn.user_name),
+        ("chat_name", turn.chat_name),
+        ("guild", turn.guild),
+        ("reply_to", turn.reply_to),
+    ):
         if value is not None and (type(value) is not str or len(value) > MAX_ID_CHARS):
-            raise InvalidTurn(f"{field} must be a str of at most {MAX_ID_CHARS} characters")
+            raise InvalidTurn(
+                f"{field} must be None or a str of at most {MAX_ID_CHARS} characters{_is(value)}"
+            )
     if type(turn.direct) is not bool:
         raise InvalidTurn(f"direct must be a bool, not {type(turn.direct).__name__}")
     if turn.attachments != ():
@@ -92,11 +107,9 @@ def _check_attachments(attachments: object) -> None:
             raise InvalidTurn(f"{place}: size_bytes must be a number of bytes, not {size!r:.40}")
 
 
-def _check_id(field: str, value: object) -> None:
-    if type(value) is not str:
-        raise InvalidTurn(f"{field} must be a str, not {type(value).__name__}")
-    if not 0 < len(value) <= MAX_ID_CHARS:
-        raise InvalidTurn(f"{field} must have 1 to {MAX_ID_CHARS} characters, not {len(value)}")
+def _is(value: object) -> str:
+    size = f" of {len(value)}" if isinstance(value, str) else ""
+    return f", not a {type(value).__name__}{size}"
 
 
 def seen_window(at_us: int) -> int:
