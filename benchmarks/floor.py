@@ -8,7 +8,6 @@ The outcome of a delivery rides in the commit after its reply. Nothing is read a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import lmdb
 
+from benchmarks.clocks import Clocks
 from turnkeeper.actors.core.head import read_head
 from turnkeeper.actors.core.intake import seen_window
 from turnkeeper.actors.core.records import (
@@ -41,7 +41,7 @@ from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.lmdb_env import Databases, create_environment, open_environment
 from turnkeeper.storage.lmdb_store import DEFAULT_MAP_BYTES
 
-__all__ = ["FloorTurn", "floor_seconds", "turns_of"]
+__all__ = ["FloorTurn", "turns_of", "write_floor"]
 
 Entry = tuple[int, list[Any]]
 """Sequence number and flat form of a record."""
@@ -58,6 +58,7 @@ class FloorTurn:
     accepted: list[Entry] = field(default_factory=list[Entry])
     replied: list[Entry] = field(default_factory=list[Entry])
     delivered: list[Entry] = field(default_factory=list[Entry])
+    """The outcome, and before it that the delivery began, if it had to wait in its lane."""
     opened: list[tuple[Table, bytes, Any]] = field(default_factory=list[tuple[Table, bytes, Any]])
     """Name and binding of the session, which its first turn writes."""
 
@@ -109,7 +110,7 @@ def _turns_of_stream(store: Reads, stream: int) -> Iterator[FloorTurn]:
             case _:
                 raise ValueError(f"stream {stream} holds a {record.kind!r} record at {seq}")
     for seq, turn in turns.items():
-        if (len(turn.replied), len(turn.delivered)) != (1, 1):
+        if len(turn.replied) != 1 or not turn.delivered:
             raise ValueError(f"turn {stream}/{seq} was not simply answered and delivered")
     yield from turns.values()
 
@@ -142,12 +143,12 @@ class _Transaction:
                 cursor.putmulti(self.tables)
 
 
-def floor_seconds(directory: Path, turns: Sequence[FloorTurn], in_flight: int) -> float:
-    """Seconds to write `turns` into a new store, `in_flight` of them at a time."""
+def write_floor(directory: Path, turns: Sequence[FloorTurn], in_flight: int) -> Clocks:
+    """What it takes to write `turns` into a new store, `in_flight` of them at a time."""
     directory.mkdir()
     create_environment(directory)
     with open_environment(directory, DEFAULT_MAP_BYTES) as (env, dbs):
-        started = time.perf_counter()
+        began = Clocks.now()
         just_sent: Sequence[FloorTurn] = ()
         for start in range(0, len(turns), in_flight):
             group = turns[start : start + in_flight]
@@ -166,4 +167,4 @@ def floor_seconds(directory: Path, turns: Sequence[FloorTurn], in_flight: int) -
                 reply.append(turn, turn.replied)
             reply.commit(env, dbs)
             just_sent = group
-        return time.perf_counter() - started
+        return Clocks.now().since(began)

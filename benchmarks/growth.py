@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import gc
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -21,6 +20,7 @@ from typing import Final
 import trio
 
 import turnkeeper as tk
+from benchmarks.clocks import Clocks
 from benchmarks.disk import Disk
 from benchmarks.histories import chat, write_histories
 from benchmarks.load import (
@@ -40,6 +40,8 @@ SHORT: Final = 100
 FULL: Final = 1_000
 """Turns that fill a window: it holds the newest 2,000 records at most."""
 LONG: Final = 100_000
+NO_OP: Final = "no-op agent"
+READING: Final = "agent that reads its window"
 STORE: Final = "store"
 TURNS_A_BLOCK: Final = 10
 """Turns of one session in one block."""
@@ -69,14 +71,6 @@ class Plan:
         return range(first, first + self.together)
 
 
-@dataclass(slots=True)
-class Costs:
-    """Cost of a turn, one figure a block."""
-
-    wall_ms: list[float] = field(default_factory=list[float])
-    cpu_ms: list[float] = field(default_factory=list[float])
-
-
 async def prepare(scratch: Path, plan: Plan) -> None:
     async with open_lmdb(scratch / STORE) as store:
         await write_histories(store, plan.lengths())
@@ -84,9 +78,9 @@ async def prepare(scratch: Path, plan: Plan) -> None:
 
 async def measure(
     scratch: Path, plan: Plan, agent: tk.Agent, lengths: Sequence[int], blocks: range, disk: Disk
-) -> dict[int, Costs]:
+) -> dict[int, list[Clocks]]:
     """Blocks of turns with each length of history, one after the other, again and again."""
-    costs = {length: Costs() for length in lengths}
+    spent: dict[int, list[Clocks]] = {length: [] for length in lengths}
     channel = AnsweringChannel()
     async with running(scratch / STORE, channel, agent) as runtime:
         await quiet(runtime)
@@ -99,12 +93,10 @@ async def measure(
                 name = f"block-{block}"
                 await say_all(channel, messages(chats, f"{name}-warm", 1), plan.together)
                 await quiet(runtime)
-                began, began_cpu = time.perf_counter(), time.process_time()
+                began = Clocks.now()
                 await say_all(channel, messages(chats, name, TURNS_A_BLOCK), plan.together)
-                turns = TURNS_A_BLOCK * plan.together
-                costs[length].wall_ms.append((time.perf_counter() - began) * 1000 / turns)
-                costs[length].cpu_ms.append((time.process_time() - began_cpu) * 1000 / turns)
-    return costs
+                spent[length].append(Clocks.now().since(began))
+    return spent
 
 
 def messages(chats: Sequence[str], name: str, turns: int) -> list[Said]:
@@ -112,26 +104,35 @@ def messages(chats: Sequence[str], name: str, turns: int) -> list[Said]:
 
 
 def compare(
-    costs: dict[int, Costs], long: int, short: int, agent: str, must: str = "", aim: str = ""
+    spent: dict[int, list[Clocks]], long: int, short: int, plan: Plan, agent: str
 ) -> list[Figure]:
     """Rows for the cost at `long` turns of history beside that at `short`."""
-    figures: list[Figure] = []
-    for what in ("wall", "cpu"):
-        values, besides = (getattr(costs[length], f"{what}_ms") for length in (long, short))
-        figures.append(
-            Figure(
-                name=f"a turn after {long:,} turns, {agent}" + (", CPU" if what == "cpu" else ""),
-                value=median(values),
-                unit="ms",
-                beside=f"after {short:,} turns",
-                beside_value=median(besides),
-                # Of neighbours in time: the disk drifts.
-                ratio=median(a / b for a, b in zip(values, besides, strict=True)),
-                must=must,
-                aim=aim,
-            )
+    ms_a_turn = 1000 / (TURNS_A_BLOCK * plan.together)
+    held = {"must": "≤ 1.1", "aim": "1.0"} if agent == NO_OP else {}
+    return [
+        Figure(
+            name=f"a turn after {long:,} turns, {agent}{suffix}",
+            value=median(map(clock, spent[long])) * ms_a_turn,
+            unit="ms",
+            beside=f"after {short:,} turns",
+            beside_value=median(map(clock, spent[short])) * ms_a_turn,
+            # Of neighbours in time: the disk drifts.
+            ratio=median(
+                clock(ours) / clock(theirs)
+                for ours, theirs in zip(spent[long], spent[short], strict=True)
+            ),
+            **held,
         )
-    return figures
+        for clock, suffix in ((_wall, ""), (_process, ", CPU"))
+    ]
+
+
+def _wall(spent: Clocks) -> float:
+    return spent.wall_s
+
+
+def _process(spent: Clocks) -> float:
+    return spent.process_s
 
 
 def main() -> None:
@@ -153,9 +154,9 @@ def main() -> None:
         lengths = (SHORT, FULL, LONG)
         reads = trio.run(measure, scratch, plan, agent_that_reads, lengths, reading, disk)
     for figure in (
-        *compare(without, LONG, SHORT, "no-op agent", "≤ 1.1", "1.0"),
-        *compare(reads, LONG, FULL, "agent that reads its window"),
-        *compare(reads, LONG, SHORT, "agent that reads its window"),
+        *compare(without, LONG, SHORT, plan, NO_OP),
+        *compare(reads, LONG, FULL, plan, READING),
+        *compare(reads, LONG, SHORT, plan, READING),
         disk.figure(),
     ):
         report.add(figure)

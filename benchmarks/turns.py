@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import gc
+import os
 import pstats
 import sys
 import tempfile
@@ -24,8 +25,9 @@ from typing import Final
 import trio
 
 import turnkeeper as tk
+from benchmarks.clocks import Clocks
 from benchmarks.disk import Disk
-from benchmarks.floor import FloorTurn, floor_seconds, turns_of
+from benchmarks.floor import FloorTurn, turns_of, write_floor
 from benchmarks.load import AnsweringChannel, Said, conversing, quiet, running, say_all
 from benchmarks.report import Figure, Options, Report, read_options
 from turnkeeper.storage.base import Table
@@ -49,17 +51,17 @@ BURST_ROUNDS: Final = 100
 # -- throughput ----------------------------------------------------------------------------------
 
 
-async def ours_seconds(directory: Path, turns_each: int, in_flight: int) -> float:
-    """Seconds from the first message until the last reply has been sent."""
+async def ours(directory: Path, turns_each: int, in_flight: int) -> Clocks:
+    """What it takes the runtime, from the first message until the last reply has been sent."""
     channel = AnsweringChannel()
     async with running(directory, channel):
         gc.collect()
-        started = time.perf_counter()
+        began = Clocks.now()
         await say_all(channel, conversing(CONVERSATIONS, turns_each), in_flight)
-        elapsed = time.perf_counter() - started
+        spent = Clocks.now().since(began)
     if (sent := len(channel.sent)) != CONVERSATIONS * turns_each:
         raise RuntimeError(f"{sent} of {CONVERSATIONS * turns_each} replies were sent")
-    return elapsed
+    return spent
 
 
 def written(directory: Path) -> list[FloorTurn]:
@@ -70,40 +72,51 @@ def written(directory: Path) -> list[FloorTurn]:
 
 
 @dataclass(slots=True)
-class Rates:
-    """Turns a second at one number in flight."""
+class Rounds:
+    """What the same turns took at one number in flight, ours and the floor in turns."""
 
-    ours: list[float] = field(default_factory=list[float])
-    floor: list[float] = field(default_factory=list[float])
+    turns: int
+    ours: list[Clocks] = field(default_factory=list[Clocks])
+    floor: list[Clocks] = field(default_factory=list[Clocks])
+
+    def rates(self, spent: list[Clocks]) -> list[float]:
+        """Turns a second."""
+        return [self.turns / each.wall_s for each in spent]
+
+    def cpu_us(self, spent: list[Clocks]) -> float:
+        """Microseconds on a processor for each turn."""
+        return median(each.process_s for each in spent) / self.turns * 1e6
 
     def ratios(self) -> list[float]:
-        """Ours beside the floor of the same round: the disk drifts."""
-        return [ours / floor for ours, floor in zip(self.ours, self.floor, strict=True)]
+        """Our rate beside the floor's in the same round: the disk drifts."""
+        return [
+            floor.wall_s / ours.wall_s for ours, floor in zip(self.ours, self.floor, strict=True)
+        ]
 
     def spread(self) -> str:
-        """The range of each."""
-        ratios = self.ratios()
+        """The range of each rate, and where our time on a processor goes."""
+        ours, floor, ratios = self.rates(self.ours), self.rates(self.floor), self.ratios()
+        on_loop = median(each.thread_s / each.process_s for each in self.ours)
         return (
-            f"ours {min(self.ours):,.0f}–{max(self.ours):,.0f}, "
-            f"floor {min(self.floor):,.0f}–{max(self.floor):,.0f}, "
-            f"ratio {min(ratios):.2f}–{max(ratios):.2f}"
+            f"ours {min(ours):,.0f}–{max(ours):,.0f}, floor {min(floor):,.0f}–{max(floor):,.0f}, "
+            f"ratio {min(ratios):.2f}–{max(ratios):.2f}; {on_loop:.0%} of our CPU time on the loop"
         )
 
 
-def measure_rates(scratch: Path, disk: Disk, rounds: int, turns_each: int) -> dict[int, Rates]:
+def measure_rounds(scratch: Path, disk: Disk, rounds: int, turns_each: int) -> dict[int, Rounds]:
     """Ours and the floor in turns, so that a slow minute of the disk is shared."""
-    rates = {in_flight: Rates() for in_flight in IN_FLIGHT}
     count = CONVERSATIONS * turns_each
+    measured = {in_flight: Rounds(count) for in_flight in IN_FLIGHT}
     turns: list[FloorTurn] = []
     for number in range(rounds):
-        for in_flight, rate in rates.items():
+        for in_flight, each in measured.items():
             disk.measure(20)
-            ours, floor = (scratch / f"{name}-{in_flight}-{number}" for name in ("ours", "floor"))
-            rate.ours.append(count / trio.run(ours_seconds, ours, turns_each, in_flight))
-            turns = turns or written(ours)
+            place = scratch / f"{in_flight}-{number}"
+            each.ours.append(trio.run(ours, place, turns_each, in_flight))
+            turns = turns or written(place)
             gc.collect()
-            rate.floor.append(count / floor_seconds(floor, turns, in_flight))
-    return rates
+            each.floor.append(write_floor(place.with_suffix(".floor"), turns, in_flight))
+    return measured
 
 
 # -- one turn alone ------------------------------------------------------------------------------
@@ -176,7 +189,7 @@ def profile() -> None:
     profiler = cProfile.Profile()
     with tempfile.TemporaryDirectory() as scratch:
         profiler.enable()
-        trio.run(ours_seconds, Path(scratch) / "ours", TURNS_EACH // 4, min(IN_FLIGHT))
+        trio.run(ours, Path(scratch) / "ours", TURNS_EACH // 4, min(IN_FLIGHT))
         profiler.disable()
     pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
     print(
@@ -188,22 +201,34 @@ def profile() -> None:
 # -- the table -----------------------------------------------------------------------------------
 
 
-def add_rates(report: Report, rates: dict[int, Rates]) -> None:
-    for in_flight, rate in rates.items():
+def add_rates(report: Report, measured: dict[int, Rounds]) -> None:
+    for in_flight, rounds in measured.items():
         must, aim = IN_FLIGHT[in_flight]
         report.add(
             Figure(
                 name=f"durable turns, {in_flight:,} in flight",
-                value=median(rate.ours),
+                value=median(rounds.rates(rounds.ours)),
                 unit="turns/s",
                 beside="storage floor",
-                beside_value=median(rate.floor),
-                ratio=median(rate.ratios()),
+                beside_value=median(rounds.rates(rounds.floor)),
+                ratio=median(rounds.ratios()),
                 must=must,
                 aim=aim,
             )
         )
-        report.notes.append(f"{in_flight:,} in flight: {rate.spread()}")
+        report.notes.append(f"{in_flight:,} in flight: {rounds.spread()}")
+    for in_flight, rounds in measured.items():
+        cpu_us, floor_us = rounds.cpu_us(rounds.ours), rounds.cpu_us(rounds.floor)
+        report.add(
+            Figure(
+                name=f"CPU time of a turn, {in_flight:,} in flight",
+                value=cpu_us,
+                unit="µs",
+                beside="storage floor",
+                beside_value=floor_us,
+                ratio=cpu_us / floor_us,
+            )
+        )
 
 
 def add_alone(report: Report, times: Sequence[float], disk: Disk) -> None:
@@ -248,7 +273,7 @@ def measure(options: Options) -> None:
         scratch = Path(folder)
         disk_alone, disk = Disk(scratch), Disk(scratch)
         times = trio.run(alone_ms, scratch / "alone", disk_alone, 6 if options.quick else 40)
-        add_rates(report, measure_rates(scratch, disk, rounds, turns_each))
+        add_rates(report, measure_rounds(scratch, disk, rounds, turns_each))
         add_alone(report, times, disk_alone)
         held = trio.run(burst_rounds_held, scratch / "burst", BURST_ROUNDS)
         report.add(
@@ -260,6 +285,9 @@ def measure(options: Options) -> None:
             )
         )
         report.add(disk.figure())
+    report.notes.append(
+        "load average at the end: " + ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    )
     report.notes.append(
         f"{CONVERSATIONS:,} new conversations × {turns_each} turns; medians of {rounds} rounds, "
         "ours and the floor taken in turns.\n"
