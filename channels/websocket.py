@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -60,7 +60,7 @@ class WebSocketChannel(Channel):
         tokens: Mapping[str, str] | None = None,
         allowed_origins: Collection[str] = (),
         shared_conversations: Collection[str] = (),
-        limits: WebSocketLimits | None = None,
+        limits: WebSocketLimits | Mapping[str, Any] | None = None,
     ) -> None:
         """Nothing listens before `run`.
 
@@ -72,9 +72,10 @@ class WebSocketChannel(Channel):
                 possible on a loopback address only.
             allowed_origins: origins of further pages that may connect, e.g. `https://example.org`.
             shared_conversations: names of conversations that every user may join.
-            limits: see there.
+            limits: see there; or a mapping of their names, as in a configuration file.
 
         Raises:
+            TypeError: there is no such limit.
             ValueError: no token although others can reach the address; or a name that is not plain.
         """
         if tokens is None and not is_loopback(host):
@@ -90,7 +91,9 @@ class WebSocketChannel(Channel):
             allowed_origins=allowed_origins,
             shared_conversations=shared_conversations,
         )
-        self._limits = limits or WebSocketLimits()
+        self._limits = (
+            limits if isinstance(limits, WebSocketLimits) else WebSocketLimits(**(limits or {}))
+        )
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._peers: dict[str, set[Peer]] = {}
         self._connections = 0

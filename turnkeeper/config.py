@@ -151,12 +151,15 @@ def _known(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None
 
 
 def _resolve(value: Any, where: str, environ: Mapping[str, str]) -> Any:
-    """`value` with every `${NAME}` taken from the environment."""
+    """`value` with every `${NAME}` taken from the environment, in keys too: a token may be one."""
     if isinstance(value, str):
         return _VARIABLE.sub(lambda found: _variable(found[1], where, environ), value)
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return {key: _resolve(item, f"{where}: {key}", environ) for key, item in items}
+        return {
+            _resolve(key, where, environ): _resolve(item, f"{where}: {key}", environ)
+            for key, item in items
+        }
     if isinstance(value, list):
         return [_resolve(item, where, environ) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]
     return value
