@@ -78,7 +78,7 @@ class Mailbox:
         if bound is not None and not _ignores_bound(item):
             with bound.lock:
                 in_flight = bound.in_flight
-            if bound.waiting or self._size() + in_flight >= bound.limit_messages:
+            if self._size() + in_flight >= bound.limit_messages:
                 raise self._full(bound)
         self._push(item)
 
@@ -112,7 +112,7 @@ class Mailbox:
         bound = self._bound
         if bound is not None and not _ignores_bound(item):
             with bound.lock:
-                if bound.waiting or self._size() + bound.in_flight >= bound.limit_messages:
+                if self._size() + bound.in_flight >= bound.limit_messages:
                     raise self._full(bound)
                 bound.in_flight += 1
         self._kernel._post(self._arrive, item)

@@ -63,6 +63,22 @@ async def test_cancelling_a_kernel_cancels_its_handlers_and_answers_every_ask(
     assert not ref.is_alive()
 
 
+async def test_a_cancelled_handlers_ask_is_answered_at_once_and_not_at_the_kernels_end(
+    scheduled: Scheduled,
+) -> None:
+    with trio.CancelScope() as scope:
+        async with Kernel.open(stall_after_s=None):
+            ref = scheduled(Sleeper).start([])
+            asks = [ref.ask(number, block=False) for number in range(3)]
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            with trio.CancelScope(shield=True):  # the block goes on, its kernel's tasks do not
+                for ask in asks:
+                    with pytest.raises(ActorDeadError):
+                        await ask
+    assert not ref.is_alive()
+
+
 async def test_a_handler_that_eats_its_cancellation_does_not_hide_it_from_the_kernel(
     scheduled: Scheduled,
 ) -> None:

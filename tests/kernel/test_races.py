@@ -23,6 +23,7 @@ from turnkeeper.actors import (
     TrioActor,
     TrioFuture,
 )
+from turnkeeper.actors.kernel.messages import Envelope
 
 Scheduled = Callable[[type[Any]], type[Any]]
 WAIT_S = 30.0
@@ -349,6 +350,23 @@ async def test_a_tell_that_passed_the_check_and_arrives_after_the_stop_is_droppe
     with pytest.raises(ActorDeadError):
         await late[0]
     assert seen == []
+
+
+def test_an_ask_that_passed_the_check_and_is_posted_after_the_kernels_end_is_refused(
+    scheduled: Scheduled,
+) -> None:
+    """The sender looks, the kernel ends, the sender posts: nobody will empty the queue for it."""
+
+    class Echo(TrioActor):
+        def on_receive(self, message: Any) -> Any:
+            return message
+
+    with Kernel.in_thread(stall_after_s=None) as kernel:
+        ref = scheduled(Echo).start()
+    late: TrioFuture[Any] = TrioFuture()
+    kernel._post(ref._arrive, Envelope("late", late))
+    with pytest.raises(ActorDeadError):
+        late.get(timeout=0)
 
 
 async def test_a_future_set_between_the_look_and_the_sleep_of_its_waiter_is_noticed(
