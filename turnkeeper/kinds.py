@@ -1,11 +1,17 @@
-"""The kinds of channel that a configuration can name, and how each is made."""
+"""The kinds of channel that a configuration can name, and how each is made.
+
+A channel's keyword arguments are its keys. What a configuration file can hold is checked against
+their annotations; an argument of any other type (a file, a clock) is no key.
+"""
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
-from typing import Final, cast
+from types import NoneType, UnionType
+from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from .channels.base import Channel
 from .config import ChannelConfig, Config, ConfigError
@@ -18,40 +24,69 @@ KINDS: Final = {
 }
 """Kind -> where its class is; imported when it is first named, so that nobody pays for the rest."""
 
+_SHAPES: Final[dict[object, tuple[str, tuple[type, ...]]]] = {
+    str: ("a string", (str,)),
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    Mapping: ("a table", (dict,)),
+    Collection: ("a list", (list,)),
+}
+"""Annotation -> what a file holds for it, in words and as Python has it."""
+
 
 def make_channel(config: ChannelConfig) -> Channel:
     """The channel that `config` describes.
 
     Raises:
-        ConfigError: there is no such kind, or it has no such option.
+        ConfigError: there is no such kind, it has no such key, or the value does not fit.
     """
     place = f"[channels.{config.name}]"
     if config.kind not in KINDS:
-        raise ConfigError(
-            f"{place}: there is no kind {config.kind!r}; there is: {', '.join(sorted(KINDS))}"
-        )
+        raise ConfigError(f"{place}: there is no kind {config.kind!r}{_hint(config.kind, KINDS)}")
     kind = _load(config.kind)
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    for option in config.options:
-        if option not in known:
-            raise ConfigError(
-                f"{place}: unknown key {option!r}; {config.kind} knows: {', '.join(sorted(known))}"
-            )
+    keys = _keys(kind)
+    for key, value in config.options.items():
+        if key not in keys:
+            raise ConfigError(f"{place}: unknown key {key!r}{_hint(key, keys)}")
+        if not any(_fits(value, shape) for shape in keys[key]):
+            wanted = " or ".join(_SHAPES[shape][0] for shape in keys[key])
+            raise ConfigError(f"{place} {key} must be {wanted}, not {value!r}")
     try:
         return kind(config.name, **config.options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{place}: {error}") from error
 
 
-def _load(kind: str) -> Callable[..., Channel]:
-    module, _, name = KINDS[kind].partition(":")
-    return cast("Callable[..., Channel]", getattr(import_module(module, __package__), name))
-
-
 def make_channels(config: Config) -> list[Channel]:
     """Every channel that the configuration describes."""
     return [make_channel(channel) for channel in config.channels]
+
+
+def _load(kind: str) -> type[Channel]:
+    module, _, name = KINDS[kind].partition(":")
+    return cast("type[Channel]", getattr(import_module(module, __package__), name))
+
+
+def _keys(kind: type[Channel]) -> dict[str, list[object]]:
+    """The keys of `kind`, with the shapes that each may have."""
+    init = cast("Callable[..., None]", kind.__init__)
+    hints = get_type_hints(init)
+    keys: dict[str, list[object]] = {}
+    for name, parameter in inspect.signature(init).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            hint: Any = hints[name]
+            options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+            shapes = [get_origin(option) or option for option in options if option is not NoneType]
+            if fitting := [shape for shape in shapes if shape in _SHAPES]:
+                keys[name] = fitting
+    return keys
+
+
+def _fits(value: object, shape: object) -> bool:
+    return isinstance(value, _SHAPES[shape][1]) and (shape is bool) == isinstance(value, bool)
+
+
+def _hint(key: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there is: {', '.join(sorted(known))}"

@@ -70,15 +70,15 @@ def check(turn: InboundTurn) -> None:
         raise InvalidTurn(
             f"thread must be None or a str of 1 to {MAX_ID_CHARS} characters{_is(place.thread)}"
         )
-    for field, value in (
+    for field, optional in (
         ("user_name", turn.user_name),
         ("chat_name", turn.chat_name),
         ("guild", turn.guild),
         ("reply_to", turn.reply_to),
     ):
-        if value is not None and (type(value) is not str or len(value) > MAX_ID_CHARS):
+        if optional is not None and (type(optional) is not str or len(optional) > MAX_ID_CHARS):
             raise InvalidTurn(
-                f"{field} must be None or a str of at most {MAX_ID_CHARS} characters{_is(value)}"
+                f"{field} must be None or a str of at most {MAX_ID_CHARS} characters{_is(optional)}"
             )
     if type(turn.direct) is not bool:
         raise InvalidTurn(f"direct must be a bool, not {type(turn.direct).__name__}")
@@ -97,7 +97,7 @@ def _check_attachments(attachments: object) -> None:
         if not isinstance(item, Attachment):
             raise InvalidTurn(f"{place} must be an Attachment, not {type(item).__name__}")
         for field, limit in _ATTACHMENT_CHARS.items():
-            value = getattr(item, field)
+            value: object = getattr(item, field)
             if value is None and field in ("mime", "name"):
                 continue
             if type(value) is not str or len(value) > limit:
