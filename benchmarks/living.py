@@ -110,7 +110,7 @@ async def restart(directory: Path, conversation: str, started_s: float) -> Resta
 
 async def live(directory: Path, sessions: int) -> Living:
     """Have one turn in each of `sessions` conversations, and let them rest."""
-    channel = AnsweringChannel(keep_sent=False)
+    channel = AnsweringChannel()
     async with running(directory, channel) as runtime:
         one = (Said("warm", f"warm-{number}") for number in range(_WARM_TURNS))
         await say_all(channel, one, _IN_FLIGHT)

@@ -42,11 +42,15 @@ class Said(NamedTuple):
 
 
 class AnsweringChannel(LoopbackChannel):
-    """A loopback platform whose humans can wait for the answer to their own message."""
+    """A loopback platform whose humans can wait for the answer to their own message.
 
-    def __init__(self, name: str = "lo", *, keep_sent: bool = True) -> None:
+    It counts what was sent and keeps nothing: a heap that grows would be measured with the rest.
+    """
+
+    def __init__(self, name: str = "lo") -> None:
         super().__init__(name)
-        self._keep_sent = keep_sent
+        self.answered = 0
+        """Replies that have been sent to the human who asked."""
         self._asked: dict[str | None, trio.Event] = {}
 
     async def say(self, said: Said) -> None:
@@ -57,10 +61,9 @@ class AnsweringChannel(LoopbackChannel):
 
     async def send(self, outbound: Outbound) -> Receipt:
         receipt = await super().send(outbound)
-        if not self._keep_sent:
-            self.sent.clear()
-        if (answered := self._asked.pop(outbound.reply_to, None)) is not None:
-            answered.set()
+        self.sent.clear()
+        self._asked.pop(outbound.reply_to).set()
+        self.answered += 1
         return receipt
 
 

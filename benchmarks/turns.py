@@ -59,8 +59,8 @@ async def ours(directory: Path, turns_each: int, in_flight: int) -> Clocks:
         began = Clocks.now()
         await say_all(channel, conversing(CONVERSATIONS, turns_each), in_flight)
         spent = Clocks.now().since(began)
-    if (sent := len(channel.sent)) != CONVERSATIONS * turns_each:
-        raise RuntimeError(f"{sent} of {CONVERSATIONS * turns_each} replies were sent")
+    if channel.answered != CONVERSATIONS * turns_each:
+        raise RuntimeError(f"{channel.answered} of {CONVERSATIONS * turns_each} replies were sent")
     return spent
 
 
