@@ -39,7 +39,6 @@ from .messages import (
     Accept,
     Address,
     CatchUp,
-    FindSession,
     InboundTurn,
     Instance,
     Outcome,
@@ -153,10 +152,20 @@ class RegistryActor(TrioActor):
         if ref.is_alive():
             ref.forward(message, answer)
             return
-        held = self._sessions.left(session_id)
-        fresh = self._bring_in(session_id)
-        for earlier in (*held, (message, answer)):
-            fresh.forward(*earlier)
+        self._hand_over(session_id, [*self._sessions.left(session_id), (message, answer)])
+
+    def _hand_over(self, session_id: SessionId, held: list[_Held]) -> None:
+        """Give messages that were taken over before to the session's next life."""
+        try:
+            fresh = self._bring_in(session_id)
+        except (UnknownSession, StorageError, MalformedRecord) as error:
+            logger.warning("%s does not come back", session_id, exc_info=error)
+            for _, answer in held:
+                if answer is not None:
+                    _refuse(answer, error)
+            return
+        for message, answer in held:
+            fresh.forward(message, answer)
 
     def _bring_in(self, session_id: SessionId) -> Ref:
         store = self._services.store
@@ -180,22 +189,16 @@ class RegistryActor(TrioActor):
                 self._passivated(Passivated(session_id=session_id))
 
     def _passivated(self, message: Passivated) -> None:
-        session_id = message.session_id
-        if held := self._sessions.left(session_id):
-            ref = self._bring_in(session_id)
-            for earlier, answer in held:
-                self._forward(session_id, ref, earlier, answer)
+        if held := self._sessions.left(message.session_id):
+            self._hand_over(message.session_id, held)
 
     def _stayed_awake(self, message: StayedAwake) -> None:
         session_id = message.session_id
-        held = self._sessions.stayed(session_id)
-        ref = self._sessions.find(session_id)
-        for earlier, answer in held:
-            if ref is not None:
+        if held := self._sessions.stayed(session_id):
+            ref = self._sessions.find(session_id)
+            assert ref is not None  # messages are held for known sessions only
+            for earlier, answer in held:
                 self._forward(session_id, ref, earlier, answer)
-
-    def _find_session(self, message: FindSession) -> Ref:
-        return self._sessions.find(message.session_id) or self._bring_in(message.session_id)
 
     def _catch_up(self, _message: CatchUp) -> tuple[Ref, ...]:
         """The sessions in memory: they have to catch up next."""
@@ -215,7 +218,6 @@ class RegistryActor(TrioActor):
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         Accept: _accept,
-        FindSession: _find_session,
         CatchUp: _catch_up,
         Rotate: _rotate,
         Passivated: _passivated,
@@ -230,4 +232,4 @@ def _refuse(answer: TrioFuture[Any], error: Exception) -> None:
         refused = SessionDamaged(f"the session's stored state cannot be read: {error}")
         refused.__cause__ = error
         error = refused
-    answer.set_exception((type(error), error, error.__traceback__))
+    answer.fail(error)

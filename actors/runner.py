@@ -24,6 +24,7 @@ from .messages import (
     TurnFailed,
     TurnFinished,
     TurnInterrupted,
+    Wake,
 )
 
 __all__ = ["AgentFault", "Invoke", "TurnJob", "TurnRunner"]
@@ -159,11 +160,11 @@ class TurnRunner:
     def _interrupted(self, job: TurnJob) -> None:
         self._registry.tell(TurnInterrupted(session_id=job.session_id, turn_seq=job.seq))
 
-    def later(self, after_s: float, message: RetryTurn) -> None:
+    def later(self, after_s: float, message: RetryTurn | Wake) -> None:
         """Send `message` after `after_s` seconds."""
         self._nursery.start_soon(self._later, after_s, message)
 
-    async def _later(self, after_s: float, message: RetryTurn) -> None:
+    async def _later(self, after_s: float, message: RetryTurn | Wake) -> None:
         await trio.sleep(after_s)
         self._registry.tell(message)
 

@@ -7,14 +7,17 @@ its effects once that batch is durable. Nothing leaves before.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from ..storage.base import Table
+from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
 from ..storage.errors import Conflict, CorruptRecord, StorageError
+from ..storage.keys import log_key
 from .core.conversation import Conversation
 from .core.effects import (
     AnswerAccepted,
@@ -32,16 +35,18 @@ from .core.intake import body_digest, seen_window
 from .core.records import AssistantRecord, UserRecord, address_of, turn_of
 from .errors import MessageIdReused, Overloaded, ShuttingDown
 from .journal import SeenRow, batch_for, load_record, load_seen, seen_hash, seen_key
-from .kernel import TrioActor, TrioFuture
+from .kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
     Deliver,
     DeliveryId,
     DeliveryReported,
+    FindSession,
     InboundTurn,
     MayRetry,
     Outcome,
+    OutcomeStatus,
     Passivate,
     Passivated,
     RetryDelivery,
@@ -61,6 +66,13 @@ from .runner import TurnJob
 from .services import Services
 
 __all__ = ["SessionActor"]
+
+logger = logging.getLogger("turnkeeper.session")
+
+_COME_BACK_AFTER_S: Final = 1.0
+"""Seconds after which a session that broke is loaded again, to go on with what is open."""
+_MAX_DIGITS: Final = 19
+"""Decimal digits that a 64-bit sequence number has at most."""
 
 
 class SessionActor(TrioActor):
@@ -94,8 +106,8 @@ class SessionActor(TrioActor):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """A defect: leave memory, so that the next message finds what is stored."""
-        self._services.registry.tell(Passivated(session_id=self._core.session_id))
+        """A defect: leave memory, and soon come back as what is stored."""
+        self._begin_anew()
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -189,25 +201,41 @@ class SessionActor(TrioActor):
         self._commit(step)
 
     def _retry_delivery(self, message: RetryDelivery) -> Outcome | None:
-        seq = _seq_of(message.delivery_id)
-        record = load_record(self._services.store, self._stream, seq)
+        delivery_id, store = message.delivery_id, self._services.store
+        seq = _seq_of(delivery_id)
+        record = load_record(store, self._stream, seq) if seq else None
         if not isinstance(record, AssistantRecord):
             return Outcome(status="failed", reason="no_such_delivery")
+        if self._core.has_open_delivery(seq):
+            return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
+        if store.get(Table.TROUBLE, log_key(self._stream, seq)) is None:
+            status: OutcomeStatus = "rendered" if address_of(record) is None else "delivered"
+            return Outcome(status=status, reason="already_arrived", delivery_id=delivery_id)
         step = self._core.open_delivery_again(seq, record, self._services.now_us())
-        if not step.records:
-            return Outcome(
-                status="retrying", reason="already_open", delivery_id=message.delivery_id
-            )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)
         return None
 
     def _passivate(self, message: Passivate) -> None:
         if self._core.idle and not self._in_flight and not self._waiting:
-            self._services.registry.tell(Passivated(session_id=message.session_id))
-            self.stop()
+            self._services.store.submit(Batch(), self._leave)
         else:
             self._services.registry.tell(StayedAwake(session_id=message.session_id))
+
+    def _leave(self, _error: StorageError | None) -> None:
+        """All that was decided here is durable: whoever loads the session next will find it."""
+        if self.actor_ref.is_alive():
+            self._services.registry.tell(Passivated(session_id=self._core.session_id))
+            self.stop()
+
+    def _begin_anew(self) -> None:
+        session_id = self._core.session_id
+        self._services.registry.tell(Passivated(session_id=session_id))
+        if self._services.store.failure is None:
+            self._services.runner.later(_COME_BACK_AFTER_S, Wake(session_id=session_id))
+
+    def _find(self, _message: FindSession) -> ActorRef[Any]:
+        return self.actor_ref
 
     def _here(self, _message: Wake | CatchUp) -> None:
         """Being in memory, and having come so far, is all that was asked."""
@@ -230,6 +258,8 @@ class SessionActor(TrioActor):
         if error is not None:
             self._undurable(answer, error)
             return
+        if not self.actor_ref.is_alive():
+            return  # its successor goes on with what is stored
         for effect in effects:
             self._EFFECTS[type(effect)](self, effect, answer)
 
@@ -239,17 +269,18 @@ class SessionActor(TrioActor):
             refused = Overloaded if isinstance(error, Conflict) else ShuttingDown
             fault = refused(f"{self} could not store it: {error}")
             fault.__cause__ = error
-            answer.set_exception((type(fault), fault, None))
-        self._services.registry.tell(Passivated(session_id=self._core.session_id))
-        self.stop()
+            answer.fail(fault)
+        if self.actor_ref.is_alive():
+            self._begin_anew()
+            self.stop()
 
     def _answer_accepted(self, effect: AnswerAccepted, answer: TrioFuture[Any] | None) -> None:
         if answer is not None:
-            answer.set(effect.accepted)
+            answer.resolve(effect.accepted)
 
     def _answer_may_retry(self, effect: AnswerMayRetry, answer: TrioFuture[Any] | None) -> None:
         if answer is not None:
-            answer.set(effect.granted)
+            answer.resolve(effect.granted)
 
     def _start_turn(self, effect: StartTurn, _answer: object) -> None:
         try:
@@ -284,23 +315,23 @@ class SessionActor(TrioActor):
         place = effect.turn.address
         post = self._services.post
         if place.instance in post.hearers:
-            post.channels[place.instance].tell(
-                TurnEnded(
-                    turn_id=TurnId(f"{self._core.session_id}/{effect.seq}"),
-                    address=place,
-                    status=effect.status,
-                    delivery_id=self._delivery_id(effect.delivery_seq)
-                    if effect.delivery_seq
-                    else None,
-                )
+            ended = TurnEnded(
+                turn_id=TurnId(f"{self._core.session_id}/{effect.seq}"),
+                address=place,
+                status=effect.status,
+                delivery_id=self._delivery_id(effect.delivery_seq) if effect.delivery_seq else None,
             )
+            with suppress(ActorDeadError):  # a stopping channel need not know
+                post.channels[place.instance].tell(ended)
 
     def _dispatch(self, effect: Dispatch, _answer: object) -> None:
-        record = effect.record
-        if record is None:
-            found = load_record(self._services.store, self._stream, effect.seq)
-            assert isinstance(found, AssistantRecord)  # the outbox holds no other kind
-            record = found
+        try:
+            record = effect.record or load_record(self._services.store, self._stream, effect.seq)
+            assert isinstance(record, AssistantRecord)  # the outbox holds no other kind
+        except StorageError as error:
+            logger.warning("%s: delivery %d cannot be read", self, effect.seq, exc_info=error)
+            self._undeliverable(effect, "unreadable")
+            return
         place = address_of(record)
         deliver = Deliver(
             session_id=self._core.session_id,
@@ -315,15 +346,16 @@ class SessionActor(TrioActor):
         post = self._services.post
         target = post.feed if place is None else post.channels.get(place.instance)
         if target is None:
-            self._undeliverable(deliver, "no_such_channel")
-        else:
+            self._undeliverable(effect, "no_such_channel")
+            return
+        with suppress(ActorDeadError):  # the channel has stopped: the delivery stays open
             target.tell(deliver)
 
-    def _undeliverable(self, deliver: Deliver, reason: str) -> None:
+    def _undeliverable(self, effect: Dispatch, reason: str) -> None:
         report = DeliveryReported(
-            session_id=deliver.session_id,
-            delivery_id=deliver.delivery_id,
-            attempt=deliver.attempt,
+            session_id=self._core.session_id,
+            delivery_id=self._delivery_id(effect.seq),
+            attempt=effect.attempt,
             status="failed",
             reason=reason,
         )
@@ -333,7 +365,7 @@ class SessionActor(TrioActor):
         future = self._waiting.pop(effect.seq, None) if self._waiting else None
         if future is not None:
             report = effect.report
-            future.set(
+            future.resolve(
                 Outcome(
                     status=report.status,
                     reason=report.reason,
@@ -376,6 +408,7 @@ class SessionActor(TrioActor):
         MayRetry: _may_retry,
         SendMessage: _send,
         RetryDelivery: _retry_delivery,
+        FindSession: _find,
         Passivate: _passivate,
         Wake: _here,
         CatchUp: _here,
@@ -394,4 +427,6 @@ class SessionActor(TrioActor):
 
 
 def _seq_of(delivery_id: DeliveryId) -> int:
-    return int(delivery_id.rpartition("/")[2])
+    """Sequence number in a delivery's id; 0, which no record has, if it holds none."""
+    seq = delivery_id.rpartition("/")[2]
+    return int(seq) if seq.isdecimal() and len(seq) < _MAX_DIGITS else 0

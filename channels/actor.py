@@ -243,7 +243,11 @@ class ChannelActor(TrioActor):
         ask = MayRetry(
             session_id=deliver.session_id, delivery_id=deliver.delivery_id, attempt=attempt
         )
-        return bool(await self._registry.ask(ask, block=False))
+        try:
+            return bool(await self._registry.ask(ask, block=False))
+        except Exception as error:  # the supervisor's edge: one bad session stops no channel
+            logger.warning("%s: %s waits for its session", self, ask.delivery_id, exc_info=error)
+            return False
 
     def _report(
         self,

@@ -35,6 +35,7 @@ from .channels.base import Channel
 from .channels.retry import RetryPolicy
 from .config import Config
 from .storage.base import Batch, Store, Table
+from .storage.errors import StorageError
 
 __all__ = ["Actors", "Engine", "RuntimeFailed"]
 
@@ -216,7 +217,10 @@ class Engine:
                 batch = Batch()
                 for key, _ in page:
                     batch.delete(Table.SEEN, key)
-                await self._store.commit(batch)
+                try:
+                    await self._store.commit(batch)
+                except StorageError:
+                    return  # the store has failed, and whoever watches it ends the runtime
             await trio.sleep(_SWEEP_S)
 
     # -- stopping --------------------------------------------------------------------------------

@@ -163,6 +163,10 @@ class Conversation:
         """How many accepted turns have not ended."""
         return len(self._open) if self._open else 0
 
+    def has_open_delivery(self, seq: int) -> bool:
+        """Whether the delivery that record `seq` asked for is not over."""
+        return self._outbox is not None and seq in self._outbox
+
     @property
     def active_channel(self) -> Address | None:
         """Where a proactive message goes."""
@@ -436,7 +440,7 @@ class Conversation:
     def open_delivery_again(self, seq: int, record: AssistantRecord, now_us: int) -> Step:
         """The operator wants delivery `seq`, which `record` asked for, to be tried again."""
         step = Step(self.next_seq)
-        if self._outbox is not None and seq in self._outbox:
+        if self.has_open_delivery(seq):
             return step
         self._record(
             step,
