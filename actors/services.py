@@ -42,6 +42,8 @@ class Services:
     failure_notice: str | None = None
     """What a human is told when a turn is given up; None for nothing."""
     max_open_turns: int = MAX_OPEN_TURNS
+    stopping: bool = False
+    """Whether what could begin now belongs to the next start."""
     registry: Ref = field(init=False)
     """Set, like the two that follow, once that actor has started: they need each other."""
     runner: TurnRunner = field(init=False)

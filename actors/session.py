@@ -93,7 +93,7 @@ class SessionActor(TrioActor):
 
     def on_start(self) -> None:
         """Go on with what the last process left open."""
-        if not self._core.idle:
+        if not self._core.idle and not self._services.stopping:
             self._commit(self._core.resume(self._open_turn(), self._services.now_us()))
 
     def on_receive(self, message: Any) -> Any:
@@ -187,7 +187,9 @@ class SessionActor(TrioActor):
 
     def _reported(self, message: DeliveryReported) -> None:
         seq = _seq_of(message.delivery_id)
-        self._commit(self._core.report(seq, message, self._services.now_us()))
+        services = self._services
+        step = self._core.report(seq, message, services.now_us(), go_on=not services.stopping)
+        self._commit(step)
 
     def _may_retry(self, message: MayRetry) -> None:
         seq = _seq_of(message.delivery_id)

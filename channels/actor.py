@@ -103,12 +103,18 @@ class ChannelActor(TrioActor):
             case Deliver():
                 self._enqueue(message)
             case TurnEnded():
-                self._channel.turn_ended(message)
+                self._tell_channel(message)
             case CatchUp():
                 self._answer_when_quiet(self.take_reply())
             case _:
                 return super().on_receive(message)
         return None
+
+    def _tell_channel(self, ended: TurnEnded) -> None:
+        try:
+            self._channel.turn_ended(ended)
+        except Exception:  # the supervisor's edge: the channel's deliveries go on
+            logger.exception("%s broke when it heard that %s has ended", self, ended.turn_id)
 
     def _answer_when_quiet(self, answer: TrioFuture[int] | None) -> None:
         """Tell how many sends there have been, once none is under way."""
@@ -125,6 +131,8 @@ class ChannelActor(TrioActor):
     # -- lanes -----------------------------------------------------------------------------------
 
     def _enqueue(self, deliver: Deliver) -> None:
+        if self._nursery.cancel_scope.cancel_called:
+            return  # the runtime stops: it goes out at the next start
         place = deliver.address
         assert place is not None  # what has no place goes to the feed
         lane = self._lanes.get(place)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -45,6 +45,9 @@ _RESTART_PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds before a channel that broke is run again: the first, the second … failure in a row."""
 _STEADY_S: Final = 120.0
 """Seconds of running after which a channel's earlier failures are forgotten."""
+_LAST_ROUNDS: Final = 2
+"""How often everybody catches up before the actors stop: for what ended tasks have told, and for
+turns that were to begin because of it and are interrupted instead."""
 _SWEEP_S: Final = 3_600.0
 """Seconds between two looks for messages that need not be recognised any more."""
 _SWEEP_KEYS: Final = 1_000
@@ -105,8 +108,9 @@ class Engine:
             RuntimeFailed: a commit failed.
         """
         raised: BaseException | None = None
-        async with _kernel(), trio.open_nursery() as nursery:
+        async with _kernel(), AsyncExitStack() as stack, trio.open_nursery() as nursery:
             actors = self._start(nursery)
+            stack.push_async_callback(self._stop, actors)
             body = trio.CancelScope()
             nursery.start_soon(self._watch_store, body)
             try:
@@ -119,7 +123,8 @@ class Engine:
                 raised = error  # the body's own: raised below, outside of the nursery
             finally:
                 with trio.CancelScope(shield=True):
-                    await self._stop(actors)
+                    await self._drain(actors)
+                self._services.stopping = True
                 nursery.cancel_scope.cancel()
         if raised is not None:
             raise raised
@@ -130,7 +135,7 @@ class Engine:
 
     def _start(self, nursery: trio.Nursery) -> Actors:
         store, settings, now_us = self._store, self._settings, self._now_us
-        services = Services(
+        services = self._services = Services(
             store=store, now_us=now_us, failure_notice=settings.session.failure_notice or None
         )
         newest = store.scan(Table.HEADS, limit=1, reverse=True)
@@ -232,7 +237,8 @@ class Engine:
             inlet.close()
         body.cancel()
 
-    async def _stop(self, actors: Actors) -> None:
+    async def _drain(self, actors: Actors) -> None:
+        """Accept nothing more, let what runs come to an end, and interrupt what does not."""
         for inlet in self._inlets.values():
             inlet.close()
         if self._store.failure is None:
@@ -243,9 +249,15 @@ class Engine:
                 await self._settle_sends(actors)
             await self._runner.interrupt()
             await self._catch_up(actors.registry)
-        refs = [*actors.channels.values(), *await self._sessions(actors.registry)]
-        for ref in (*refs, actors.feed, actors.registry):
-            ref.stop(block=False)
+
+    async def _stop(self, actors: Actors) -> None:
+        """Stop the actors, now that no task is left which could tell them anything."""
+        with trio.CancelScope(shield=True):
+            for _ in range(_LAST_ROUNDS if self._store.failure is None else 0):
+                await self._catch_up(actors.registry)
+            refs = [*actors.channels.values(), *await self._sessions(actors.registry)]
+            for ref in (*refs, actors.feed, actors.registry):
+                ref.stop(block=False)
 
     async def _settle_sends(self, actors: Actors) -> None:
         """Wait until every send has ended, and those that follow from its end."""

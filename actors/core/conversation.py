@@ -403,8 +403,17 @@ class Conversation:
             step.effects.append(Dispatch(seq, record))
         return seq
 
-    def report(self, seq: int, report: DeliveryReported, now_us: int) -> Step:
-        """A channel tells what became of an attempt at delivery `seq`. Old news change nothing."""
+    def report(
+        self, seq: int, report: DeliveryReported, now_us: int, *, go_on: bool = True
+    ) -> Step:
+        """A channel tells what became of an attempt at delivery `seq`. Old news change nothing.
+
+        Args:
+            seq: the delivery.
+            report: what became of the attempt.
+            now_us: the time.
+            go_on: whether the next delivery of the lane may begin; else it waits for a restart.
+        """
         step = Step(self.next_seq)
         outbox = self._outbox
         if outbox is None or not outbox.is_sending(seq):
@@ -423,6 +432,8 @@ class Conversation:
             ),
         )
         step.effects.append(SettleDelivery(seq, report))
+        if not go_on:
+            return step
         if report.status in FINAL_STATUSES and (following := outbox.first_waiting(place)):
             self._begin_sending(step, following, 1, now_us)
             step.effects.append(Dispatch(following, None))

@@ -25,7 +25,7 @@ from turnkeeper.actors.journal import load_conversation, load_records
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.lmdb_store import open_reader
 
-__all__ = ["Entry", "Gateway", "Life", "Message", "Stored"]
+__all__ = ["Entry", "Gateway", "Life", "Message", "Stored", "seeds"]
 
 _PROGRAM = Path(__file__).parent / "programs" / "gateway.py"
 _PATIENCE_S = 60.0
@@ -33,6 +33,12 @@ _PATIENCE_S = 60.0
 
 Entry: TypeAlias = list[Any]
 """One line of the journal; the first element says what it is."""
+
+
+def seeds(count: int) -> list[int]:
+    """Seeds of that many random runs, or the one that TURNKEEPER_SEED names, to repeat it."""
+    one = os.environ.get("TURNKEEPER_SEED")
+    return [int(one)] if one is not None else list(range(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +56,17 @@ class Life:
     def __init__(self, process: trio.Process, entries: trio.MemoryReceiveChannel[Entry]) -> None:
         self._process = process
         self._entries = entries
+        self._said: list[Entry] = []
 
     async def until(self, *start: object, times: int = 1) -> Entry:
-        """Wait for the line number `times` from here on that begins so; `...` fits anything."""
-        seen: list[Entry] = []
-        async for entry in self._entries:
-            seen.append(entry)
+        """Wait until the process has said so `times` times in all; `...` fits anything."""
+        found = [entry for entry in self._said if _begins(entry, start)]
+        while len(found) < times:
+            entry = await self._next()
+            assert entry is not None, f"it ended before it said {start}: {self._said[-20:]}"
             if _begins(entry, start):
-                times -= 1
-                if not times:
-                    return entry
-        raise AssertionError(f"the process ended before it said {start}; it said {seen[-20:]}")
+                found.append(entry)
+        return found[times - 1]
 
     async def hear(self, *messages: Message) -> None:
         """Deliver `messages`."""
@@ -78,10 +84,15 @@ class Life:
 
     async def lines(self, count: int) -> None:
         """Wait for `count` further lines; fewer, if nothing is left to do."""
-        async for entry in self._entries:
-            count -= 1
-            if count <= 0 or entry == ["quiet"]:
+        for _ in range(count):
+            if await self._next() in (None, ["quiet"]):
                 return
+
+    async def _next(self) -> Entry | None:
+        async for entry in self._entries:
+            self._said.append(entry)
+            return entry
+        return None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""

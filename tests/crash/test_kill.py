@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 from random import Random
@@ -10,10 +9,8 @@ from random import Random
 import pytest
 import trio
 
-from .harness import Gateway, Message, Stored
+from .harness import Gateway, Message, Stored, seeds
 
-SEEDS = [int(os.environ["TURNKEEPER_SEED"])] if "TURNKEEPER_SEED" in os.environ else list(range(50))
-"""One seed a run; one run is repeated with TURNKEEPER_SEED."""
 _AT_ONCE = 2
 """Runs beside each other: the machine's other cores serve the disk and the writers."""
 
@@ -98,7 +95,7 @@ async def test_a_killed_gateway_answers_every_accepted_turn_once_after_its_resta
 
 @pytest.mark.slow
 async def test_fifty_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    waiting = iter(SEEDS)
+    waiting = iter(seeds(50))
 
     async def work() -> None:
         for seed in waiting:

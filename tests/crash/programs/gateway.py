@@ -133,8 +133,10 @@ async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
             yield line
 
 
-async def agent(journal: Journal, healed: bool, turn: tk.Turn) -> str:
+async def agent(journal: Journal, healed: bool, stopping: trio.Event, turn: tk.Turn) -> str:
     """Repeat the text; but `die` kills the process, `hang` never ends, and `fail` raises.
+
+    `linger` ends when the process has been told to stop.
 
     `hang-1` ends from the second attempt on, and so on.
     """
@@ -148,6 +150,8 @@ async def agent(journal: Journal, healed: bool, turn: tk.Turn) -> str:
                 os._exit(0)
             case "hang":
                 await trio.sleep_forever()
+            case "linger":
+                await stopping.wait()
             case "fail":
                 raise RuntimeError("told to fail")
             case _:
@@ -170,13 +174,13 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
     """Run until told to stop."""
     journal = Journal(Path(journal_path))
     powers = tk.ChannelPowers(after_unknown=options.get("after_unknown", "never"))
-    healed = options.get("healed", False)
+    healed, stopping = options.get("healed", False), trio.Event()
     channel = JournalChannel(journal, powers, healed=healed)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         journal.write("starting")
         async with tk.open_runtime(
             state_dir,
-            agent=functools.partial(agent, journal, healed),
+            agent=functools.partial(agent, journal, healed, stopping),
             channels=[channel],
             config=options.get("config"),
             seed=options.get("seed"),
@@ -185,6 +189,7 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
             runtime.start_soon(_tell_when_quiet, runtime, channel, journal)
             await serve(runtime, signals)
             journal.write("stopping")
+            stopping.set()
 
 
 if __name__ == "__main__":
