@@ -5,6 +5,7 @@ Reads only, over any `Reads`: the same answers come from a live runtime and from
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from .actors.core.records import (
     DeliveryRecord,
     FailureRecord,
     FeedRecord,
+    MalformedRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
@@ -38,6 +40,7 @@ from .actors.journal import (
 from .actors.messages import Address, SessionId
 from .storage.base import Reads, Table
 from .storage.codec import decode
+from .storage.errors import StorageError
 
 __all__ = [
     "Binding",
@@ -57,6 +60,8 @@ __all__ = [
     "time_of",
     "window",
 ]
+
+logger = logging.getLogger("turnkeeper")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE: Final = 1_000
@@ -192,12 +197,26 @@ def sessions(store: Reads) -> list[SessionInfo]:
 
 
 def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
-    """Ids of the sessions that have open work, a page of heads at a time."""
+    """Ids of the sessions that have open work, a page of heads at a time.
+
+    A head that cannot be read keeps no other session from going on: it is logged and passed over,
+    and whoever writes to that session is told.
+    """
     start = b""
     while page := store.scan(Table.HEADS, start, limit=_PAGE):
-        heads = [read_head(decode(data)) for _, data in page]
-        yield [SessionId(head.session_id) for head in heads if head.open_since]
+        yield list(_open_in(page))
         start = page[-1][0] + b"\0"
+
+
+def _open_in(page: list[tuple[bytes, bytes]]) -> Iterator[SessionId]:
+    for key, data in page:
+        try:
+            head = read_head(decode(data, ("head", int.from_bytes(key, "big"))))
+        except (StorageError, MalformedRecord) as error:
+            logger.error("a session is damaged: %s", error)  # noqa: TRY400  (the text says it all)
+            continue
+        if head.open_since:
+            yield SessionId(head.session_id)
 
 
 def session_info(store: Reads, session_id: str) -> SessionInfo | None:
