@@ -36,7 +36,7 @@ from turnkeeper.actors.journal import (
     seen_key,
 )
 from turnkeeper.storage.base import Reads, Table
-from turnkeeper.storage.codec import decode, encode
+from turnkeeper.storage.codec import decode, encode_known
 from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.lmdb_env import Databases, create_environment, open_environment
 from turnkeeper.storage.lmdb_store import DEFAULT_MAP_BYTES
@@ -127,11 +127,11 @@ class _Transaction:
 
     def append(self, turn: FloorTurn, entries: list[Entry]) -> None:
         stream = turn.stream
-        self.log.extend((log_key(stream, seq), encode(payload)) for seq, payload in entries)
+        self.log.extend((log_key(stream, seq), encode_known(payload)) for seq, payload in entries)
         self.heads[stream] = turn.head
 
     def put(self, table: Table, key: bytes, payload: Any) -> None:
-        self.tables.append((table_key(table, key), encode(payload)))
+        self.tables.append((table_key(table, key), encode_known(payload)))
 
     def commit(self, env: lmdb.Environment, dbs: Databases) -> None:
         for stream, head in self.heads.items():
