@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _carry_out(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller has closed it
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # Whoever read our output has gone; nor shall the interpreter complain at its exit.
@@ -96,6 +97,9 @@ def _exit_code(error: Exception) -> Exit:
 
 def _carry_out(arguments: Sequence[str]) -> int:
     parser = _build_parser()
+    if arguments and arguments[0].startswith("--") and not _is_known(parser, arguments[0]):
+        # What follows could be its value; argparse would take it for the command.
+        _unknown_argument(arguments[0], parser)
     parsed, unknown = parser.parse_known_args(list(arguments))
     command: Command | None = getattr(parsed, "command", None)
     if unknown:
@@ -174,10 +178,18 @@ def _unknown_argument(word: str, parser: argparse.ArgumentParser) -> NoReturn:
     if not word.startswith("-"):
         raise UsageError(f"unexpected {word!r}; see `{parser.prog} --help`")
     option = word.partition("=")[0]
-    known = [name for name in parser._option_string_actions if name.startswith("--")]  # pyright: ignore[reportPrivateUsage]
-    close = difflib.get_close_matches(option, known, 1, 0.5)
+    close = difflib.get_close_matches(option, _options(parser), 1, 0.5)
     hint = f"did you mean {close[0]}?" if close else f"see `{parser.prog} --help`"
     raise UsageError(f"unknown option {option}; {hint}")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    known = parser._option_string_actions  # pyright: ignore[reportPrivateUsage]
+    return [name for name in known if name.startswith("--")]
+
+
+def _is_known(parser: argparse.ArgumentParser, word: str) -> bool:
+    return word == "--" or word.partition("=")[0] in _options(parser)
 
 
 def _build_parser() -> _Parser:

@@ -64,7 +64,7 @@ class Terminal:
         os.write(self._human, text.encode())
 
     def wait_for(self, text: str) -> str:
-        """Read until `text` is shown, behind what was waited for last; return what came up to it."""
+        """Read until `text` is shown behind what was last waited for; return what came with it."""
         deadline = time.monotonic() + TIMEOUT_S
         while (found := self.seen.find(text, self._read_to)) < 0:
             assert time.monotonic() < deadline, f"{text!r} was not shown; seen: {self.seen!r}"

@@ -18,6 +18,7 @@ __all__ = [
     "NoSuchThing",
     "UsageError",
     "argument",
+    "natural",
 ]
 
 
@@ -79,6 +80,17 @@ class Argument:
 def argument(*names: str, **options: Any) -> Argument:
     """An argument of a command; parameters as for `ArgumentParser.add_argument`."""
     return Argument(names, options)
+
+
+def natural(text: str) -> int:
+    """The type of an argument that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number, or less than 0.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
+    return int(text)
 
 
 Action: TypeAlias = Callable[[Invocation], int]

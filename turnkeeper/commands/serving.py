@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -33,6 +33,8 @@ logger = logging.getLogger("turnkeeper")
 
 _JOIN_PATIENCE_S: Final = 3.0
 """How long a runtime that holds the state directory may take to open its control socket."""
+_STDIN: Final = 0
+_STDERR: Final = 2
 _LOOK_AGAIN_S: Final = 0.05
 _CONSOLE: Final = "console"
 _DEFAULT_CONVERSATION: Final = "local"
@@ -93,7 +95,7 @@ class _Host:
             runtime.start_soon(server.serve)
 
     def _greet(self, presence: Presence) -> None:
-        if sys.stdin.isatty() and sys.stderr.isatty():
+        if os.isatty(_STDIN) and os.isatty(_STDERR):
             names = ", ".join(channel.name for channel in presence.channels)
             hint(
                 f"turnkeeper runs on {self._state_dir} (channels: {names}). "
@@ -120,7 +122,13 @@ def _make_channels(
         channels.append(channel)
     if console is None:
         name = _free_name({str(channel.name) for channel in channels})
-        console = SharedConsole(name, conversation=conversation, local=local or not channels)
+        try:
+            console = SharedConsole(name, conversation=conversation, local=local or not channels)
+        except ValueError as error:
+            raise ConfigError(
+                "there is no stdin or stdout to talk through: pipe something in, or configure a "
+                "channel with --config"
+            ) from error
         channels.append(console)
     return channels, console
 

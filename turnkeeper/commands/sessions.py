@@ -12,7 +12,7 @@ from ..export import export_lines
 from ..overview import newest_sessions
 from ..storage.base import Reads
 from ..views import HistoryRecord, SessionInfo, time_of
-from .base import Command, Exit, Invocation, NoSuchThing, argument
+from .base import Command, Exit, Invocation, NoSuchThing, argument, natural
 from .output import limit_of, moment, place, print_fields, print_json, print_rows
 from .reading import frozen
 
@@ -20,7 +20,7 @@ __all__ = ["COMMANDS", "LIMIT"]
 
 LIMIT: Final = argument(
     "--limit",
-    type=int,
+    type=natural,
     metavar="N",
     help="list N at most; 0 for all (default: 50 on a terminal, else all)",
 )
