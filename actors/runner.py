@@ -208,4 +208,10 @@ class TurnRunner:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as mute:  # an agent's exception may be as broken as the agent
+        logger.warning("a %s cannot be shown", name, exc_info=mute)
+        text = ""
+    return f"{name}: {text}" if text else name

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
-from .actors.core.records import user_record
+from .actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
 from .actors.core.window import Message, build_window, text_chars
-from .actors.journal import load_records
+from .actors.journal import load_record, load_records
 from .actors.kernel import ActorRef
 from .actors.messages import (
     Address,
@@ -24,23 +23,15 @@ from .actors.messages import (
     Outcome,
     SendMessage,
     SessionId,
-    ToolCall,
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob
 from .context import SessionContext, clear_session_context, set_session_context
+from .replies import Reply, join_parts, make_reply
 from .storage.base import Store
 from .views import SessionInfo, session_info
 
 __all__ = ["Agent", "Reply", "Turn", "TurnHost"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """A reply with the tool calls that led to it; they are recorded together."""
-
-    text: str | None
-    tools: tuple[ToolCall, ...] = ()
 
 
 _Result: TypeAlias = "str | Reply | None"
@@ -118,7 +109,7 @@ class Turn:
 
 
 _NEWEST: Final = 2_000
-"""Most records that a window is built from."""
+"""Most messages of a window."""
 
 
 class TurnHost:
@@ -152,14 +143,14 @@ class TurnHost:
         try:
             result = agent(Turn(job, self, context))
             if type(result) is CoroutineType or inspect.isawaitable(result):
-                return _reply(job, await result)
+                return make_reply(job.agent, cast("object", await result))
             if isinstance(result, AsyncIterator):  # pyright: ignore[reportUnnecessaryIsInstance]
-                return _reply(job, await _join(job, result))
+                return await join_parts(job.agent, result)
         finally:
             clear_session_context(token)
         raise AgentFault(
-            f"agent {job.agent!r} returned {_shown(result)} without being async; an agent is an "
-            "async function or an async generator"
+            f"agent {job.agent!r} returned a {type(result).__name__} without being async; "
+            "an agent is an async function or an async generator"
         )
 
     async def send(self, session_id: SessionId, text: str, to: Address | None) -> Outcome:
@@ -169,17 +160,21 @@ class TurnHost:
 
     def window(self, job: TurnJob) -> tuple[Message, ...]:
         """The context window of a turn."""
-        newest: list[tuple[int, Any]] = []
+        newest: list[tuple[int, Record]] = []
         room = self._max_context_chars - len(job.turn.text)
         for seq, record in load_records(self.store, job.stream, reverse=True):
-            if seq == job.seq:
+            if seq == job.seq or (seq > job.seq and isinstance(record, UserRecord)):
+                continue  # the current message comes last; what waits for its own turn not at all
+            if not isinstance(record, UserRecord | AssistantRecord | ToolRecord):
                 continue
             room -= text_chars(record)
             if room < 0 or len(newest) == _NEWEST:
                 break
             newest.append((seq, record))
         newest.reverse()
-        newest.append((job.seq, user_record(job.turn, 0)))
+        current = load_record(self.store, job.stream, job.seq)
+        assert current is not None  # no turn starts before it is durable
+        newest.append((job.seq, current))
         return build_window(newest, job.seq)
 
 
@@ -197,28 +192,3 @@ def _context(job: TurnJob) -> SessionContext:
         session_id=job.session_id,
         turn_id=f"{job.session_id}/{job.seq}",
     )
-
-
-async def _join(job: TurnJob, parts: AsyncIterator[str]) -> str:
-    texts: list[str] = []
-    async for part in parts:
-        if not isinstance(part, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise AgentFault(f"agent {job.agent!r} yielded {_shown(part)}; it must yield str")
-        texts.append(part)
-    return "".join(texts)
-
-
-def _reply(job: TurnJob, result: object) -> AgentReply:
-    if result is None:
-        return AgentReply(text=None)
-    if isinstance(result, str):
-        return AgentReply(text=result)
-    if isinstance(result, Reply):
-        return AgentReply(text=result.text, tools=result.tools)
-    raise AgentFault(
-        f"agent {job.agent!r} returned {_shown(result)}; it must return str, Reply or None"
-    )
-
-
-def _shown(value: object) -> str:
-    return f"a {type(value).__name__}"
