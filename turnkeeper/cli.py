@@ -18,7 +18,16 @@ from typing import Any, Final, NoReturn
 from . import __version__
 from .channels.display import printable
 from .commands import bindings, checking, deliveries, overview, serving, sessions
-from .commands.base import Argument, Command, CommandError, Exit, Invocation, UsageError, argument
+from .commands.base import (
+    INTERRUPTED,
+    Argument,
+    Command,
+    CommandError,
+    Exit,
+    Invocation,
+    UsageError,
+    argument,
+)
 from .config import ConfigError
 from .runtime import RuntimeFailed
 from .storage import errors as storage
@@ -62,8 +71,6 @@ _OPEN_ERRORS: Final = (
     storage.StoreLocked,
     storage.StoreUnusable,
 )
-_INTERRUPTED: Final = 130
-"""What a shell reports of a program that SIGINT ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     except (CommandError, ConfigError, RuntimeFailed, storage.StorageError) as error:
         print(f"turnkeeper: {printable(str(error))}", file=sys.stderr)
         return _exit_code(error)

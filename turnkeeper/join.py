@@ -8,9 +8,9 @@ behave as they do everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import trio
 
@@ -87,12 +87,14 @@ async def _forward(seat: _RemoteSeat, lines: JsonLines, scope: trio.CancelScope)
         scope.cancel()
 
 
-async def _say(say: Callable[[str], Any], request: Mapping[str, Any]) -> dict[str, object]:
+async def _say(
+    say: Callable[[str], Awaitable[Accepted]], request: Mapping[str, Any]
+) -> dict[str, object]:
     text = request.get("say")
     if not isinstance(text, str):
         return {"refused": "say something: a text", "why": "bad_request"}
     try:
-        accepted = cast("Accepted", await say(text))
+        accepted = await say(text)
     except TurnRefused as refused:
         return {"refused": str(refused), "why": type(refused).__name__}
     return {"accepted": accepted}
@@ -111,9 +113,11 @@ class JoinedConsole(ConsoleChannel):
         self._answers_in, self._answers = trio.open_memory_channel[Mapping[str, Any]](math.inf)
         self.lost = False
         """Whether the runtime went away before the input had ended and was answered."""
+        self.interrupted = False
+        """Whether a signal ended it."""
 
-    async def join(self, conversation: str | None) -> None:
-        """Take part until the input ends and is answered, or the runtime goes away.
+    async def join(self, conversation: str | None, signals: AsyncIterable[int]) -> None:
+        """Take part until the input ends and is answered, the runtime goes away, or a signal comes.
 
         Raises:
             RequestFailed: the runtime refused.
@@ -125,6 +129,7 @@ class JoinedConsole(ConsoleChannel):
         result_of(answer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, nursery.cancel_scope)
+            nursery.start_soon(self._leave_on, signals, nursery.cancel_scope)
             await self.run(self._deliver_there)
             nursery.cancel_scope.cancel()
 
@@ -150,6 +155,11 @@ class JoinedConsole(ConsoleChannel):
                 await self._hear(event)
         self.lost = True
         scope.cancel()
+
+    async def _leave_on(self, signals: AsyncIterable[int], scope: trio.CancelScope) -> None:
+        async for _ in signals:
+            self.interrupted = True
+            scope.cancel()
 
     async def _hear(self, event: Mapping[str, Any]) -> None:
         if "show" in event:

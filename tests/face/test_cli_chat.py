@@ -1,7 +1,10 @@
 import json
+import signal
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import pytest
 
 from .command import Terminal, environment, running, terminal, turnkeeper
 
@@ -117,6 +120,18 @@ def test_a_guest_is_told_when_the_runtime_stops(tmp_path: Path) -> None:
         assert gateway.wait() == 0
         guest.wait_for("the runtime has stopped")
         assert guest.wait() == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_guest_can_be_interrupted_and_the_others_stay(number: int, tmp_path: Path) -> None:
+    state = ("--state", tmp_path / "state")
+    with running(*state) as gateway, terminal("chat", *state) as guest:
+        guest.wait_for("> ")
+        guest.process.send_signal(number)
+        assert guest.wait() == 130
+        assert "Traceback" not in guest.seen
+        gateway.type("still here\n")
+        gateway.wait_for("turn 1 of session s1")
 
 
 def test_a_reply_that_nobody_saw_is_shown_to_who_comes_back(tmp_path: Path) -> None:

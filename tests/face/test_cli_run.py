@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -146,6 +147,32 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(tmp_path: Path) -> None
         assert gateway.wait() == 0
     with terminal("run", "--agent", "stuck:later", *options, env=env) as gateway:
         gateway.wait_for("answered later")
+
+
+def test_a_disk_that_refuses_is_exit_code_5_and_loses_nothing_that_was_accepted(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state"
+    turnkeeper("run", "--state", state, stdin="hello\n")
+    size = (state / "store" / "data.mdb").stat().st_size
+
+    def no_larger() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    refused = subprocess.run(
+        command("run", "--state", state),
+        input=(b"x" * 10_000 + b"\n") * 20,
+        capture_output=True,
+        env=environment(),
+        preexec_fn=no_larger,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert refused.returncode == 5, refused.stderr
+    assert b"turnkeeper: the store failed" in refused.stderr
+    assert b"Traceback" not in refused.stderr
+    assert turnkeeper("verify", "--state", state).returncode == 0
+    assert turnkeeper("run", "--state", state, stdin="").returncode == 0
 
 
 def test_a_killed_gateway_leaves_a_socket_that_the_next_one_replaces(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = [
+    "INTERRUPTED",
     "Argument",
     "Command",
     "CommandError",
@@ -20,6 +21,10 @@ __all__ = [
     "argument",
     "natural",
 ]
+
+
+INTERRUPTED: Final = 130
+"""Exit code of a command that SIGINT ended, as shells have it."""
 
 
 class Exit(IntEnum):

@@ -24,7 +24,7 @@ from ..runtime import Runtime, open_runtime
 from ..serve import serve
 from ..shared_console import SharedConsole
 from ..storage.errors import StoreLocked
-from .base import Command, CommandError, Exit, Invocation, argument
+from .base import INTERRUPTED, Command, CommandError, Exit, Invocation, argument
 from .output import hint
 
 __all__ = ["COMMANDS"]
@@ -171,9 +171,12 @@ async def _join(invocation: Invocation) -> int | None:
             hint("joined a runtime that runs already: --agent and --config have no effect")
         console = JoinedConsole(lines)
         try:
-            await console.join(invocation.arguments.conversation)
+            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                await console.join(invocation.arguments.conversation, signals)
         except (RequestFailed, BadLine) as error:
             raise CommandError(f"the runtime on {invocation.state_dir} refused: {error}") from error
+    if console.interrupted:
+        return INTERRUPTED
     if console.lost:
         raise CommandError(
             "the runtime has stopped; what it accepted is kept, and `turnkeeper chat` goes on"
