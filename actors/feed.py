@@ -6,13 +6,14 @@ that is durable its outcome is `rendered`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Final, Literal
 
 from ..storage.base import Batch, Store
 from ..storage.codec import encode
-from ..storage.errors import StorageError
+from ..storage.errors import StorageError, StoreClosed
 from .core.records import FeedRecord, pack
 from .journal import FEED_STREAM, load_records
 from .kernel import TrioActor
@@ -55,7 +56,8 @@ class FeedActor(TrioActor):
         batch = Batch()
         batch.append(FEED_STREAM, self._next_seq, [encode(pack(record))])
         self._next_seq += 1
-        self._store.submit(batch, partial(self._shown, message))
+        with suppress(StoreClosed):  # as in _shown
+            self._store.submit(batch, partial(self._shown, message))
 
     def _was_shown(self, message: Deliver) -> bool:
         newest = load_records(self._store, FEED_STREAM, reverse=True)

@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Literal
 
 from ..storage.base import Table
 from ..storage.codec import encode
-from ..storage.errors import StorageError
+from ..storage.errors import StorageError, StoreClosed, StoreFailed
 from .core.conversation import Conversation
 from .core.directory import Directory, Recent
 from .core.effects import Step
 from .core.intake import check
 from .core.records import MalformedRecord
 from .core.routing import Bound, bind, route
-from .errors import SessionDamaged
+from .errors import SessionDamaged, ShuttingDown, TurnRefused
 from .journal import (
     batch_for,
     binding_key,
@@ -228,8 +228,11 @@ class RegistryActor(TrioActor):
 
 def _refuse(answer: TrioFuture[Any], error: Exception) -> None:
     """Answer with `error`, in the words of those who ask."""
-    if isinstance(error, StorageError | MalformedRecord):
+    refused: TurnRefused | None = None
+    if isinstance(error, StoreClosed | StoreFailed):
+        refused = ShuttingDown(f"nothing is stored any more: {error}")
+    elif isinstance(error, StorageError | MalformedRecord):
         refused = SessionDamaged(f"the session's stored state cannot be read: {error}")
+    if refused is not None:
         refused.__cause__ = error
-        error = refused
-    answer.fail(error)
+    answer.fail(refused or error)

@@ -14,9 +14,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
-from ..storage.base import Batch, Table
+from ..storage.base import Batch, Table, Then
 from ..storage.codec import encode_known
-from ..storage.errors import Conflict, CorruptRecord, StorageError
+from ..storage.errors import Conflict, CorruptRecord, StorageError, StoreClosed
 from ..storage.keys import log_key
 from .core.conversation import Conversation
 from .core.effects import (
@@ -139,7 +139,7 @@ class SessionActor(TrioActor):
         if self._in_flight is None:
             self._in_flight = {}
         self._in_flight[seen] = row
-        services.store.submit(batch, partial(self._accepted, step.effects, self.take_reply(), seen))
+        self._submit(batch, partial(self._accepted, step.effects, self.take_reply(), seen))
 
     def _accepted(
         self,
@@ -220,7 +220,7 @@ class SessionActor(TrioActor):
 
     def _passivate(self, message: Passivate) -> None:
         if self._core.idle and not self._in_flight and not self._waiting:
-            self._services.store.submit(Batch(), self._leave)
+            self._submit(Batch(), self._leave)
         else:
             self._services.registry.tell(StayedAwake(session_id=message.session_id))
 
@@ -246,10 +246,16 @@ class SessionActor(TrioActor):
 
     def _commit(self, step: Step, answer: TrioFuture[Any] | None = None) -> None:
         if step.records or step.effects:
-            self._services.store.submit(
+            self._submit(
                 batch_for(self._stream, self._core, step),
                 partial(self._durable, step.effects, answer),
             )
+
+    def _submit(self, batch: Batch, then: Then) -> None:
+        try:
+            self._services.store.submit(batch, then)
+        except StoreClosed as error:  # a commit failed before: this one is as little stored
+            then(error)
 
     def _durable(
         self,
@@ -260,10 +266,11 @@ class SessionActor(TrioActor):
         if error is not None:
             self._undurable(answer, error)
             return
-        if not self.actor_ref.is_alive():
-            return  # its successor goes on with what is stored
+        alive = self.actor_ref.is_alive()
         for effect in effects:
-            self._EFFECTS[type(effect)](self, effect, answer)
+            # Its successor goes on with what is stored, but does not know who waits for an answer.
+            if alive or type(effect) is AnswerAccepted:
+                self._EFFECTS[type(effect)](self, effect, answer)
 
     def _undurable(self, answer: TrioFuture[Any] | None, error: StorageError) -> None:
         """What was decided is not stored: forget it, and begin again from what is."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -235,6 +235,7 @@ class Engine:
         logger.critical("the store failed; nothing is acknowledged any more: %s", error)
         for inlet in self._inlets.values():
             inlet.close()
+        self.hurry()
         body.cancel()
 
     async def _drain(self, actors: Actors) -> None:
@@ -280,7 +281,8 @@ class Engine:
                 await answer
             except ActorDeadError:
                 continue  # it has left memory, and with it nothing open
-        await self._store.commit(Batch())
+        with suppress(StorageError):  # whoever watches the store ends the runtime
+            await self._store.commit(Batch())
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -95,13 +95,9 @@ class Life:
         return None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        os.kill(self._process.pid, number)
-
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid
+        """Send a signal to the gateway, which has said that it hears signals."""
+        (pid,) = (entry[1] for entry in self._said if entry[0] == "starting")
+        os.kill(pid, number)
 
     async def exit_code(self) -> int:
         """Wait for the end of the process; minus the number of the signal that killed it."""
@@ -114,6 +110,7 @@ class Life:
 
     async def stop(self) -> int:
         """Ask the process to stop; return its exit code."""
+        await self.until("starting")
         self.signal(signal.SIGTERM)
         return await self.exit_code()
 
@@ -121,8 +118,8 @@ class Life:
 class Gateway:
     """A state directory, a platform, and the processes that run on them one after the other."""
 
-    def __init__(self, home: Path, **options: object) -> None:
-        self.state_dir = home / "state"
+    def __init__(self, home: Path, *, state_dir: Path | None = None, **options: object) -> None:
+        self.state_dir = state_dir or home / "state"
         self.journal_path = home / "journal"
         self.errors_path = home / "errors"
         self.options = options
@@ -133,7 +130,6 @@ class Gateway:
         messages: Sequence[Message] | None = (),
         *,
         prefix: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
         **options: object,
     ) -> AsyncGenerator[Life]:
         """Start a process that hears `messages`; it is killed at the end of the block.
@@ -141,7 +137,6 @@ class Gateway:
         Args:
             messages: all that the platform delivers; None if the test says so later.
             prefix: a command to run the program under.
-            env: environment variables to add.
             options: of the program, in addition to the gateway's own.
         """
         arguments = [self.state_dir, self.journal_path, json.dumps(self.options | options)]
@@ -152,7 +147,7 @@ class Gateway:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **(env or {})},
+                start_new_session=True,
             )
             send, receive = trio.open_memory_channel[Entry](float("inf"))
             try:
@@ -164,7 +159,7 @@ class Gateway:
                     yield life
                     nursery.cancel_scope.cancel()
             finally:
-                process.kill()
+                _kill_group(process)
                 with trio.CancelScope(shield=True):
                     await process.wait()
                 await _close(process)
@@ -276,6 +271,12 @@ async def _listen(process: trio.Process, entries: trio.MemorySendChannel[Entry])
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 entries.send_nowait(json.loads(line))
+
+
+def _kill_group(process: trio.Process) -> None:
+    """Kill the process and whatever it runs under."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _close(process: trio.Process) -> None:

@@ -6,7 +6,7 @@ Reads what humans write from standard input, one JSON list `[id, conversation, t
 hands at most 64 over at once. What the platform comes to know is one JSON list a line, appended to
 JOURNAL in one write each, so that a kill loses none and splits none; standard output repeats it:
 
-    starting                              signals are heard, and the store is being opened
+    starting PID                          signals are heard, and the store is being opened
     up                                    the runtime runs
     heard ID                              a message is handed over
     acked ID TURN_ID DUPLICATE            it is acknowledged
@@ -39,6 +39,7 @@ import turnkeeper as tk
 from turnkeeper.serve import serve
 
 _IN_FLIGHT = 64
+_SHOWN_CHARS = 40
 _LOOK_EVERY_S = 0.005
 
 
@@ -122,7 +123,9 @@ class JournalChannel(tk.Channel):
 
     def _sent(self, outbound: tk.Outbound) -> None:
         place = outbound.address.conversation
-        self._journal.write("sent", outbound.delivery_id, place, outbound.text, outbound.resend)
+        self._journal.write(
+            "sent", outbound.delivery_id, place, outbound.text[:_SHOWN_CHARS], outbound.resend
+        )
 
 
 async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
@@ -140,7 +143,7 @@ async def agent(journal: Journal, healed: bool, stopping: trio.Event, turn: tk.T
 
     `hang-1` ends from the second attempt on, and so on.
     """
-    journal.write("begun", turn.id, turn.attempt, turn.text)
+    journal.write("begun", turn.id, turn.attempt, turn.text[:_SHOWN_CHARS])
     word, _, times = turn.text.partition(" ")[0].partition("-")
     if not healed and turn.attempt <= int(times or 99):
         match word:
@@ -177,7 +180,7 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
     healed, stopping = options.get("healed", False), trio.Event()
     channel = JournalChannel(journal, powers, healed=healed)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        journal.write("starting")
+        journal.write("starting", os.getpid())
         async with tk.open_runtime(
             state_dir,
             agent=functools.partial(agent, journal, healed, stopping),
