@@ -1,12 +1,13 @@
 import json
 import signal
+import subprocess
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from .command import Terminal, environment, running, terminal, turnkeeper
+from .command import TIMEOUT_S, Terminal, command, environment, running, terminal, turnkeeper
 
 
 @contextmanager
@@ -154,6 +155,34 @@ def test_a_reply_that_nobody_saw_is_shown_to_who_comes_back(tmp_path: Path) -> N
         (tmp_path / "gate").touch()
         with terminal("chat", *state) as chat:
             chat.wait_for("here it is")
+
+
+def test_a_console_whose_input_has_ended_goes_on_for_guests_beside_other_channels(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "tk.toml"
+    config.write_text('[channels.tty]\nkind = "console"\n[channels.web]\nkind = "websocket"\n')
+    state = ("--state", tmp_path / "state")
+    gateway = subprocess.Popen(
+        command("run", *state, "--config", config, "--conversation", "desk", "-v"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    with gateway:
+        try:
+            assert gateway.stderr is not None
+            assert any("channels: tty, web" in line for line in gateway.stderr)
+            for turn in (1, 2):
+                answer = turnkeeper("chat", *state, stdin="hello\n")
+                assert f"turn {turn} of session s1, on tty" in answer.stdout, answer.stderr
+            shown = turnkeeper("bindings", "show", "tty", "desk", *state)
+            assert shown.returncode == 0, shown.stderr
+        finally:
+            gateway.terminate()
+            assert gateway.wait(TIMEOUT_S) == 0
 
 
 def test_a_long_line_and_strange_bytes_come_through_the_socket_whole(tmp_path: Path) -> None:

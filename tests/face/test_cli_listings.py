@@ -240,7 +240,7 @@ def test_a_dead_letter_is_sent_again_by_the_runtime_that_runs(tmp_path: Path) ->
 def test_a_terminal_gets_a_screenful_and_the_number_of_the_rest(tmp_path: Path) -> None:
     state = tmp_path / "state"
     turnkeeper("run", "--state", state, stdin="hello\n" * 100)
-    env = environment(COLUMNS="60", LINES="24")
+    env = environment(COLUMNS="72", LINES="24")
 
     def shown(*arguments: str) -> list[str]:
         with terminal(*arguments, "--state", state, env=env) as screen:
@@ -250,7 +250,7 @@ def test_a_terminal_gets_a_screenful_and_the_number_of_the_rest(tmp_path: Path) 
     lines = shown("sessions", "history", "s1")
     assert lines[0].endswith("earlier; --limit 0 lists all")
     assert len(lines) == 2 + 50
-    assert max(map(len, lines)) <= 60
+    assert max(map(len, lines)) <= 72
     assert any(line.endswith("…") for line in shown("sessions", "context", "s1"))
     assert len(shown("sessions", "history", "s1", "--limit", "0")) > 300
     piped = turnkeeper("sessions", "history", "s1", "--state", state, env=env).stdout

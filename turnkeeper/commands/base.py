@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 __all__ = [
     "INTERRUPTED",
+    "Action",
     "Argument",
     "Command",
     "CommandError",

@@ -7,7 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -37,7 +37,6 @@ _STDIN: Final = 0
 _STDERR: Final = 2
 _LOOK_AGAIN_S: Final = 0.05
 _CONSOLE: Final = "console"
-_DEFAULT_CONVERSATION: Final = "local"
 
 
 # -- run -----------------------------------------------------------------------------------------
@@ -64,8 +63,9 @@ class _Host:
         self._settings = load_config(invocation.config)
         reference = invocation.arguments.agent or self._settings.agent
         self._agent: Agent = load_agent(reference) if reference else builtin_agent
-        conversation = invocation.arguments.conversation or _DEFAULT_CONVERSATION
-        self._channels, self._console = _make_channels(self._settings, conversation, local=local)
+        self._channels, self._console = _make_channels(
+            self._settings, invocation.arguments.conversation, local=local
+        )
 
     async def run(self) -> int:
         """Run until a signal, or until no channel can hear anything any more."""
@@ -95,8 +95,9 @@ class _Host:
             runtime.start_soon(server.serve)
 
     def _greet(self, presence: Presence) -> None:
+        names = ", ".join(channel.name for channel in presence.channels)
+        logger.info("process %d runs on %s; channels: %s", presence.pid, self._state_dir, names)
         if os.isatty(_STDIN) and os.isatty(_STDERR):
-            names = ", ".join(channel.name for channel in presence.channels)
             hint(
                 f"turnkeeper runs on {self._state_dir} (channels: {names}). "
                 "`turnkeeper chat` joins from another terminal; Ctrl-C stops."
@@ -104,9 +105,10 @@ class _Host:
 
 
 def _make_channels(
-    settings: Config, conversation: str, *, local: bool
+    settings: Config, conversation: str | None, *, local: bool
 ) -> tuple[list[Channel], SharedConsole]:
     """Every channel, and among them the console that other terminals join."""
+    in_conversation: dict[str, Any] = {"conversation": conversation} if conversation else {}
     channels: list[Channel] = []
     console: SharedConsole | None = None
     for config in settings.channels:
@@ -118,12 +120,14 @@ def _make_channels(
         channel = make_channel(config)
         if config.kind == _CONSOLE and console is None:
             stays = len(settings.channels) > 1
-            channel = console = SharedConsole(config.name, stays=stays, **config.options)
+            channel = console = SharedConsole(
+                config.name, stays=stays, **{**config.options, **in_conversation}
+            )
         channels.append(channel)
     if console is None:
         name = _free_name({str(channel.name) for channel in channels})
         try:
-            console = SharedConsole(name, conversation=conversation, local=local or not channels)
+            console = SharedConsole(name, local=local or not channels, **in_conversation)
         except ValueError as error:
             raise ConfigError(
                 "there is no stdin or stdout to talk through: pipe something in, or configure a "
@@ -148,7 +152,10 @@ def _chat(invocation: Invocation) -> int:
 
 
 async def _join_or_host(invocation: Invocation) -> int:
-    code = await _join(invocation)
+    try:
+        code = await _join(invocation)
+    except PermissionError:
+        code = None  # opening the store says what is wrong with the directory
     if code is not None:
         return code
     try:
@@ -193,7 +200,7 @@ _SHARED: Final = (
     argument(
         "--conversation",
         metavar="NAME",
-        help=f"conversation of the console (default: {_DEFAULT_CONVERSATION})",
+        help="conversation of the console (default: the configuration's, else local)",
     ),
 )
 
