@@ -334,9 +334,15 @@ class SessionActor(TrioActor):
                 post.channels[place.instance].tell(ended)
 
     def _dispatch(self, effect: Dispatch, _answer: object) -> None:
+        opened_by = self._core.delivery_opened_by(effect.seq)
         try:
             record = effect.record or load_record(self._services.store, self._stream, effect.seq)
             assert isinstance(record, AssistantRecord)  # the outbox holds no other kind
+            asked_at_us = record.at_us
+            if opened_by != effect.seq:
+                opening = load_record(self._services.store, self._stream, opened_by)
+                assert opening is not None  # it was durable before this
+                asked_at_us = opening.at_us
         except StorageError as error:
             logger.warning("%s: delivery %d cannot be read", self, effect.seq, exc_info=error)
             self._undeliverable(effect, "unreadable")
@@ -347,7 +353,7 @@ class SessionActor(TrioActor):
             delivery_id=self._delivery_id(effect.seq),
             address=place,
             text=record.text,
-            asked_at_us=record.at_us,
+            asked_at_us=asked_at_us,
             reply_to=record.reply_to,
             attempt=effect.attempt,
             ambiguous=effect.ambiguous,

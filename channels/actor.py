@@ -44,6 +44,9 @@ one waits its turn."""
 MAX_QUEUED: Final = 10_000
 """Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
 
+_REASON_CHARS: Final = 200
+"""Longest reason that is kept: it is meant to be a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
@@ -211,9 +214,9 @@ class ChannelActor(TrioActor):
         try:
             receipt = await self._channel.send(outbound)
         except Unreachable as error:
-            return _Failed(error.reason, error.retry_after_s)
+            return _Failed(_word(error.reason), _least_pause_s(error.retry_after_s))
         except Rejected as error:
-            return _Failed(error.reason, final=True)
+            return _Failed(_word(error.reason), final=True)
         except LostAnswer as error:
             logger.warning("%s: no answer for %s: %s", self, deliver.delivery_id, error)
             return _Failed("lost_answer", lost=True)
@@ -227,7 +230,7 @@ class ChannelActor(TrioActor):
             self._sent += 1
             if not self._sending:
                 self._answer_quiet()
-        if type(receipt) is not Receipt:
+        if type(receipt) is not Receipt or type(receipt.platform_message_id) is not str:
             logger.error("%s returned %r as a receipt", self, receipt)
             return _Failed("no_receipt", lost=True)
         return receipt
@@ -267,6 +270,8 @@ class ChannelActor(TrioActor):
         platform_id: str | None = None,
         may_have_arrived: bool = False,
     ) -> None:
+        if status in ("failed", "unknown") and self._channel.powers.hears_turn_ends:
+            self._channel.delivery_dropped(deliver.delivery_id)
         self._registry.tell(
             DeliveryReported(
                 session_id=deliver.session_id,
@@ -278,6 +283,18 @@ class ChannelActor(TrioActor):
                 may_have_arrived=may_have_arrived,
             )
         )
+
+
+def _word(reason: object) -> str:
+    """A channel's reason, as far as it can be written down."""
+    return str.__str__(reason)[:_REASON_CHARS] if isinstance(reason, str) else "unnamed"
+
+
+def _least_pause_s(retry_after_s: object) -> float | None:
+    """The pause that a platform asks for, if it makes sense."""
+    if isinstance(retry_after_s, int | float) and retry_after_s > 0:  # which NaN is not
+        return float(retry_after_s)
+    return None
 
 
 class Inlet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 __all__ = ["GiveUp", "RetryIn", "RetryPolicy", "Verdict"]
 
@@ -22,6 +22,9 @@ class GiveUp:
 
     reason: str
 
+
+_MOST_DOUBLINGS: Final = 60
+"""Pauses are capped long before; a float overflows at 1,024."""
 
 Verdict: TypeAlias = RetryIn | GiveUp
 
@@ -58,7 +61,9 @@ class RetryPolicy:
         """
         if attempt >= self.max_attempts:
             return GiveUp(reason)
-        pause_s = min(self.first_pause_s * 2.0 ** (attempt - 1), self.max_pause_s)
+        pause_s = min(
+            self.first_pause_s * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), self.max_pause_s
+        )
         pause_s *= 1 + self.jitter * (2 * rng.random() - 1)
         pause_s = max(pause_s, retry_after_s or 0.0)
         if age_s + pause_s > self.max_age_s:

@@ -167,6 +167,10 @@ class Conversation:
         """Whether the delivery that record `seq` asked for is not over."""
         return self._outbox is not None and seq in self._outbox
 
+    def delivery_opened_by(self, seq: int) -> int:
+        """Sequence number of the record since which delivery `seq` has been open."""
+        return self._outbox.opened_by(seq) if self._outbox is not None else seq
+
     @property
     def active_channel(self) -> Address | None:
         """Where a proactive message goes."""

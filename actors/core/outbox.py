@@ -57,10 +57,14 @@ class Outbox:
         """Sequence number of the record that opened the oldest open delivery."""
         moved = self._reopened
         return min(
-            moved.get(seq, seq)
+            self.opened_by(seq)
             for lane in self._lanes.values()
             for seq in (lane.queue if moved else (lane.queue[0],))
         )
+
+    def opened_by(self, seq: int) -> int:
+        """Sequence number of the record that opened delivery `seq`: its own, or the reopening's."""
+        return self._reopened.get(seq, seq)
 
     def enter(self, seq: int, place: Address | None) -> None:
         """A new delivery: under way at once if its lane is empty."""
