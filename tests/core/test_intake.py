@@ -73,7 +73,10 @@ def test_any_text_up_to_the_bound_is_taken(text: str) -> None:
         ({"guild": []}, "guild must be None or a str"),
         ({"reply_to": 3}, "reply_to must be None or a str"),
         ({"direct": "yes"}, "direct must be a bool, not str"),
-        ({"address": Address(instance=Instance("tg"), conversation="")}, "conversation must be a str of 1 to"),
+        (
+            {"address": Address(instance=Instance("tg"), conversation="")},
+            "conversation must be a str of 1 to",
+        ),
         ({"address": Address(instance=Instance("tg"), conversation="c", thread="")}, "thread must"),
         ({"attachments": (ATTACHMENT,) * (MAX_ATTACHMENTS + 1)}, "65 attachments"),
         ({"attachments": ("file-1",)}, "attachment 1 must be an Attachment, not str"),
