@@ -68,7 +68,7 @@ class ChannelPowers:
     """Whether a delivery whose answer was lost may be sent again: never; yes, because the platform
     recognises its `delivery_id`; or yes, and the channel marks `Outbound.resend` for the reader."""
     hears_turn_ends: bool = False
-    """Whether `turn_ended` wants to be called."""
+    """Whether `turn_ended` and `delivery_dropped` are to be called."""
 
 
 class Channel(ABC):
@@ -109,6 +109,12 @@ class Channel(ABC):
     def turn_ended(self, ended: TurnEnded) -> None:
         """Hear that a turn has ended, when `powers.hears_turn_ends`; must not block."""
         raise NotImplementedError(f"{type(self).__name__} declares hears_turn_ends")
+
+    def delivery_dropped(self, delivery_id: DeliveryId) -> None:
+        """Hear that a delivery is over without a receipt; must not block.
+
+        Called, as `turn_ended`, when `powers.hears_turn_ends`. Nothing more is sent for it.
+        """
 
 
 class ChannelError(Exception):

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TextIO
 import trio
 
 from ..actors.errors import ShuttingDown, TurnRefused
-from ..actors.messages import Accepted, Address, InboundTurn
+from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn
 from .base import Channel, ChannelPowers, Deliver, Outbound, Receipt, TurnEnded, Unreachable
 from .console_terminal import HasDescriptor, LineReader, ShownKind, Terminal, TextOutput
 from .console_turns import OpenTurns
@@ -152,6 +152,12 @@ class ConsoleChannel(Channel):
         if ended.status == "quarantined":
             self._complain(f"turn {ended.turn_id} was given up after repeated failures")
         self._turns.ended(ended.turn_id, ended.delivery_id)
+        self._turn_news.unpark_all()
+
+    def delivery_dropped(self, delivery_id: DeliveryId) -> None:
+        """Hear that a reply will never come: nobody waits for it any more."""
+        self._complain(f"reply {delivery_id} could not be delivered")
+        self._turns.shown(delivery_id)
         self._turn_news.unpark_all()
 
     @contextmanager

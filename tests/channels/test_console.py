@@ -140,6 +140,22 @@ async def test_the_run_waits_for_a_reply_that_a_turn_has_named_but_that_is_not_s
     assert pipes.everything_shown() == "late\n"
 
 
+async def test_the_run_ends_although_a_reply_was_given_up_and_counts_it_as_a_failure(
+    stack: ExitStack,
+) -> None:
+    pipes, runtime = Pipes(stack), Runtime()
+    pipes.type(b"one\n")
+    pipes.end_input()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipes.channel.run, runtime.deliver)
+        await runtime.wait_for_turns(1)
+        pipes.channel.turn_ended(ended(1))
+        await wait_all_tasks_blocked()
+        pipes.channel.delivery_dropped(DeliveryId("s1/d1"))
+    assert pipes.channel.failures == 1
+    assert "reply s1/d1 could not be delivered" in pipes.errors.getvalue()
+
+
 async def test_two_runs_of_the_program_never_share_a_message_id(stack: ExitStack) -> None:
     ids: set[str] = set()
     for _ in range(2):
