@@ -194,3 +194,21 @@ def test_a_long_line_and_strange_bytes_come_through_the_socket_whole(tmp_path: P
         history = json.loads(turnkeeper("sessions", "history", "s1", *state, "--json").stdout)
     said = next(record["text"] for record in history if record["kind"] == "user")
     assert said.encode("utf-8", "surrogateescape") == line
+
+
+def test_chat_has_a_terminal_even_where_the_configured_console_has_none(tmp_path: Path) -> None:
+    config = tmp_path / "tk.toml"
+    config.write_text('[channels.tty]\nkind = "console"\nlocal = false\n', encoding="utf-8")
+    state = ("--state", tmp_path / "state")
+    answer = turnkeeper("chat", *state, "--config", config, stdin="hello\n")
+    assert "turn 1 of session s1, on tty" in answer.stdout, answer.stderr
+
+
+def test_a_holder_that_cannot_be_joined_is_named(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running("--state", state) as gateway:
+        (state / "control.sock").unlink()
+        answer = turnkeeper("chat", "--state", state, stdin="hello\n")
+    assert answer.returncode == 3
+    assert f"process {gateway.process.pid}" in answer.stderr
+    assert answer.stderr.count("\n") == 1

@@ -108,7 +108,9 @@ def _make_channels(
     settings: Config, conversation: str | None, *, local: bool
 ) -> tuple[list[Channel], SharedConsole]:
     """Every channel, and among them the console that other terminals join."""
-    in_conversation: dict[str, Any] = {"conversation": conversation} if conversation else {}
+    overrides: dict[str, Any] = {"conversation": conversation} if conversation else {}
+    if local:
+        overrides["local"] = True
     channels: list[Channel] = []
     console: SharedConsole | None = None
     for config in settings.channels:
@@ -121,13 +123,13 @@ def _make_channels(
         if config.kind == _CONSOLE and console is None:
             stays = len(settings.channels) > 1
             channel = console = SharedConsole(
-                config.name, stays=stays, **{**config.options, **in_conversation}
+                config.name, stays=stays, **{**config.options, **overrides}
             )
         channels.append(channel)
     if console is None:
         name = _free_name({str(channel.name) for channel in channels})
         try:
-            console = SharedConsole(name, local=local or not channels, **in_conversation)
+            console = SharedConsole(name, **{"local": not channels, **overrides})
         except ValueError as error:
             raise ConfigError(
                 "there is no stdin or stdout to talk through: pipe something in, or configure a "
@@ -162,11 +164,12 @@ async def _join_or_host(invocation: Invocation) -> int:
         return await _Host(invocation, local=True).run()
     except StoreLocked:
         # It has started between our look and now, or is just about to open its socket.
-        with trio.move_on_after(_JOIN_PATIENCE_S):
-            while (code := await _join(invocation)) is None:  # noqa: ASYNC110 - no news of a file
-                await trio.sleep(_LOOK_AGAIN_S)
-            return code
-        raise
+        give_up_at = trio.current_time() + _JOIN_PATIENCE_S
+        while (code := await _join(invocation)) is None:
+            if trio.current_time() > give_up_at:
+                raise
+            await trio.sleep(_LOOK_AGAIN_S)
+        return code
 
 
 async def _join(invocation: Invocation) -> int | None:
