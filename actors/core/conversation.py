@@ -416,7 +416,7 @@ class Conversation:
             seq: the delivery.
             report: what became of the attempt.
             now_us: the time.
-            go_on: whether the next delivery of the lane may begin; else it waits for a restart.
+            go_on: whether the next delivery of the lane may begin; else the next start begins it.
         """
         step = Step(self.next_seq)
         outbox = self._outbox
@@ -436,11 +436,12 @@ class Conversation:
             ),
         )
         step.effects.append(SettleDelivery(seq, report))
-        if not go_on:
-            return step
         if report.status in FINAL_STATUSES and (following := outbox.first_waiting(place)):
-            self._begin_sending(step, following, 1, now_us)
-            step.effects.append(Dispatch(following, None))
+            if go_on:
+                self._begin_sending(step, following, 1, now_us)
+                step.effects.append(Dispatch(following, None))
+            else:
+                self._put_off(step, following, now_us)
         return step
 
     def may_retry(self, seq: int, attempt: int, now_us: int) -> Step:
@@ -476,6 +477,15 @@ class Conversation:
         self._record(
             step,
             DeliveryRecord(at_us=now_us, delivery_seq=seq, status="sending", attempt=attempt),
+        )
+
+    def _put_off(self, step: Step, seq: int, now_us: int) -> None:
+        """Write down that delivery `seq`, the first of its lane now, has not been begun."""
+        self._record(
+            step,
+            DeliveryRecord(
+                at_us=now_us, delivery_seq=seq, status="retrying", attempt=0, reason="stopping"
+            ),
         )
 
     def resume(self, turn_at: InboundTurn | None, now_us: int) -> Step:
