@@ -8,7 +8,7 @@ backoff, `Retry-After` and giving up are here; the session that asked writes eac
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Literal
 import trio
 
 from ..actors.errors import InvalidTurn, Overloaded, ShuttingDown
+from ..actors.frozen import fact
 from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
 from ..actors.messages import (
     Accept,
@@ -48,7 +49,7 @@ _REASON_CHARS: Final = 200
 """Longest reason that is kept: it is meant to be a word."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class _Failed:
     """An attempt that did not give a receipt."""
 
@@ -298,37 +299,56 @@ def _least_pause_s(retry_after_s: object) -> float | None:
 
 
 class Inlet:
-    """What a channel's `run` is given as `deliver`."""
+    """What a channel's `run` is given as `deliver`.
+
+    Turns reach the registry in the order of the calls, those that had to wait for room included.
+    """
 
     def __init__(self, instance: Instance, registry: ActorRef[Any]) -> None:
         self._instance = instance
         self._registry = registry
         self._in_flight = 0
-        self._room = trio.lowlevel.ParkingLot()
+        self._waiting: OrderedDict[TrioFuture[Accepted], InboundTurn] = OrderedDict()
         self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Inlet in_flight={self._in_flight} waiting={len(self._waiting)}>"
 
     def close(self) -> None:
         """Refuse everything from now on."""
         self._open = False
+        for answer in self._waiting:
+            answer.fail(_shutting_down())
 
     async def __call__(self, turn: InboundTurn) -> Accepted:
         """Hand `turn` over; return once it is durable."""
+        if not self._open:
+            raise _shutting_down()
+        if turn.address.instance != self._instance:
+            raise InvalidTurn(
+                f"channel {self._instance!r} delivered a turn of {turn.address.instance!r}"
+            )
+        answer: TrioFuture[Accepted] = TrioFuture()
         if self._in_flight < MAX_TURNS_IN_FLIGHT:
             self._in_flight += 1
-        else:
-            await self._room.park()  # whoever leaves hands its place over
-        try:
-            if not self._open:
-                raise ShuttingDown("the runtime is stopping and takes no more turns")
-            if turn.address.instance != self._instance:
-                raise InvalidTurn(
-                    f"channel {self._instance!r} delivered a turn of {turn.address.instance!r}"
-                )
-            answer: TrioFuture[Accepted] = TrioFuture()
             self._registry.forward(Accept(turn=turn), answer)
+        else:
+            self._waiting[answer] = turn
+        try:
             return await answer
         except ActorDeadError as error:
             raise Overloaded(f"the session stopped before it took the turn: {error}") from error
         finally:
-            if not self._room.unpark():
-                self._in_flight -= 1
+            if self._waiting.pop(answer, None) is None:  # else it was never handed over
+                self._make_room()
+
+    def _make_room(self) -> None:
+        if self._waiting and self._open:
+            answer, turn = self._waiting.popitem(last=False)
+            self._registry.forward(Accept(turn=turn), answer)
+        else:
+            self._in_flight -= 1
+
+
+def _shutting_down() -> ShuttingDown:
+    return ShuttingDown("the runtime is stopping and takes no more turns")
