@@ -22,7 +22,7 @@ from ..storage.errors import StorageError, StoreClosed, StoreFailed
 from .core.conversation import Conversation
 from .core.directory import Directory, Recent
 from .core.effects import Step
-from .core.intake import check
+from .core.intake import check, check_outgoing
 from .core.records import MalformedRecord
 from .core.routing import Bound, bind, route
 from .errors import SessionDamaged, ShuttingDown, TurnRefused
@@ -207,6 +207,7 @@ class RegistryActor(TrioActor):
     # -- sends that no turn asked for ------------------------------------------------------------
 
     def _send_message(self, message: SendMessage) -> Outcome | None:
+        check_outgoing(message.text)
         if message.to is not None:
             binding = load_binding(self._services.store, message.to)
             if binding is None:

@@ -71,8 +71,8 @@ logger = logging.getLogger("turnkeeper.session")
 
 _COME_BACK_AFTER_S: Final = 1.0
 """Seconds after which a session that broke is loaded again, to go on with what is open."""
-_MAX_DIGITS: Final = 19
-"""Decimal digits that a 64-bit sequence number has at most."""
+_MAX_DIGITS: Final = 18
+"""Decimal digits of a sequence number: so many always fit into 64 bits."""
 
 
 class SessionActor(TrioActor):
@@ -444,4 +444,4 @@ class SessionActor(TrioActor):
 def _seq_of(delivery_id: DeliveryId) -> int:
     """Sequence number in a delivery's id; 0, which no record has, if it holds none."""
     seq = delivery_id.rpartition("/")[2]
-    return int(seq) if seq.isdecimal() and len(seq) < _MAX_DIGITS else 0
+    return int(seq) if seq.isdecimal() and len(seq) <= _MAX_DIGITS else 0

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from threading import get_ident
 from typing import Final, cast
 
 import trio
@@ -24,7 +23,7 @@ from . import views
 from .actors.core.intake import seen_window
 from .actors.feed import FeedActor
 from .actors.journal import seen_key
-from .actors.kernel import ActorDeadError, Kernel, NoKernel
+from .actors.kernel import ActorDeadError
 from .actors.messages import CatchUp, Instance, Rotate, Wake
 from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
@@ -34,6 +33,7 @@ from .channels.actor import ChannelActor, Inlet
 from .channels.base import Channel
 from .channels.retry import RetryPolicy
 from .config import Config
+from .hosting import kernel_of_this_loop
 from .storage.base import Batch, Store, Table
 from .storage.errors import StorageError
 
@@ -108,7 +108,7 @@ class Engine:
             RuntimeFailed: a commit failed.
         """
         raised: BaseException | None = None
-        async with _kernel(), AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        async with kernel_of_this_loop(), AsyncExitStack() as stack, trio.open_nursery() as nursery:
             actors = self._start(nursery)
             stack.push_async_callback(self._stop, actors)
             body = trio.CancelScope()
@@ -283,20 +283,6 @@ class Engine:
                 continue  # it has left memory, and with it nothing open
         with suppress(StorageError):  # whoever watches the store ends the runtime
             await self._store.commit(Batch())
-
-
-@asynccontextmanager
-async def _kernel() -> AsyncGenerator[None]:
-    """The kernel of this loop: the embedding program's if it has one, else one of our own."""
-    try:
-        has_one = Kernel.current().thread_id == get_ident()
-    except NoKernel:
-        has_one = False
-    if has_one:
-        yield
-    else:
-        async with Kernel.open():
-            yield
 
 
 def _now_us(clock: Callable[[], datetime] | None) -> NowUs:

@@ -141,6 +141,7 @@ class Runtime:
 
         Raises:
             UnknownSession: there is no such session.
+            TypeError, ValueError: the text is no plain str, or has more than 4,194,304 characters.
         """
         message = SendMessage(session_id=SessionId(session_id), text=text, to=to)
         return cast("Outcome", await self._registry.ask(message, block=False))

@@ -21,6 +21,7 @@ __all__ = [
     "SEEN_WINDOW_S",
     "body_digest",
     "check",
+    "check_outgoing",
     "seen_window",
 ]
 
@@ -110,6 +111,19 @@ def _check_attachments(attachments: object) -> None:
 def _is(value: object) -> str:
     size = f" of {len(value)}" if isinstance(value, str) else ""
     return f", not a {type(value).__name__}{size}"
+
+
+def check_outgoing(text: object) -> None:
+    """Refuse a text that could not be stored.
+
+    Raises:
+        TypeError: it is no plain str.
+        ValueError: it is too long.
+    """
+    if type(text) is not str:
+        raise TypeError(f"text must be a str, not {type(text).__name__}")
+    if len(text) > MAX_TEXT_CHARS:
+        raise ValueError(f"text has {len(text)} characters; {MAX_TEXT_CHARS} are allowed")
 
 
 def seen_window(at_us: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Turn
+from turnkeeper.actors.kernel import ActorRef
 from turnkeeper.testing import LoopbackChannel
 
 from .stage import echo, on_stage, said
@@ -137,7 +139,7 @@ async def test_a_session_asked_for_while_it_leaves_is_not_in_memory_twice(
     autojump_clock: MockClock,
 ) -> None:
     tg = LoopbackChannel("tg")
-    refs = []
+    refs: list[ActorRef[Any]] = []
     async with on_stage(echo, tg, session=IDLE) as stage:
         await tg.receive("one")
         await tg.next_sent()
