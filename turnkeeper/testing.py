@@ -158,7 +158,8 @@ class LoopbackChannel(Channel):
     async def next_sent(self) -> SentMessage:
         """The next message that this method has not returned yet; waits for it."""
         while self._unread >= len(self.sent):
-            self._arrival = trio.Event()
+            if self._arrival.is_set():
+                self._arrival = trio.Event()  # one event for everybody who waits
             await self._arrival.wait()
         self._unread += 1
         return self.sent[self._unread - 1]

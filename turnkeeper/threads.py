@@ -158,11 +158,16 @@ def start_in_thread(
         thread.join()
         raise failures[0]
     handle, token = handles[0]
+    raised: Exception | None = None
     try:
         yield handle
+    except Exception as error:  # noqa: BLE001  (the body's own: raised below, or as a cause)
+        raised = error
     finally:
         with suppress(trio.RunFinishedError):  # it has stopped by itself: its failure follows
             trio.from_thread.run_sync(stop.set, trio_token=token)
         thread.join()
     if failures:
-        raise failures[0]
+        raise failures[0] from raised
+    if raised is not None:
+        raise raised
