@@ -48,7 +48,10 @@ class Handle:
             trio.RunFinishedError: the runtime has stopped.
             Exception: whatever `function` raises.
         """
-        return trio.from_thread.run(function, *args, trio_token=self._token)
+        try:
+            return trio.from_thread.run(function, *args, trio_token=self._token)
+        except trio.Cancelled:  # of the runtime's loop: it means nothing in this thread
+            raise trio.RunFinishedError("the runtime stopped during the call") from None
 
     def sessions(self) -> list[views.SessionInfo]:
         """Like `Runtime.sessions`."""
