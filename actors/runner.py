@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import trio
 
-from .kernel import ActorRef
+from .kernel import ActorDeadError, ActorRef
 from .messages import (
     AgentReply,
     InboundTurn,
@@ -78,6 +80,8 @@ class TurnRunner:
         self._isolation: deque[tuple[SessionId, int]] = deque()
         self._isolated: SessionId | None = None
         self._draining = False
+        self._context = copy_context()
+        """What the program had in its context variables when it opened the runtime."""
         self._idle = trio.Event()
         self._idle.set()
 
@@ -105,7 +109,7 @@ class TurnRunner:
             self._idle = trio.Event()
         scope = trio.CancelScope(deadline=trio.current_time() + self._timeout_s)
         self._running[job.session_id] = scope
-        self._nursery.start_soon(self._run, job, scope)
+        self._context.run(self._nursery.start_soon, self._run, job, scope)
 
     async def _run(self, job: TurnJob, scope: trio.CancelScope) -> None:
         result: TurnFinished | TurnFailed | TurnInterrupted | None = None
@@ -116,6 +120,10 @@ class TurnRunner:
                 result = self._cut_short(job, scope)
             if result is not None:
                 self._registry.tell(result)
+        except trio.Cancelled:  # with the whole runtime, from outside
+            with suppress(ActorDeadError):
+                self._interrupted(job)
+            raise
         finally:
             self._ended(job, scope)
 

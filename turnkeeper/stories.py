@@ -30,6 +30,8 @@ from .views import DeliveryInfo, Story, heads, time_of
 __all__ = ["DeliveryInfo", "Story", "deliveries", "delivery", "explain", "show_place"]
 
 _PAGE: Final = 1_000
+_MAX_DIGITS: Final = 18
+"""Decimal digits of a sequence number: so many always fit into 64 bits."""
 
 
 def show_place(place: Address | None) -> str:
@@ -42,7 +44,8 @@ def show_place(place: Address | None) -> str:
 
 def _split(record_id: str) -> tuple[str, int] | None:
     session_id, slash, seq = record_id.rpartition("/")
-    return (session_id, int(seq)) if slash and seq.isdecimal() else None
+    known = slash and seq.isdecimal() and len(seq) <= _MAX_DIGITS
+    return (session_id, int(seq)) if known else None
 
 
 # -- deliveries ----------------------------------------------------------------------------------
