@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Final, Literal
 import trio
 
 from ..actors.errors import InvalidTurn, Overloaded, ShuttingDown
-from ..actors.frozen import fact
 from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
 from ..actors.messages import (
     Accept,
@@ -49,7 +48,7 @@ _REASON_CHARS: Final = 200
 """Longest reason that is kept: it is meant to be a word."""
 
 
-@fact
+@dataclass(frozen=True, slots=True)
 class _Failed:
     """An attempt that did not give a receipt."""
 
