@@ -6,8 +6,9 @@ since the Unix epoch, UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, NewType, TypeAlias
+
+from .frozen import message
 
 __all__ = [
     "Accept",
@@ -66,7 +67,7 @@ class Address(NamedTuple):
     thread: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Attachment:
     """A file that came with a message, by reference."""
 
@@ -79,7 +80,7 @@ class Attachment:
     name: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class InboundTurn:
     """One message of a human, as its channel heard it."""
 
@@ -103,7 +104,7 @@ class InboundTurn:
     attachments: tuple[Attachment, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Accepted:
     """A turn is durable: the channel may acknowledge it to its platform."""
 
@@ -113,14 +114,14 @@ class Accepted:
     """True when the same message had been accepted before; nothing was changed."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Accept:
     """Request, by a channel, to make `turn` durable. Answered with `Accepted`."""
 
     turn: InboundTurn
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class ToolCall:
     """One call that the agent made while it worked on a turn, with what came back."""
 
@@ -129,7 +130,7 @@ class ToolCall:
     result: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class AgentReply:
     """What an agent made of a turn. Without text it has chosen silence."""
 
@@ -137,7 +138,7 @@ class AgentReply:
     tools: tuple[ToolCall, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class TurnFinished:
     """The agent has returned."""
 
@@ -147,7 +148,7 @@ class TurnFinished:
     reply: AgentReply
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class TurnFailed:
     """The agent raised, ran out of time or returned something that is no reply."""
 
@@ -158,7 +159,7 @@ class TurnFailed:
     retryable: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class TurnInterrupted:
     """The runtime stopped the agent; the attempt does not count."""
 
@@ -166,7 +167,7 @@ class TurnInterrupted:
     turn_seq: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class StartIsolated:
     """Request to begin the last attempt of a turn, now that no other last attempt runs."""
 
@@ -174,7 +175,7 @@ class StartIsolated:
     turn_seq: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class RetryTurn:
     """Request to begin the next attempt of a turn whose pause is over."""
 
@@ -182,7 +183,7 @@ class RetryTurn:
     turn_seq: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Outcome:
     """What became of a message that was to be sent.
 
@@ -197,7 +198,7 @@ class Outcome:
     provenance: Literal["recorded", "not_needed"] = "not_needed"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Deliver:
     """Request to send a durable message; `address` None means the feed."""
 
@@ -212,7 +213,7 @@ class Deliver:
     """An earlier attempt was under way when the process died: it may have arrived."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class DeliveryReported:
     """What became of one attempt to send. A fact of the channel, for the session's log."""
 
@@ -226,7 +227,7 @@ class DeliveryReported:
     """Whether this attempt, or one before it, may have reached the platform unanswered."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class MayRetry:
     """Request to record that another attempt begins. Answered with True once that is durable."""
 
@@ -235,7 +236,7 @@ class MayRetry:
     attempt: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class SendMessage:
     """Request to send `text` from a session that no inbound turn asked. Answered with `Outcome`."""
 
@@ -244,7 +245,7 @@ class SendMessage:
     to: Address | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class RetryDelivery:
     """Request, by the operator, to send a dead letter again. Answered with `Outcome`."""
 
@@ -252,52 +253,52 @@ class RetryDelivery:
     delivery_id: DeliveryId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Passivate:
     """Request to leave memory, if nothing is open."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Passivated:
     """The session has left memory; its state is in the store."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class StayedAwake:
     """The session has open work and stays in memory."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Rotate:
     """Request to let those sessions leave memory that were idle since the last such request."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class FindSession:
     """Request for the actor of a session, brought into memory if need be."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class CatchUp:
     """Request to answer once everything that was sent before has been handled."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Wake:
     """Request to load a session that has open work, so that the work goes on."""
 
     session_id: SessionId
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class TurnEnded:
     """A turn has been answered, or has ended in silence or failure."""
 

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import trio
 
+from .frozen import fact
 from .kernel import ActorDeadError, ActorRef
 from .messages import (
     AgentReply,
@@ -34,7 +34,7 @@ __all__ = ["AgentFault", "Invoke", "TurnJob", "TurnRunner"]
 logger = logging.getLogger("turnkeeper.turns")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class TurnJob:
     """One attempt at one turn."""
 

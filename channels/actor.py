@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Literal
 import trio
 
 from ..actors.errors import InvalidTurn, Overloaded, ShuttingDown
+from ..actors.frozen import fact
 from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
 from ..actors.messages import (
     Accept,
@@ -48,7 +49,7 @@ _REASON_CHARS: Final = 200
 """Longest reason that is kept: it is meant to be a word."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class _Failed:
     """An attempt that did not give a receipt."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ..actors.frozen import message
 from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnEnded
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Outbound:
     """One message to send, once, to one place."""
 
@@ -43,7 +43,7 @@ class Outbound:
     """True when an earlier attempt may have arrived: use the platform's idempotency, or a label."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Receipt:
     """The platform's own word that it holds the message."""
 
@@ -58,7 +58,7 @@ the platform can) and its children; see there.
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class ChannelPowers:
     """What a channel can do beyond hearing and speaking."""
 
@@ -110,11 +110,13 @@ class Channel(ABC):
         """Hear that a turn has ended, when `powers.hears_turn_ends`; must not block."""
         raise NotImplementedError(f"{type(self).__name__} declares hears_turn_ends")
 
-    def delivery_dropped(self, delivery_id: DeliveryId) -> None:
+    def delivery_dropped(self, _delivery_id: DeliveryId, /) -> None:
         """Hear that a delivery is over without a receipt; must not block.
 
-        Called, as `turn_ended`, when `powers.hears_turn_ends`. Nothing more is sent for it.
+        Called, as `turn_ended`, when `powers.hears_turn_ends`. Nothing more is sent for it. A
+        channel that waits for no reply need not care.
         """
+        return
 
 
 class ChannelError(Exception):

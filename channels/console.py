@@ -154,7 +154,7 @@ class ConsoleChannel(Channel):
         self._turns.ended(ended.turn_id, ended.delivery_id)
         self._turn_news.unpark_all()
 
-    def delivery_dropped(self, delivery_id: DeliveryId) -> None:
+    def delivery_dropped(self, delivery_id: DeliveryId, /) -> None:
         """Hear that a reply will never come: nobody waits for it any more."""
         self._complain(f"reply {delivery_id} could not be delivered")
         self._turns.shown(delivery_id)

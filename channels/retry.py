@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
+
+from ..actors.frozen import fact, message
 
 __all__ = ["GiveUp", "RetryIn", "RetryPolicy", "Verdict"]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class RetryIn:
     """Try again after `after_s` seconds."""
 
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class GiveUp:
     """It becomes a dead letter, for this reason."""
 
@@ -29,7 +30,7 @@ _MOST_DOUBLINGS: Final = 60
 Verdict: TypeAlias = RetryIn | GiveUp
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class RetryPolicy:
     """Caps on number and age, and the pauses between attempts."""
 

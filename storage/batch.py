@@ -18,6 +18,7 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_GROUP_BATCHES",
     "MAX_GROUP_BYTES",
+    "MAX_KNOWN_TAILS",
     "Committed",
     "Group",
     "Pending",

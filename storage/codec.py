@@ -11,7 +11,6 @@ follows the first item and recurses until the process dies; hence the checks aro
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +39,10 @@ _CONTAINERS: Final = frozenset({list, tuple, dict})
 _RAW_TEXT_TAG: Final = 273
 """https://www.iana.org/assignments/cbor-tags: "non-UTF-8 CESU-8 / WTF-8 string"."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_PAIR: Final = b"\x82"
+"""The head of a CBOR list of two."""
+_END_MARK: Final = b"end of the record"
+_END: Final = cbor2.dumps(_END_MARK)
 _MIN_INT: Final = -(2**64)
 _MAX_INT: Final = 2**64 - 1
 
@@ -103,18 +106,21 @@ class _Malformed(Exception):
 
 
 def _parse(body: bytes) -> Payload:
-    stream = io.BytesIO(body)
-    payload: Payload = cbor2.load(
-        stream,
+    # The body goes in as the first of two items. cbor2 does not tell how far it has read, but only
+    # a body of exactly one item leaves our end mark to be the second.
+    payload, end = cbor2.loads(
+        _PAIR + body + _END,
         semantic_decoders=_TAGS,
-        max_depth=MAX_DEPTH,
+        max_depth=MAX_DEPTH + 1,
         allow_indefinite=False,
         allow_duplicate_keys=False,
     )
-    if (end := stream.tell()) != len(body):
-        raise _Malformed(f"{len(body) - end} bytes after its end")
-    _check(payload, _Malformed)
-    return payload
+    if end != _END_MARK:
+        raise _Malformed("more than one item")
+    items = cast("list[object]", payload)
+    if type(items) is not list or not _FLAT.issuperset(map(type, items)):
+        _check(payload, _Malformed)
+    return cast("Payload", payload)
 
 
 def _unencodable(reason: str) -> Unencodable:

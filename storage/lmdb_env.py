@@ -20,7 +20,12 @@ from lmdb import verify as lmdb_verify
 
 from .errors import StorageError, StoreDamaged, StoreUnusable
 
-__all__ = ["Databases", "create_environment", "open_environment"]
+__all__ = [
+    "Databases",
+    "check_data_file",
+    "create_environment",
+    "open_environment",
+]
 
 _DATA: Final = "data.mdb"
 _LOG: Final = b"log"

@@ -6,7 +6,8 @@ The context follows the turn into child tasks and worker threads, and no other t
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+
+from .actors.frozen import message
 
 __all__ = [
     "SessionContext",
@@ -16,7 +17,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class SessionContext:
     """The human, the place and the turn."""
 

@@ -21,7 +21,6 @@ from .views import SessionInfo
 
 __all__ = ["ChannelRow", "Status", "channels", "holder", "newest_sessions", "status"]
 
-_PAGE: Final = 1_000
 _DATA_FILE: Final = Path("store") / "data.mdb"
 _LOCK_FILE: Final = "lock"
 _LAST_ACTIVE: Final = Head._fields.index("last_active_us")
@@ -95,12 +94,10 @@ def newest_sessions(reads: Reads, limit: int) -> tuple[list[SessionInfo], int]:
 
     def heads() -> Iterator[Sequence[Any]]:
         nonlocal count
-        start = b""
-        while page := reads.scan(Table.HEADS, start, limit=_PAGE):
+        for page in views.pages(reads, Table.HEADS):
             count += len(page)
             for _, data in page:
                 yield decode(data)
-            start = page[-1][0] + b"\0"
 
     # Of a head that is not shown only the time matters: making objects of all takes twice as long.
     newest = heapq.nlargest(limit, heads(), key=itemgetter(_LAST_ACTIVE))
@@ -110,10 +107,8 @@ def newest_sessions(reads: Reads, limit: int) -> tuple[list[SessionInfo], int]:
 
 def _trouble(reads: Reads) -> Counter[str]:
     found: Counter[str] = Counter()
-    start = b""
-    while page := reads.scan(Table.TROUBLE, start, limit=_PAGE):
+    for page in views.pages(reads, Table.TROUBLE):
         found.update(cast("str", decode(data)[0]) for _, data in page)
-        start = page[-1][0] + b"\0"
     return found
 
 

@@ -71,7 +71,7 @@ class SharedConsole(ConsoleChannel):
             if attached.conversation == ended.address.conversation:
                 seat.turn_ended(ended)
 
-    def delivery_dropped(self, delivery_id: DeliveryId) -> None:
+    def delivery_dropped(self, delivery_id: DeliveryId, /) -> None:
         """Hear that a reply will never come, and tell the seats, which wait for it no longer."""
         super().delivery_dropped(delivery_id)
         for _, seat in self._seats:

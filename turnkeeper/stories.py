@@ -25,11 +25,10 @@ from .actors.journal import load_binding, load_head, load_record, load_records, 
 from .actors.messages import Address
 from .storage.base import Reads, Table
 from .storage.keys import split_log_key
-from .views import DeliveryInfo, Story, heads, time_of
+from .views import DeliveryInfo, Story, heads, pages, time_of
 
 __all__ = ["DeliveryInfo", "Story", "deliveries", "delivery", "explain", "show_place"]
 
-_PAGE: Final = 1_000
 _MAX_DIGITS: Final = 18
 """Decimal digits of a sequence number: so many always fit into 64 bits."""
 
@@ -145,11 +144,9 @@ def _open_tales(store: Reads, session_id: str, stream: int, since: int) -> list[
 
 
 def _troubled(store: Reads) -> Iterator[tuple[int, int]]:
-    start = b""
-    while page := store.scan(Table.TROUBLE, start, limit=_PAGE):
+    for page in pages(store, Table.TROUBLE):
         for key, _ in page:
             yield split_log_key(key)
-        start = page[-1][0] + b"\0"
 
 
 # -- explanations --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
@@ -14,10 +15,10 @@ from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import split_log_key
+from .views import pages
 
 __all__ = ["Expected", "Problem", "Unreadable", "compare_tables", "decoded", "difference"]
 
-_PAGE: Final = 1_000
 _LOG_KEY_BYTES: Final = 16
 
 
@@ -82,10 +83,7 @@ def difference(stored: object, expected: object) -> str:
 
 
 def _rows(reads: Reads, table: Table) -> Iterator[tuple[bytes, bytes]]:
-    start = b""
-    while page := reads.scan(table, start, limit=_PAGE):
-        yield from page
-        start = page[-1][0] + b"\0"
+    return chain.from_iterable(pages(reads, table))
 
 
 def _names(reads: Reads, expected: Expected) -> Iterator[Problem]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from .actors.core.head import Head, read_head
@@ -30,6 +30,7 @@ from .actors.core.records import (
 )
 from .actors.core.routing import BindingRow, read_binding
 from .actors.core.window import Message, build_window
+from .actors.frozen import message
 from .actors.journal import (
     FEED_STREAM,
     load_binding,
@@ -38,6 +39,7 @@ from .actors.journal import (
     load_session_number,
 )
 from .actors.messages import Address, SessionId
+from .collector import collector_paused
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.errors import StorageError
@@ -55,6 +57,7 @@ __all__ = [
     "heads",
     "history",
     "open_sessions",
+    "pages",
     "session_info",
     "sessions",
     "time_of",
@@ -63,11 +66,10 @@ __all__ = [
 
 logger = logging.getLogger("turnkeeper")
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE: Final = 1_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class SessionInfo:
     """One session."""
 
@@ -88,7 +90,7 @@ class SessionInfo:
     """Characters of everything said so far."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class HistoryRecord:
     """One record of a session's log."""
 
@@ -104,7 +106,7 @@ class HistoryRecord:
     """Everything else that the record holds."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Binding:
     """A conversation and its owner."""
 
@@ -121,7 +123,7 @@ class Binding:
     """What made it: a rule or an operator's act."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class DeliveryInfo:
     """One delivery, and what became of it."""
 
@@ -139,7 +141,7 @@ class DeliveryInfo:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class FeedEntry:
     """Something that was shown in the console feed."""
 
@@ -149,7 +151,7 @@ class FeedEntry:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Story:
     """Why a message went where it went, or what became of a delivery: lines, oldest first."""
 
@@ -160,7 +162,7 @@ class Story:
 
 def time_of(at_us: int) -> datetime:
     """The moment `at_us` microseconds after the Unix epoch, UTC."""
-    return _EPOCH + timedelta(microseconds=at_us)
+    return datetime.fromtimestamp(at_us / 1e6, UTC)  # exact to the microsecond until 2106
 
 
 # -- sessions ------------------------------------------------------------------------------------
@@ -181,19 +183,29 @@ def _info(head: Head) -> SessionInfo:
     )
 
 
+def pages(store: Reads, table: Table) -> Iterator[list[tuple[bytes, bytes]]]:
+    """All of `table`, in order, some at a time."""
+    start = b""
+    while page := store.scan(table, start, limit=_PAGE):
+        yield page
+        start = page[-1][0] + b"\0"
+
+
 def heads(store: Reads) -> Iterator[tuple[int, Head]]:
     """Number and head of every session, in the order in which they were opened."""
-    start = b""
-    while page := store.scan(Table.HEADS, start, limit=_PAGE):
+    for page in pages(store, Table.HEADS):
         for key, data in page:
             yield int.from_bytes(key, "big"), read_head(decode(data))
-        start = page[-1][0] + b"\0"
 
 
 def sessions(store: Reads) -> list[SessionInfo]:
     """Every session, the one in which a human wrote last first."""
-    found = sorted((head for _, head in heads(store)), key=lambda head: -head.last_active_us)
-    return [_info(head) for head in found]
+    found: list[SessionInfo] = []
+    with collector_paused():
+        for page in pages(store, Table.HEADS):
+            found.extend([_info(read_head(decode(data))) for _, data in page])
+    found.sort(key=attrgetter("last_active"), reverse=True)
+    return found
 
 
 def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
@@ -202,10 +214,8 @@ def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
     A head that cannot be read keeps no other session from going on: it is logged and passed over,
     and whoever writes to that session is told.
     """
-    start = b""
-    while page := store.scan(Table.HEADS, start, limit=_PAGE):
+    for page in pages(store, Table.HEADS):
         yield list(_open_in(page))
-        start = page[-1][0] + b"\0"
 
 
 def _open_in(page: list[tuple[bytes, bytes]]) -> Iterator[SessionId]:
@@ -338,8 +348,6 @@ def binding(store: Reads, place: Address) -> Binding | None:
 def bindings(store: Reads) -> list[Binding]:
     """Every binding, by instance, conversation and thread."""
     found: list[Binding] = []
-    start = b""
-    while page := store.scan(Table.BINDINGS, start, limit=_PAGE):
+    for page in pages(store, Table.BINDINGS):
         found.extend(_binding(read_binding(decode(data))) for _, data in page)
-        start = page[-1][0] + b"\0"
     return sorted(found, key=lambda b: (b.instance, b.conversation, b.thread or ""))

@@ -6,9 +6,9 @@ never before: the output gate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ..frozen import fact
 from ..messages import Accepted, DeliveryReported, InboundTurn
 from .records import AssistantRecord, Record
 
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AnswerAccepted:
     """Tell the channel that its turn is durable."""
 
     accepted: Accepted
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class StartTurn:
     """Give the turn to the agent. Without `turn` the shell reads it from the log."""
 
@@ -43,14 +43,14 @@ class StartTurn:
     isolated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class IsolateTurn:
     """Wait until no other last attempt runs, then ask to begin this one."""
 
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class PauseTurn:
     """Ask for the next attempt after a pause."""
 
@@ -58,7 +58,7 @@ class PauseTurn:
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class EndTurn:
     """Tell the turn's channel that the turn is over."""
 
@@ -68,7 +68,7 @@ class EndTurn:
     delivery_seq: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Dispatch:
     """Hand a delivery to its channel. Without `record` the shell reads it from the log."""
 
@@ -78,7 +78,7 @@ class Dispatch:
     ambiguous: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class SettleDelivery:
     """Tell whoever waits for this delivery what became of it so far."""
 
@@ -86,7 +86,7 @@ class SettleDelivery:
     report: DeliveryReported
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class AnswerMayRetry:
     """Tell the channel whether the next attempt may begin."""
 

@@ -8,10 +8,11 @@ only ever added at the end, with a default, so that old records stay readable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
+from ..frozen import message
 from ..messages import Address, Attachment, InboundTurn, Instance
 
 __all__ = [
@@ -47,7 +48,7 @@ class MalformedRecord(Exception):
     """A stored record has the wrong shape for its kind."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class OpenedRecord:
     """The session exists. Always the first record."""
 
@@ -58,7 +59,7 @@ class OpenedRecord:
     by: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class BoundRecord:
     """A conversation belongs to this session from here on."""
 
@@ -74,7 +75,7 @@ class BoundRecord:
     direct: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class UserRecord:
     """A human said something: the turn is accepted."""
 
@@ -95,7 +96,7 @@ class UserRecord:
     attachments: tuple[Any, ...] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class AttemptRecord:
     """The agent is given a turn once more, after a failure or a restart."""
 
@@ -105,7 +106,7 @@ class AttemptRecord:
     attempt: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class InterruptedRecord:
     """A stopping runtime took the turn away from the agent; that attempt does not count."""
 
@@ -114,7 +115,7 @@ class InterruptedRecord:
     turn_seq: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class ToolRecord:
     """The agent called a tool during the turn."""
 
@@ -126,7 +127,7 @@ class ToolRecord:
     result: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class AssistantRecord:
     """The agent said something; the record is also the request to deliver it.
 
@@ -143,7 +144,7 @@ class AssistantRecord:
     reply_to: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class SilentRecord:
     """The agent ended the turn without a word."""
 
@@ -152,7 +153,7 @@ class SilentRecord:
     turn_seq: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class FailureRecord:
     """An attempt at the turn failed; another one follows."""
 
@@ -163,7 +164,7 @@ class FailureRecord:
     error: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class QuarantinedRecord:
     """The turn was given up after its last attempt; the session goes on without it."""
 
@@ -174,7 +175,7 @@ class QuarantinedRecord:
     error: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class DeliveryRecord:
     """What became of the delivery that the assistant record `delivery_seq` asked for."""
 
@@ -189,7 +190,7 @@ class DeliveryRecord:
     """Of `retrying`: this attempt, or one before it, may have reached the platform."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class ReopenedRecord:
     """An operator asked for another attempt at a delivery that was over."""
 
@@ -201,7 +202,7 @@ class ReopenedRecord:
     thread: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class FeedRecord:
     """Something was shown in the console feed. Only in the feed's own stream."""
 

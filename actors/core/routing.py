@@ -7,9 +7,9 @@ answer names the rule, so that it can be explained afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, cast
 
+from ..frozen import fact
 from ..messages import Address, InboundTurn, Instance, SessionId
 from .records import BoundRecord, MalformedRecord, OpenedRecord
 
@@ -56,7 +56,7 @@ def read_binding(payload: object) -> BindingRow:
     return BindingRow(*values)  # type: ignore[arg-type]  # the checksum vouches for the types
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Bound:
     """The conversation has an owner."""
 
@@ -64,7 +64,7 @@ class Bound:
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class NewSession:
     """The conversation gets a session of its own. `by` names the rule."""
 

@@ -8,15 +8,15 @@ for their own turn are not shown before it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
+from ..frozen import message
 from .records import AssistantRecord, Record, ToolRecord, UserRecord
 
 __all__ = ["Message", "build_window", "text_chars"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@message
 class Message:
     """One entry of the context window."""
 

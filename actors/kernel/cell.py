@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from .actor import TrioActor
     from .kernel import Kernel
 
-__all__ = ["DRAIN_LIMIT_MESSAGES", "MORE", "Cell", "Guard", "More", "Work"]
+__all__ = [
+    "DRAIN_LIMIT_MESSAGES",
+    "MORE",
+    "Cell",
+    "Guard",
+    "Hook",
+    "More",
+    "Work",
+]
 
 DRAIN_LIMIT_MESSAGES: Final = 64
 """Messages one actor may handle before others get their turn."""

@@ -40,7 +40,16 @@ from .watchdog import Watchdog
 if TYPE_CHECKING:
     from .actor import TrioActor
 
-__all__ = ["MAX_WORKERS", "Kernel"]
+__all__ = [
+    "ADMIT_LIMIT_ITEMS",
+    "IDLE_WORKERS",
+    "MAX_WORKERS",
+    "SLICE_S",
+    "STALL_AFTER_S",
+    "Kernel",
+    "Ref",
+    "Resident",
+]
 
 A = TypeVar("A", bound="TrioActor")
 Ref: TypeAlias = ActorRef[Any]

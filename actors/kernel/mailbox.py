@@ -28,7 +28,13 @@ from .messages import STOPS, Control, Envelope, Stop, is_urgent
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-__all__ = ["Mailbox"]
+__all__ = [
+    "Bound",
+    "Mailbox",
+    "answer_with",
+    "fail_with",
+    "is_stop",
+]
 
 _log: Final = logging.getLogger(__name__)
 

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from .actor import TrioActor
     from .kernel import Kernel
 
-__all__ = ["ActorRef"]
+__all__ = [
+    "ActorRef",
+    "Inbox",
+    "StoppedFlag",
+]
 
 A = TypeVar("A", bound="TrioActor")
 

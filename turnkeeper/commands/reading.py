@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..collector import collector_paused
 from ..storage.base import Reads
 from ..storage.lmdb_store import open_reader
 
@@ -20,10 +20,5 @@ def frozen(state_dir: Path) -> Generator[Reads]:
     Raises:
         StorageError: there is none, or it cannot be read.
     """
-    # A command reads once and ends: looking for cycles among 100,000 heads takes longer than that.
-    gc.disable()
-    try:
-        with open_reader(state_dir) as reader, reader.snapshot() as reads:
-            yield reads
-    finally:
-        gc.enable()
+    with collector_paused(), open_reader(state_dir) as reader, reader.snapshot() as reads:
+        yield reads
