@@ -12,6 +12,7 @@ import trio.testing
 
 import turnkeeper as tk
 from turnkeeper.channels.base import Outbound, Receipt
+from turnkeeper.collector import relax_collector
 from turnkeeper.storage.base import Batch
 from turnkeeper.testing import LoopbackChannel
 
@@ -81,7 +82,8 @@ async def agent_that_reads(turn: tk.Turn) -> str:
 async def running(
     directory: Path, channel: LoopbackChannel, agent: tk.Agent = agent_without_work
 ) -> AsyncGenerator[tk.Runtime]:
-    """A runtime in `directory` with one loopback channel."""
+    """A runtime with one loopback channel; the collector is as `turnkeeper run` has it."""
+    relax_collector()
     async with tk.open_runtime(directory, agent=agent, channels=[channel], seed=1) as runtime:
         yield runtime
 

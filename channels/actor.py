@@ -45,6 +45,8 @@ one waits its turn."""
 MAX_QUEUED: Final = 10_000
 """Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
 
+_MAX_RESTING: Final = 64
+"""Tasks kept for the next lane: to wake one costs half of what a new one does."""
 _REASON_CHARS: Final = 200
 """Longest reason that is kept: it is meant to be a word."""
 
@@ -92,6 +94,8 @@ class ChannelActor(TrioActor):
         self._now_us = now_us
         self._rng = rng
         self._lanes: dict[Address, _Lane] = {}
+        self._new_lanes: deque[tuple[Address, _Lane]] = deque()
+        self._resting = trio.lowlevel.ParkingLot()
         self._queued = 0
         self._sending = 0
         self._sent = 0
@@ -150,14 +154,23 @@ class ChannelActor(TrioActor):
             lane.queue.append(deliver)
         else:
             lane = self._lanes[place] = _Lane(deque((deliver,)))
-            self._nursery.start_soon(self._work, place, lane)
+            self._new_lanes.append((place, lane))
+            if not self._resting.unpark():
+                self._nursery.start_soon(self._work)
 
-    async def _work(self, place: Address, lane: _Lane) -> None:
-        while lane.queue:
-            await self._settle(lane, lane.queue[0])
-            lane.queue.popleft()
-            self._queued -= 1
-        del self._lanes[place]
+    async def _work(self) -> None:
+        """Empty lanes, one after the other; every new lane finds a task that has no other."""
+        while True:
+            while self._new_lanes:
+                place, lane = self._new_lanes.popleft()
+                while lane.queue:
+                    await self._settle(lane, lane.queue[0])
+                    lane.queue.popleft()
+                    self._queued -= 1
+                del self._lanes[place]
+            if len(self._resting) >= _MAX_RESTING:
+                return
+            await self._resting.park()
 
     async def _settle(self, lane: _Lane, deliver: Deliver) -> None:
         """Try until the delivery has an outcome, or its session does not want it any more."""

@@ -122,7 +122,7 @@ class Engine:
                     raise
                 raised = error  # the body's own: raised below, outside of the nursery
             finally:
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True), suppress(ActorDeadError):
                     await self._drain(actors)
                 self._services.stopping = True
                 nursery.cancel_scope.cancel()
@@ -253,7 +253,9 @@ class Engine:
 
     async def _stop(self, actors: Actors) -> None:
         """Stop the actors, now that no task is left which could tell them anything."""
-        with trio.CancelScope(shield=True):
+        # The actors may be dead: an embedding program's kernel dies with that program's cancelled
+        # tasks. What they had not decided by then is decided after the restart.
+        with trio.CancelScope(shield=True), suppress(ActorDeadError):
             for _ in range(_LAST_ROUNDS if self._store.failure is None else 0):
                 await self._catch_up(actors.registry)
             refs = [*actors.channels.values(), *await self._sessions(actors.registry)]

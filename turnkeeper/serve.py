@@ -13,6 +13,7 @@ import trio
 
 from .agent import Agent
 from .channels.base import Channel
+from .collector import relax_collector
 from .config import Config
 from .runtime import Runtime, open_runtime
 from .storage.base import Store
@@ -54,6 +55,7 @@ def run(
             ) as runtime:
                 await serve(runtime, signals)
 
+    relax_collector()
     trio.run(main)
 
 

@@ -41,7 +41,7 @@ from .actors.journal import (
 from .actors.messages import Address, SessionId
 from .collector import collector_paused
 from .storage.base import Reads, Table
-from .storage.codec import decode
+from .storage.codec import decode, decode_all
 from .storage.errors import StorageError
 
 __all__ = [
@@ -203,7 +203,7 @@ def sessions(store: Reads) -> list[SessionInfo]:
     found: list[SessionInfo] = []
     with collector_paused():
         for page in pages(store, Table.HEADS):
-            found.extend([_info(read_head(decode(data))) for _, data in page])
+            found.extend([_info(read_head(row)) for row in decode_all([data for _, data in page])])
     found.sort(key=attrgetter("last_active"), reverse=True)
     return found
 

@@ -68,4 +68,4 @@ def read_head(payload: object) -> Head:
     values = cast("Sequence[object]", payload)
     if len(values) != len(Head._fields):
         raise MalformedRecord(f"a head has {len(values)} fields, not {len(Head._fields)}")
-    return Head(*values)  # type: ignore[arg-type]  # the checksum vouches for the types
+    return Head._make(values)  # the checksum vouches for the types

@@ -244,6 +244,16 @@ async def test_a_runtime_lives_in_its_programs_own_kernel_and_leaves_it_as_it_wa
         assert await counter.ask("again", block=False) == 2
 
 
+async def test_a_program_that_is_cancelled_around_its_own_kernel_ends_with_its_runtime() -> None:
+    with trio.CancelScope() as scope:
+        async with Kernel.open(), on_stage(echo, tg := LoopbackChannel("tg")):
+            await tg.receive("hi")
+            await tg.next_sent()
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
 async def test_a_runtime_that_stops_while_it_wakes_thousands_of_sessions_leaves_none_behind() -> (
     None
 ):

@@ -215,3 +215,25 @@ async def test_cancellation_at_any_checkpoint_leaves_nothing_unresolved(
     assert await stop is True
     with pytest.raises(ActorDeadError):
         await late
+
+
+@pytest.mark.parametrize("scheduling", ["pool", "resident"])
+async def test_a_cancelled_kernel_answers_asks_while_its_block_still_cleans_up(
+    scheduling: str,
+) -> None:
+    class Echo(TrioActor):
+        def on_receive(self, message: Any) -> Any:
+            return message
+
+    Echo.scheduling = scheduling  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    with trio.CancelScope() as scope:
+        async with Kernel.open(stall_after_s=None):
+            ref = Echo.start()
+            assert await ref.ask("hello", block=False) == "hello"
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True), pytest.raises(ActorDeadError):
+                    await ref.ask("is somebody there?", block=False)
+    assert scope.cancelled_caught

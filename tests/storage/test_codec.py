@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.storage.codec import MAX_DEPTH, decode, encode
+from turnkeeper.storage.codec import FORMAT_VERSION, MAX_DEPTH, decode, decode_all, encode
 from turnkeeper.storage.errors import CorruptRecord, RecordFromFuture, StorageError, Unencodable
 
 
@@ -163,3 +163,29 @@ def test_a_record_cut_short_is_corrupt(length: int) -> None:
 def test_format_0_never_existed() -> None:
     with pytest.raises(CorruptRecord, match="never existed"):
         decode(record(b"\x01", version=0))
+
+
+def test_many_records_are_decoded_as_each_of_them_is() -> None:
+    payloads: list[Any] = [
+        ["user", 1, "hi", None],
+        ["nested", [1, {"a": b"b"}]],
+        "text",
+        ["lone \ud800"],
+        [],
+    ]
+    assert decode_all([encode(payload) for payload in payloads]) == payloads
+    assert decode_all([]) == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x01\x02", b"\xc1\x01", b"\x82\x01", b"\x9f\x01\xff", b"\xa2\x61a\x01\x61a\x02"]
+)
+def test_one_hostile_record_among_many_is_refused(body: bytes) -> None:
+    good = encode(["fine"])
+    hostile = struct.pack(">BI", FORMAT_VERSION, zlib.crc32(body)) + body
+    with pytest.raises(CorruptRecord):
+        decode_all([good, hostile, good])
+    with pytest.raises(CorruptRecord, match="checksum"):
+        decode_all([good, good[:-1] + b"?", good])
+    with pytest.raises(RecordFromFuture):
+        decode_all([good, bytes([FORMAT_VERSION + 1]) + good[1:]])

@@ -15,6 +15,7 @@ from ..agent import Agent
 from ..agents import load_agent
 from ..builtin_agent import builtin_agent
 from ..channels.base import Channel
+from ..collector import relax_collector
 from ..config import Config, ConfigError, load_config
 from ..control import BadLine, ControlServer, RequestFailed, connect
 from ..join import JoinedConsole
@@ -44,6 +45,7 @@ _CONSOLE: Final = "console"
 
 def _run(invocation: Invocation) -> int:
     host = _Host(invocation, local=False)
+    relax_collector()
     try:
         return trio.run(host.run)
     except StoreLocked as locked:
