@@ -10,8 +10,6 @@ place, in the order in which they were asked for.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from ..messages import (
@@ -34,24 +32,21 @@ from .effects import (
     StartTurn,
     Step,
 )
-from .head import Head
-from .outbox import FINAL_STATUSES, Outbox
+from .outbox import FINAL_STATUSES
 from .records import (
     AssistantRecord,
     AttemptRecord,
     DeliveryRecord,
     FailureRecord,
     InterruptedRecord,
-    OpenedRecord,
     QuarantinedRecord,
     Record,
     ReopenedRecord,
     SilentRecord,
     ToolRecord,
-    UserRecord,
-    address_of,
     user_record,
 )
+from .state import State
 
 __all__ = ["MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
 
@@ -61,203 +56,16 @@ MAX_ATTEMPTS: Final = 3
 _ERROR_CHARS: Final = 2_000
 """Longest error text kept in the log: enough for a message, too little for a dump."""
 
-_NOWHERE: Final = (None, None, None)
-
 
 def retry_pause_s(attempt: int) -> float:
     """Seconds between attempt number `attempt` of a turn, which failed, and the next one."""
     return min(0.5 * 2.0 ** (attempt - 1), 30.0)
 
 
-class Conversation:
-    """State of one session."""
+class Conversation(State):
+    """One session, and what it makes of each event."""
 
-    __slots__ = (
-        "_active",
-        "_context_chars",
-        "_open",
-        "_opened_at_us",
-        "_outbox",
-        "agent",
-        "attempts",
-        "last_active_us",
-        "next_seq",
-        "running",
-        "session_id",
-        "settled",
-    )
-
-    def __init__(self) -> None:
-        self.session_id = SessionId("")
-        self.agent = ""
-        self.last_active_us = 0
-        self.next_seq = 1
-        self.settled = 0
-        """Sequence number of the newest user record whose turn is over."""
-        self.attempts = 0
-        """How often the oldest open turn has been begun."""
-        self.running = 0
-        """Sequence number of the user record that the agent has now, or 0. Not durable."""
-        self._opened_at_us = 0
-        self._active: tuple[str | None, str | None, str | None] = _NOWHERE
-        self._context_chars = 0
-        self._open: deque[int] | None = None
-        self._outbox: Outbox | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<Conversation {self.session_id} next={self.next_seq} settled={self.settled} "
-            f"open={list(self._open or ())} running={self.running} attempts={self.attempts} "
-            f"outbox={self._outbox}>"
-        )
-
-    # -- what is kept ----------------------------------------------------------------------------
-
-    @classmethod
-    def from_head(cls, head: Head, open_records: Iterable[tuple[int, Record]] = ()) -> Conversation:
-        """The state that `head` tells of, with the work that the records since then left open.
-
-        Args:
-            head: the newest head.
-            open_records: every record from `head.open_since` on; none if that is 0.
-        """
-        self = cls()
-        self.session_id = SessionId(head.session_id)
-        self.agent = head.agent
-        self._opened_at_us = head.opened_at_us
-        self.last_active_us = head.last_active_us
-        self._active = (head.instance, head.conversation, head.thread)
-        self.settled = head.settled
-        for seq, record in open_records:
-            self.next_seq = seq
-            self.apply(record)
-        self.next_seq = head.next_seq
-        self._context_chars = head.context_chars
-        return self
-
-    def head(self) -> Head:
-        """What must be kept so that the session can wake up without reading its whole log."""
-        outbox = self._outbox
-        return Head(
-            self.session_id,
-            self.agent,
-            self._opened_at_us,
-            self.last_active_us,
-            self.next_seq,
-            self.settled,
-            len(self._open) if self._open else 0,
-            self.attempts,
-            outbox.oldest if outbox else 0,
-            len(outbox) if outbox else 0,
-            self._context_chars,
-            *self._active,
-        )
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is open, so that the session may leave memory."""
-        return not self._open and not self._outbox
-
-    @property
-    def open_turns(self) -> int:
-        """How many accepted turns have not ended."""
-        return len(self._open) if self._open else 0
-
-    def has_open_delivery(self, seq: int) -> bool:
-        """Whether the delivery that record `seq` asked for is not over."""
-        return self._outbox is not None and seq in self._outbox
-
-    def delivery_opened_by(self, seq: int) -> int:
-        """Sequence number of the record since which delivery `seq` has been open."""
-        return self._outbox.opened_by(seq) if self._outbox is not None else seq
-
-    @property
-    def active_channel(self) -> Address | None:
-        """Where a proactive message goes."""
-        return self.head().active_channel
-
-    def apply(self, record: Record) -> int:
-        """Change the state as `record` says; return the sequence number that it takes."""
-        seq = self.next_seq
-        self.next_seq = seq + 1
-        match record:
-            case UserRecord():
-                self._apply_user(seq, record)
-            case AssistantRecord():
-                self._context_chars += len(record.text)
-                if record.turn_seq:
-                    self._settle(record.turn_seq)
-                if self._outbox is None:
-                    self._outbox = Outbox()
-                self._outbox.enter(seq, address_of(record))
-            case DeliveryRecord():
-                self._apply_delivery(record)
-            case ToolRecord():
-                self._context_chars += len(record.arguments) + len(record.result)
-            case SilentRecord() | QuarantinedRecord():
-                self._settle(record.turn_seq)
-            case AttemptRecord() | FailureRecord() | InterruptedRecord():
-                self._apply_attempt(record)
-            case ReopenedRecord():
-                if self._outbox is None:
-                    self._outbox = Outbox()
-                self._outbox.reopen(record.delivery_seq, address_of(record), since=seq)
-            case OpenedRecord():
-                self.session_id = SessionId(record.session_id)
-                self.agent = record.agent
-                self._opened_at_us = self.last_active_us = record.at_us
-            case _:
-                pass  # a binding is kept by the registry; the session only logs it
-        return seq
-
-    def _apply_user(self, seq: int, record: UserRecord) -> None:
-        if seq <= self.settled:
-            return  # met again while open work is brought back
-        self._context_chars += len(record.text)
-        self.last_active_us = record.at_us
-        place = (record.instance, record.conversation, record.thread)
-        if place != self._active:
-            self._active = place
-        if self._open is None:
-            self._open = deque()
-            self.attempts = 1
-        self._open.append(seq)
-
-    def _apply_attempt(self, record: AttemptRecord | FailureRecord | InterruptedRecord) -> None:
-        if record.turn_seq != self.oldest_open_turn:
-            return  # of a turn that was over before the open work began
-        match record:
-            case AttemptRecord() | FailureRecord():
-                self.attempts = record.attempt
-            case InterruptedRecord():
-                self.attempts -= 1
-
-    def _settle(self, turn_seq: int) -> None:
-        if not self._open or self._open[0] != turn_seq:
-            return
-        self._open.popleft()
-        self.settled = turn_seq
-        self.running = 0
-        if self._open:
-            self.attempts = 1
-        else:
-            self._open = None
-            self.attempts = 0
-
-    def _apply_delivery(self, record: DeliveryRecord) -> None:
-        outbox = self._outbox
-        if outbox is None:
-            return  # about a delivery that was over before the open work began
-        outbox.note(
-            record.delivery_seq,
-            record.status,
-            record.attempt,
-            may_have_arrived=record.may_have_arrived,
-        )
-        if not outbox:
-            self._outbox = None
-
-    # -- what happens ----------------------------------------------------------------------------
+    __slots__ = ()
 
     def _record(self, step: Step, record: Record) -> int:
         step.records.append(record)
@@ -529,11 +337,6 @@ class Conversation:
         if self._open:
             self.running = self._open[0]
             step.effects.append(StartTurn(self.running, None, 1))
-
-    @property
-    def oldest_open_turn(self) -> int:
-        """Sequence number of the oldest open turn's user record, or 0."""
-        return self._open[0] if self._open else 0
 
 
 def _accepted(session_id: SessionId, seq: int, *, duplicate: bool) -> Accepted:
