@@ -199,11 +199,14 @@ def heads(store: Reads) -> Iterator[tuple[int, Head]]:
 
 
 def sessions(store: Reads) -> list[SessionInfo]:
-    """Every session, the one in which a human wrote last first."""
+    """Every session, the one in which a human wrote last first.
+
+    A damaged one is logged and left out; `turnkeeper verify` names what is wrong with it.
+    """
     found: list[SessionInfo] = []
     with collector_paused():
         for page in pages(store, Table.HEADS):
-            found.extend([_info(read_head(row)) for row in decode_all([data for _, data in page])])
+            found.extend([_info(head) for head in _readable(page)])
     found.sort(key=attrgetter("last_active"), reverse=True)
     return found
 
@@ -215,18 +218,21 @@ def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
     and whoever writes to that session is told.
     """
     for page in pages(store, Table.HEADS):
-        yield list(_open_in(page))
+        yield [SessionId(head.session_id) for head in _readable(page) if head.open_since]
 
 
-def _open_in(page: list[tuple[bytes, bytes]]) -> Iterator[SessionId]:
+def _readable(page: list[tuple[bytes, bytes]]) -> list[Head]:
+    try:
+        return [read_head(row) for row in decode_all([data for _, data in page])]
+    except (StorageError, MalformedRecord):
+        pass  # which one it is, and all the others, below
+    heads: list[Head] = []
     for key, data in page:
         try:
-            head = read_head(decode(data, ("head", int.from_bytes(key, "big"))))
+            heads.append(read_head(decode(data, ("head", int.from_bytes(key, "big")))))
         except (StorageError, MalformedRecord) as error:
             logger.error("a session is damaged: %s", error)  # noqa: TRY400  (the text says it all)
-            continue
-        if head.open_since:
-            yield SessionId(head.session_id)
+    return heads
 
 
 def session_info(store: Reads, session_id: str) -> SessionInfo | None:

@@ -47,6 +47,17 @@ async def test_a_session_that_cannot_be_read_is_refused_and_not_written_over() -
     assert disk.tables.get(table_key(Table.HEADS, number_key(1))) == ROT
 
 
+async def test_a_damaged_session_is_left_out_of_the_list_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = await two_sessions()
+    rot_head(disk, 1)
+    async with on_stage(echo, LoopbackChannel("tg"), disk=disk) as stage:
+        caplog.clear()
+        assert [info.id for info in await stage.runtime.sessions()] == ["s2"]
+    assert "head 1" in caplog.text or "head/1" in caplog.text
+
+
 async def test_a_damaged_head_does_not_keep_others_from_going_on_after_a_restart(
     autojump_clock: MockClock,
 ) -> None:
