@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -155,7 +155,10 @@ def _sync_directory(path: Path) -> None:
 
 def _ensure_directory(state_dir: Path) -> None:
     if not os.path.lexists(state_dir):
-        state_dir.mkdir(mode=0o700, parents=True)
+        with suppress(
+            FileExistsError
+        ):  # another process was faster; what it made is looked at below
+            state_dir.mkdir(mode=0o700, parents=True)
         _sync_directory(state_dir.parent)
     _refuse_odd_directory(state_dir)
 

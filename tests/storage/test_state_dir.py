@@ -73,6 +73,20 @@ async def test_a_state_directory_is_made_private(state_dir: Path) -> None:
     assert all(path.stat().st_mode & 0o077 == 0 for path in paths)
 
 
+async def test_a_directory_that_another_process_makes_at_the_same_moment_is_taken(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def too_late(path: Path, mode: int = 0o777, parents: bool = False) -> None:
+        make(path, mode=mode, parents=parents)
+        make(path, mode=mode, parents=parents)
+
+    monkeypatch.setattr(Path, "mkdir", too_late)
+    async with open_lmdb(state_dir) as store:
+        assert store.last_seq(1) == 0
+
+
 async def test_an_empty_directory_and_a_fresh_volume_are_taken(state_dir: Path) -> None:
     (state_dir / "lost+found").mkdir(parents=True)
     await fill(state_dir)
