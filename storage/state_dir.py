@@ -155,9 +155,7 @@ def _sync_directory(path: Path) -> None:
 
 def _ensure_directory(state_dir: Path) -> None:
     if not os.path.lexists(state_dir):
-        with suppress(
-            FileExistsError
-        ):  # another process was faster; what it made is looked at below
+        with suppress(FileExistsError):  # another process was faster: look at what it made
             state_dir.mkdir(mode=0o700, parents=True)
         _sync_directory(state_dir.parent)
     _refuse_odd_directory(state_dir)
