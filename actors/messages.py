@@ -99,6 +99,8 @@ class InboundTurn:
     """Guild, workspace or team that the conversation belongs to."""
     direct: bool = True
     """Whether the conversation is between this human and the agent alone."""
+    mentioned: bool = True
+    """Whether the message is meant for the agent: names it, or answers it. For groups only."""
     reply_to: str | None = None
     """Platform id of the message which this one quotes."""
     attachments: tuple[Attachment, ...] = ()
@@ -109,6 +111,7 @@ class Accepted:
     """A turn is durable: the channel may acknowledge it to its platform."""
 
     session_id: SessionId
+    """Empty for a command to the runtime (`/link`), which no session hears."""
     turn_id: TurnId
     duplicate: bool
     """True when the same message had been accepted before; nothing was changed."""

@@ -36,6 +36,20 @@ class Table(IntEnum):
     """Window number and hash of an inbound message -> where it was accepted."""
     TROUBLE = 5
     """Session and sequence number -> a turn or delivery that an operator should look at."""
+    KEYS = 6
+    """Hash of a session key (a user of an agent, a guild …) -> the session that serves it."""
+    PLACES = 7
+    """An identity's or a session's hash or number, then a place's -> nothing: where they are."""
+    PAST_BINDINGS = 8
+    """Key of a binding, then a version -> the binding as it was."""
+    IDENTITIES = 9
+    """Hash of (platform, user id) -> the user that it is linked to, the session it is paired to."""
+    USERS = 10
+    """Hash of a user, then of an identity -> nothing: whom the links make one."""
+    ACCESS = 11
+    """Hash of (instance, user id) -> whether the operator approved or revoked them."""
+    CODES = 12
+    """Kind and hash of who asked -> a one-time code that waits, salted and hashed."""
 
 
 Then: TypeAlias = Callable[[StorageError | None], None]

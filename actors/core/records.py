@@ -16,21 +16,29 @@ from ..frozen import message
 from ..messages import Address, Attachment, InboundTurn, Instance
 
 __all__ = [
+    "AccessRecord",
+    "ActiveRecord",
     "AssistantRecord",
     "AttemptRecord",
     "BoundRecord",
+    "ChangeRecord",
     "DeliveryRecord",
     "DeliveryStatus",
     "FailureRecord",
     "FeedRecord",
+    "HiddenRecord",
     "InterruptedRecord",
+    "KeyedRecord",
+    "LinkedRecord",
     "MalformedRecord",
     "OpenedRecord",
     "QuarantinedRecord",
     "Record",
+    "ReleasedRecord",
     "ReopenedRecord",
     "SilentRecord",
     "ToolRecord",
+    "UnlinkedRecord",
     "UserRecord",
     "address_of",
     "pack",
@@ -73,6 +81,124 @@ class BoundRecord:
     platform: str
     guild: str | None
     direct: bool
+    user_id: str | None = None
+    """Of a direct conversation: whose it is."""
+    scope: str = "place"
+    """The scope under which the session was chosen; see `routing.Scope`."""
+    from_session: str | None = None
+    """The session that owned the conversation before, if any."""
+
+
+@message
+class ReleasedRecord:
+    """A conversation belongs to another session from here on."""
+
+    kind: ClassVar[str] = "released"
+    at_us: int
+    instance: str
+    conversation: str
+    thread: str | None
+    version: int
+    by: str
+    to_session: str
+    merged: bool = False
+    """Whether it was the last one, so that this session goes on inside the other."""
+
+
+@message
+class KeyedRecord:
+    """This session serves a session key from here on, or does not any more."""
+
+    kind: ClassVar[str] = "keyed"
+    at_us: int
+    key: tuple[str, ...]
+    version: int
+    held: bool = True
+
+
+@message
+class LinkedRecord:
+    """What was said in an earlier session, up to now and later, is part of this one's context."""
+
+    kind: ClassVar[str] = "linked"
+    at_us: int
+    session_id: str
+    stream: int
+    number: int
+    """Of the change that did it, in the ledger."""
+    by: str
+
+
+@message
+class UnlinkedRecord:
+    """An earlier session is not part of this one's context any more: it lives on by itself."""
+
+    kind: ClassVar[str] = "unlinked"
+    at_us: int
+    session_id: str
+    stream: int
+    number: int
+    by: str
+
+
+@message
+class HiddenRecord:
+    """A link was undone: what an identity said here since then is not shown to the agent."""
+
+    kind: ClassVar[str] = "hidden"
+    at_us: int
+    platform: str
+    user_id: str
+    since_us: int
+    number: int
+
+
+@message
+class ActiveRecord:
+    """The active channel was set by an explicit act; without an instance there is none."""
+
+    kind: ClassVar[str] = "active"
+    at_us: int
+    instance: str | None
+    conversation: str | None
+    thread: str | None
+    by: str
+
+
+@message
+class ChangeRecord:
+    """An explicit change of who is who, or of what belongs to whom. Only in the ledger."""
+
+    kind: ClassVar[str] = "change"
+    at_us: int
+    act: str
+    """`link`, `unlink`, `pair`, `unpair`, `move` or `undo`."""
+    by: str
+    """`operator`, `program`, `config` or `code`."""
+    text: str
+    """What was done, in words."""
+    identities: tuple[Any, ...] = ()
+    """`(platform, user_id, user before, pair before, pair by before, user, pair, pair by)` each."""
+    moves: tuple[Any, ...] = ()
+    """`(instance, conversation, thread, from session, to session, new version)` each."""
+    keys: tuple[Any, ...] = ()
+    """`(key, session before, session)` each; None for no session."""
+    actives: tuple[Any, ...] = ()
+    """`(session, place before, place)` each; a place is a list of three, or None."""
+    undoes: int | None = None
+    """Number of the change that this one takes back."""
+
+
+@message
+class AccessRecord:
+    """The operator approved or revoked somebody. Only in the ledger."""
+
+    kind: ClassVar[str] = "access"
+    at_us: int
+    instance: str
+    user_id: str
+    standing: str
+    by: str
 
 
 @message
@@ -227,6 +353,14 @@ Record: TypeAlias = (
     | DeliveryRecord
     | ReopenedRecord
     | FeedRecord
+    | ReleasedRecord
+    | KeyedRecord
+    | LinkedRecord
+    | UnlinkedRecord
+    | HiddenRecord
+    | ActiveRecord
+    | ChangeRecord
+    | AccessRecord
 )
 
 _CLASSES: Final[tuple[type[Record], ...]] = (
@@ -243,6 +377,14 @@ _CLASSES: Final[tuple[type[Record], ...]] = (
     DeliveryRecord,
     ReopenedRecord,
     FeedRecord,
+    ReleasedRecord,
+    KeyedRecord,
+    LinkedRecord,
+    UnlinkedRecord,
+    HiddenRecord,
+    ActiveRecord,
+    ChangeRecord,
+    AccessRecord,
 )
 
 
@@ -284,7 +426,12 @@ def unpack(payload: object) -> Record:
 
 
 def address_of(
-    record: UserRecord | AssistantRecord | ReopenedRecord | BoundRecord,
+    record: UserRecord
+    | AssistantRecord
+    | ReopenedRecord
+    | BoundRecord
+    | ReleasedRecord
+    | ActiveRecord,
 ) -> Address | None:
     """The place that `record` speaks of; None for the feed."""
     if record.instance is None or record.conversation is None:
