@@ -6,7 +6,7 @@ A head follows from the log by replay; `verify` compares the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from ..messages import Address, Instance
 from .records import MalformedRecord
@@ -36,6 +36,12 @@ class Head(NamedTuple):
     """Where a human last wrote: the active channel. None before the first message."""
     conversation: str | None
     thread: str | None
+    joined: tuple[tuple[int, str], ...] | None = None
+    """Earlier sessions whose logs are part of the context: number and id each."""
+    hidden: tuple[tuple[str, str, int, int], ...] | None = None
+    """What the context leaves out: platform, user id, since when, up to which sequence number."""
+    merged_into: str | None = None
+    """The session that this one goes on in, once it owns no conversation any more."""
 
     @property
     def active_channel(self) -> Address | None:
@@ -57,6 +63,9 @@ class Head(NamedTuple):
         return min(starts, default=0)
 
 
+_LEAST: Final = len(Head._fields) - len(Head._field_defaults)
+
+
 def read_head(payload: object) -> Head:
     """The head whose tuple is `payload`.
 
@@ -66,6 +75,14 @@ def read_head(payload: object) -> Head:
     if not isinstance(payload, list | tuple):
         raise MalformedRecord(f"a head must be a list: {payload!r:.80}")
     values = cast("Sequence[object]", payload)
-    if len(values) != len(Head._fields):
+    if not _LEAST <= len(values) <= len(Head._fields):
         raise MalformedRecord(f"a head has {len(values)} fields, not {len(Head._fields)}")
-    return Head._make(values)  # the checksum vouches for the types
+    head = Head(*values)  # type: ignore[arg-type]  # the checksum vouches for the types
+    if head.joined is None and head.hidden is None:
+        return head
+    return head._replace(joined=_rows(head.joined), hidden=_rows(head.hidden))
+
+
+def _rows(stored: Any) -> Any:
+    """Rows as tuples, which the codec gives back as lists."""
+    return tuple(tuple(row) for row in stored) if stored else None

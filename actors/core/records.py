@@ -178,9 +178,9 @@ class ChangeRecord:
     text: str
     """What was done, in words."""
     identities: tuple[Any, ...] = ()
-    """`(platform, user_id, user before, pair before, pair by before, user, pair, pair by)` each."""
+    """`(platform, user_id, state before, state)` each; a state is the rest of an `IdentityRow`."""
     moves: tuple[Any, ...] = ()
-    """`(instance, conversation, thread, from session, to session, new version)` each."""
+    """`(instance, conversation, thread, from session, to session, new version, scope before)`."""
     keys: tuple[Any, ...] = ()
     """`(key, session before, session)` each; None for no session."""
     actives: tuple[Any, ...] = ()

@@ -1,19 +1,73 @@
-"""Which session a turn belongs to: the decision, and what a binding keeps of it.
+"""Which session a turn belongs to: the decision, and what is kept of it.
 
-Pure. The rules in order: the binding that the conversation has; else a session of its own. Every
-answer names the rule, so that it can be explained afterwards.
+Pure. The rules in order: the binding that the conversation has; the pair of whoever wrote; the
+session that serves the key which the scope rules give the conversation; else a new session. Every
+binding names the rule that made it, so that it can be explained afterwards.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from ..frozen import fact
-from ..messages import Address, InboundTurn, Instance, SessionId
-from .records import BoundRecord, MalformedRecord, OpenedRecord
+from ..messages import Address, InboundTurn, Instance
+from .access import AccessRules
+from .records import BoundRecord, MalformedRecord
 
-__all__ = ["BindingRow", "Bound", "NewSession", "Route", "bind", "read_binding", "route"]
+__all__ = [
+    "BindingRow",
+    "IdentityRow",
+    "InstanceRules",
+    "Key",
+    "KeyRow",
+    "Scope",
+    "ScopeRules",
+    "check_session_name",
+    "default_user",
+    "is_numbered",
+    "key_of",
+    "read_binding",
+    "read_identity",
+    "read_key",
+    "record_of",
+    "rule_of",
+    "scope_of",
+]
+
+Scope: TypeAlias = Literal["user", "main", "place", "conversation", "guild", "manual"]
+"""How the session of a conversation was chosen.
+
+`user`: whoever wrote, wherever (their link and pair count). `main`: the one session of the agent.
+`place`: the conversation, and thread, alone. `conversation`: all threads of it. `guild`: all
+conversations of a guild. `manual`: an operator moved it here.
+"""
+
+Key: TypeAlias = tuple[str, ...]
+"""What a session serves beyond one place: `("user", agent, user)`, `("main", agent)`, `("guild",
+agent, instance, guild)` or `("conversation", agent, instance, conversation)`."""
+
+_SESSION_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NUMBERED: Final = re.compile(r"s[0-9]+")
+
+
+@fact
+class ScopeRules:
+    """What shares a session, at one instance."""
+
+    dm: Literal["per-user", "per-conversation", "main"] = "per-user"
+    channel: Literal["per-channel", "collapsed"] = "per-channel"
+    thread: Literal["per-thread", "per-conversation"] = "per-thread"
+
+
+@fact
+class InstanceRules:
+    """Who may talk at one instance, to which agent, in which session."""
+
+    agent: str
+    scope: ScopeRules
+    access: AccessRules
 
 
 class BindingRow(NamedTuple):
@@ -33,6 +87,11 @@ class BindingRow(NamedTuple):
     at_us: int
     by: str
     """What made the binding: a rule or an operator's act."""
+    user_id: str | None = None
+    """Of a direct conversation: whose it is, in canonical form."""
+    scope: str = "place"
+    from_session: str | None = None
+    """The session that owned the conversation before, if any."""
 
     @property
     def address(self) -> Address:
@@ -42,77 +101,160 @@ class BindingRow(NamedTuple):
         )
 
 
+class KeyRow(NamedTuple):
+    """Which session serves a key. A tuple, as it is stored."""
+
+    session_id: str | None
+    """None where the key was given up."""
+    stream: int
+    version: int
+    """1 for the first holder, one more at every change."""
+    key: Key
+
+
+class IdentityRow(NamedTuple):
+    """What was decided of an identity. A tuple, as it is stored."""
+
+    platform: str
+    user_id: str
+    """In canonical form."""
+    user: str | None = None
+    """The user that it is linked to."""
+    session_id: str | None = None
+    """The session that it is paired to."""
+    paired_by: str | None = None
+    """`config`, or whoever else made the pair."""
+    linked_us: int = 0
+    paired_us: int = 0
+
+    @property
+    def unified(self) -> str:
+        """The user that the identity is."""
+        return self.user if self.user is not None else default_user(self.platform, self.user_id)
+
+
+def default_user(platform: str, user_id: str) -> str:
+    """The user that an identity without a link is."""
+    return f"{platform}:{user_id}"
+
+
+def check_session_name(name: str) -> None:
+    """Refuse what cannot name a session.
+
+    Raises:
+        ValueError: it is empty, too long or has other characters than letters, digits, `_.-`.
+    """
+    if not _SESSION_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.80} cannot name a session: 1 to 64 letters, digits, '_', '.' or '-', "
+            "beginning with a letter or digit"
+        )
+
+
+def is_numbered(session_id: str) -> bool:
+    """Whether the runtime itself gives such names to sessions."""
+    return _NUMBERED.fullmatch(session_id) is not None
+
+
+def scope_of(turn: InboundTurn, rules: ScopeRules) -> Scope:
+    """How the session of the turn's conversation is to be chosen."""
+    if turn.direct and rules.dm != "per-conversation":
+        return "user" if rules.dm == "per-user" else "main"
+    if not turn.direct and rules.channel == "collapsed" and turn.guild is not None:
+        return "guild"
+    if rules.thread == "per-conversation":
+        return "conversation"
+    return "place"
+
+
+def key_of(scope: Scope, agent: str, place: Address, guild: str | None, user: str) -> Key | None:
+    """The key that a place has under `scope`; None where the place stands for itself."""
+    match scope:
+        case "user":
+            return ("user", agent, user)
+        case "main":
+            return ("main", agent)
+        case "guild" if guild is not None:
+            return ("guild", agent, place.instance, guild)
+        case "conversation":
+            return ("conversation", agent, place.instance, place.conversation)
+        case _:
+            return None
+
+
+_RULES: Final[dict[str, str]] = {
+    "user": "dm_scope per-user",
+    "main": "dm_scope main",
+    "guild": "channel_scope collapsed",
+    "conversation": "thread_scope per-conversation",
+    "place": "its own session",
+}
+
+
+def rule_of(scope: Scope, identity: IdentityRow | None, user: str | None) -> str:
+    """The name of the rule by which a first message found its session."""
+    if scope == "user" and identity is not None and identity.session_id is not None:
+        return f"pair with {identity.session_id}"
+    if scope == "user" and user is not None:
+        return f"link to {user}"
+    return f"first message, {_RULES[scope]}"
+
+
+def record_of(row: BindingRow) -> BoundRecord:
+    """The record that a session keeps of a binding."""
+    return BoundRecord(
+        at_us=row.at_us,
+        instance=row.instance,
+        conversation=row.conversation,
+        thread=row.thread,
+        version=row.version,
+        by=row.by,
+        platform=row.platform,
+        guild=row.guild,
+        direct=row.direct,
+        user_id=row.user_id,
+        scope=row.scope,
+        from_session=row.from_session,
+    )
+
+
+# -- stored rows ---------------------------------------------------------------------------------
+
+
 def read_binding(payload: object) -> BindingRow:
     """The binding whose tuple is `payload`.
 
     Raises:
         MalformedRecord: it is not a binding.
     """
-    if not isinstance(payload, list | tuple):
-        raise MalformedRecord(f"a binding must be a list: {payload!r:.80}")
-    values = cast("Sequence[object]", payload)
-    if len(values) != len(BindingRow._fields):
-        raise MalformedRecord(f"a binding has {len(values)} fields, not {len(BindingRow._fields)}")
-    return BindingRow(*values)  # type: ignore[arg-type]  # the checksum vouches for the types
+    return BindingRow(*_fields(payload, BindingRow, "a binding"))
 
 
-@fact
-class Bound:
-    """The conversation has an owner."""
+def read_key(payload: object) -> KeyRow:
+    """The holder of a key whose tuple is `payload`.
 
-    session_id: SessionId
-    stream: int
-
-
-@fact
-class NewSession:
-    """The conversation gets a session of its own. `by` names the rule."""
-
-    by: str
-
-
-Route: TypeAlias = Bound | NewSession
-
-
-def route(_turn: InboundTurn, binding: BindingRow | None) -> Route:
-    """Decide for a turn whose conversation has `binding`, or None.
-
-    Different conversations get different sessions, and so do different threads: without a proof
-    that two of them belong together they are kept apart.
+    Raises:
+        MalformedRecord: it is not one.
     """
-    if binding is not None:
-        return Bound(SessionId(binding.session_id), binding.stream)
-    return NewSession(by="first message")
+    session_id, stream, version, key = _fields(payload, KeyRow, "a key")
+    return KeyRow(session_id, stream, version, tuple(key))
 
 
-def bind(
-    turn: InboundTurn, session_id: SessionId, stream: int, agent: str, by: str, now_us: int
-) -> tuple[BindingRow, tuple[OpenedRecord, BoundRecord]]:
-    """A new session and its first binding: the row to store and the records to log."""
-    place = turn.address
-    row = BindingRow(
-        session_id=session_id,
-        stream=stream,
-        version=1,
-        instance=place.instance,
-        conversation=place.conversation,
-        thread=place.thread,
-        platform=turn.platform,
-        guild=turn.guild,
-        direct=turn.direct,
-        at_us=now_us,
-        by=by,
-    )
-    opened = OpenedRecord(at_us=now_us, session_id=session_id, agent=agent, by=by)
-    bound = BoundRecord(
-        at_us=now_us,
-        instance=place.instance,
-        conversation=place.conversation,
-        thread=place.thread,
-        version=1,
-        by=by,
-        platform=turn.platform,
-        guild=turn.guild,
-        direct=turn.direct,
-    )
-    return row, (opened, bound)
+def read_identity(payload: object) -> IdentityRow:
+    """The identity whose tuple is `payload`.
+
+    Raises:
+        MalformedRecord: it is not one.
+    """
+    return IdentityRow(*_fields(payload, IdentityRow, "an identity"))
+
+
+def _fields(payload: object, row: type[NamedTuple], what: str) -> Sequence[Any]:
+    """The values of a stored row; the checksum vouches for their types."""
+    if not isinstance(payload, list | tuple):
+        raise MalformedRecord(f"{what} must be a list: {payload!r:.80}")
+    values = cast("Sequence[Any]", payload)
+    most = len(row._fields)
+    if not most - len(row._field_defaults) <= len(values) <= most:
+        raise MalformedRecord(f"{what} has {len(values)} fields, not {most}")
+    return values

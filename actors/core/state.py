@@ -14,17 +14,23 @@ from ..messages import Address, SessionId
 from .head import Head
 from .outbox import Outbox
 from .records import (
+    ActiveRecord,
     AssistantRecord,
     AttemptRecord,
+    BoundRecord,
     DeliveryRecord,
     FailureRecord,
+    HiddenRecord,
     InterruptedRecord,
+    LinkedRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
+    ReleasedRecord,
     ReopenedRecord,
     SilentRecord,
     ToolRecord,
+    UnlinkedRecord,
     UserRecord,
     address_of,
 )
@@ -40,12 +46,15 @@ class State:
     __slots__ = (
         "_active",
         "_context_chars",
+        "_hidden",
+        "_joined",
         "_open",
         "_opened_at_us",
         "_outbox",
         "agent",
         "attempts",
         "last_active_us",
+        "merged_into",
         "next_seq",
         "running",
         "session_id",
@@ -66,6 +75,10 @@ class State:
         self._opened_at_us = 0
         self._active: tuple[str | None, str | None, str | None] = _NOWHERE
         self._context_chars = 0
+        self._joined: dict[int, str] | None = None
+        self._hidden: tuple[tuple[str, str, int, int], ...] | None = None
+        self.merged_into: str | None = None
+        """The session that this one goes on in, once it owns no conversation any more."""
         self._open: deque[int] | None = None
         self._outbox: Outbox | None = None
 
@@ -91,13 +104,16 @@ class State:
         self.agent = head.agent
         self._opened_at_us = head.opened_at_us
         self.last_active_us = head.last_active_us
-        self._active = (head.instance, head.conversation, head.thread)
         self.settled = head.settled
         for seq, record in open_records:
             self.next_seq = seq
             self.apply(record)
         self.next_seq = head.next_seq
+        self._active = (head.instance, head.conversation, head.thread)
         self._context_chars = head.context_chars
+        self._joined = dict(head.joined) if head.joined else None
+        self._hidden = head.hidden
+        self.merged_into = head.merged_into
         return self
 
     def head(self) -> Head:
@@ -116,6 +132,9 @@ class State:
             len(outbox) if outbox else 0,
             self._context_chars,
             *self._active,
+            tuple(self._joined.items()) if self._joined else None,
+            self._hidden,
+            self.merged_into,
         )
 
     @property
@@ -172,8 +191,31 @@ class State:
                 self.agent = record.agent
                 self._opened_at_us = self.last_active_us = record.at_us
             case _:
-                pass  # a binding is kept by the registry; the session only logs it
+                self._apply_change(seq, record)
         return seq
+
+    def _apply_change(self, seq: int, record: Record) -> None:
+        """What an act has changed: the conversations of this session, and its context."""
+        match record:
+            case BoundRecord():
+                self.merged_into = None
+            case ReleasedRecord():
+                if self._active == (record.instance, record.conversation, record.thread):
+                    self._active = _NOWHERE
+                if record.merged:
+                    self.merged_into = record.to_session
+            case ActiveRecord():
+                self._active = (record.instance, record.conversation, record.thread)
+            case LinkedRecord():
+                self._joined = {**(self._joined or {}), record.stream: record.session_id}
+            case UnlinkedRecord():
+                joined = self._joined or {}
+                self._joined = {s: i for s, i in joined.items() if s != record.stream} or None
+            case HiddenRecord():
+                entry = (record.platform, record.user_id, record.since_us, seq)
+                self._hidden = (*(self._hidden or ()), entry)
+            case _:
+                pass  # who holds a key is for the registry; the session only logs it
 
     def _apply_user(self, seq: int, record: UserRecord) -> None:
         if seq <= self.settled:

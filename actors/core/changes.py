@@ -1,0 +1,267 @@
+"""The acts that change who is who, and which conversation belongs to which session.
+
+Pure: each reads one moment of the world and returns the :class:`~.draft.Plan` of what to write, or
+refuses. Nothing else changes an owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..acts import ActRefused, By
+from ..messages import Address, Instance
+from .draft import Draft, SessionDraft
+from .records import ChangeRecord
+from .routing import (
+    BindingRow,
+    IdentityRow,
+    Scope,
+    check_session_name,
+    default_user,
+    is_numbered,
+    key_of,
+)
+from .world import Plan, World
+
+__all__ = ["plan_link", "plan_move", "plan_pair", "plan_undo"]
+
+_MAX_USER_CHARS: Final = 256
+"""Longest name of a user."""
+
+
+def plan_link(
+    world: World, platform: str, user_id: str, user: str | None, *, now_us: int, by: By
+) -> Plan:
+    """Link an identity to `user`; None takes its link away.
+
+    Whoever was linked to the identity itself comes along.
+
+    Raises:
+        ActRefused: it is so already, or `user` is no name.
+    """
+    stored = world.identity(platform, user_id) or IdentityRow(platform, user_id)
+    name = default_user(platform, user_id)
+    if user is None:
+        if stored.user is None:
+            raise ActRefused(f"{name} is not linked{_linked_to_it(world, name)}")
+        draft = Draft(world, now_us, "apart", by, f"{name} is {stored.user} no more")
+        rows = [stored._replace(user=None, linked_us=now_us)]
+        act = "unlink"
+    else:
+        target = _root_of(world, _checked_user(user))
+        if target == stored.unified:
+            raise ActRefused(f"{name} is {target} already")
+        if target == name:
+            raise ActRefused(
+                f"{name} cannot be linked to itself; `identity unlink` takes its link away"
+            )
+        draft = Draft(world, now_us, "together", by, f"{name} is {target}")
+        followers = world.identities_of(name)
+        rows = [row._replace(user=target, linked_us=now_us) for row in (stored, *followers)]
+        act = "link"
+    for row in rows:
+        draft.decide(row)
+    for row in rows:
+        draft.settle(row)
+    return draft.finish(act, merge=act == "link")
+
+
+def _linked_to_it(world: World, name: str) -> str:
+    others = world.identities_of(name)
+    if not others:
+        return ""
+    listed = ", ".join(default_user(row.platform, row.user_id) for row in others[:3])
+    return f"; but these are linked to it: {listed}{', …' if len(others) > 3 else ''}"
+
+
+def _checked_user(user: str) -> str:
+    if not 0 < len(user) <= _MAX_USER_CHARS or not user.isprintable() or user != user.strip():
+        raise ActRefused(
+            f"{user!r:.80} cannot name a user: 1 to {_MAX_USER_CHARS} printable characters, "
+            "without spaces around them"
+        )
+    return user
+
+
+def _root_of(world: World, user: str) -> str:
+    """The user that `user` is: the name of a linked identity leads to whom it is linked to."""
+    platform, colon, user_id = user.partition(":")
+    row = world.identity(platform, user_id) if colon else None
+    return row.user if row is not None and row.user is not None else user
+
+
+def plan_pair(
+    world: World, platform: str, user_id: str, session_id: str | None, *, now_us: int, by: By
+) -> Plan:
+    """Pair an identity with a session; None takes its pair away.
+
+    Raises:
+        ActRefused: it is so already, the configuration says otherwise, or the session's name is
+            none.
+    """
+    stored = world.identity(platform, user_id) or IdentityRow(platform, user_id)
+    name = default_user(platform, user_id)
+    if stored.paired_by == "config" and by != "config":
+        raise ActRefused(
+            f"the configuration pairs {name} with {stored.session_id}: change it there, under "
+            "[pairing], and reload"
+        )
+    if session_id is None:
+        if stored.session_id is None:
+            raise ActRefused(f"{name} is not paired")
+        draft = Draft(world, now_us, "apart", by, f"{name} is not paired with {stored.session_id}")
+        row = stored._replace(session_id=None, paired_by=None, paired_us=now_us)
+    else:
+        if stored.session_id == session_id and stored.paired_by == by:
+            raise ActRefused(f"{name} is paired with {session_id} already")
+        _check_target(world, session_id)
+        draft = Draft(world, now_us, "together", by, f"{name} is paired with {session_id}")
+        row = stored._replace(session_id=session_id, paired_by=by, paired_us=now_us)
+    draft.decide(row)
+    draft.settle(row)
+    return draft.finish("unpair" if session_id is None else "pair", merge=session_id is not None)
+
+
+def _check_target(world: World, session_id: str) -> None:
+    if world.session(session_id) is not None:
+        return
+    try:
+        check_session_name(session_id)
+    except ValueError as error:
+        raise ActRefused(str(error)) from error
+    if is_numbered(session_id):
+        raise ActRefused(
+            f"there is no session {session_id!r}, and such names are given by the runtime; "
+            "choose another for a new one"
+        )
+
+
+def plan_move(
+    world: World,
+    row: BindingRow,
+    session_id: str | None,
+    scope: Scope,
+    agent: str,
+    *,
+    now_us: int,
+    by: By,
+) -> Plan:
+    """Move one conversation to a session; None for the one that the rules would choose.
+
+    Args:
+        world: what is stored.
+        row: the binding of the conversation.
+        session_id: where it shall go.
+        scope: how its session would be chosen now.
+        agent: who would answer there now.
+        now_us: the time.
+        by: who asks.
+
+    Raises:
+        ActRefused: it is there already, or there is no such session.
+    """
+    place = "/".join(part for part in row.address if part is not None)
+    if session_id is not None:
+        _check_target(world, session_id)
+        draft = Draft(world, now_us, "together", by, f"{place} was moved to {session_id}")
+        target = draft.find(session_id) or draft.open(agent, session_id)
+        scope = "manual"
+    else:
+        draft = Draft(world, now_us, "together", by, f"{place} was moved to where the rules say")
+        target = _chosen(draft, row, scope, agent)
+    if target.session_id == row.session_id and scope == row.scope:
+        raise ActRefused(f"{place} belongs to {row.session_id} already, by the rules of now")
+    draft.move(row, target, scope)
+    return draft.finish("move", merge=True)
+
+
+def _chosen(draft: Draft, row: BindingRow, scope: Scope, agent: str) -> SessionDraft:
+    user = ""
+    if scope == "user" and row.user_id is not None:
+        identity = draft.identity(row.platform, row.user_id)
+        if identity.session_id is not None:
+            return draft.find(identity.session_id) or draft.open(agent, identity.session_id)
+        user = identity.unified
+    key = key_of(scope, agent, row.address, row.guild, user)
+    if key is None:
+        current = draft.session(row.session_id)
+        alone = current.agent == agent and len(draft.places(current)) == 1
+        return current if alone else draft.open(agent)
+    holder = draft.holder(key)
+    if holder is None:
+        holder = draft.open(agent)
+        draft.give_key(key, holder)
+    return holder
+
+
+def plan_undo(
+    world: World,
+    number: int,
+    undone: ChangeRecord,
+    later: Sequence[tuple[int, ChangeRecord]],
+    *,
+    now_us: int,
+    by: By,
+) -> Plan:
+    """Take change `number` back; `later` are the changes that came after it.
+
+    Raises:
+        ActRefused: it was taken back before, or something later builds on it.
+    """
+    if undone.act == "undo":
+        raise ActRefused(f"change {number} is itself an undo; do again what it took back")
+    taken_back = {change.undoes for _, change in later}
+    if number in taken_back:
+        raise ActRefused(f"change {number} was taken back already")
+    touched = _touched(undone)
+    for other, change in later:
+        if change.act != "undo" and other not in taken_back and touched & _touched(change):
+            raise ActRefused(f"change {other} ({change.text}) builds on it: undo that one first")
+    apart = undone.act in {"link", "pair"}
+    draft = Draft(world, now_us, "back", by, f"undo of change {number}: {undone.text}")
+    rows: list[IdentityRow] = []
+    for platform, user_id, before, _ in undone.identities:
+        rows.append(IdentityRow(platform, user_id, *before))
+        draft.decide(rows[-1])
+    for key, before, _ in undone.keys:
+        draft.give_key(tuple(key), draft.find(before) if before is not None else None)
+    for instance, conversation, thread, before, after, version, scope in undone.moves:
+        place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
+        session = draft.session(after)
+        owned = (row for row in world.places_of_session(session.stream) if row.address == place)
+        held = next(owned, None)
+        if held is None or held.version != version:
+            raise ActRefused(
+                f"{instance}/{conversation} was moved again since change {number}; "
+                "`bindings move` can move it anywhere"
+            )
+        draft.move(held, draft.session(before), scope)
+    for row in rows:
+        draft.settle(row)
+    restore = {
+        session_id: Address(Instance(place[0]), place[1], place[2])
+        for session_id, place, _ in undone.actives
+        if place is not None
+    }
+    return draft.finish(
+        "undo",
+        merge=not apart and undone.act != "move",
+        hide=[(row, undone.at_us) for row in rows] if apart else (),
+        restore=restore,
+        undoes=number,
+    )
+
+
+def _touched(change: ChangeRecord) -> set[tuple[str, ...]]:
+    """What a change has its hands on: identities, users, sessions and places."""
+    found: set[tuple[str, ...]] = set()
+    for platform, user_id, before, after in change.identities:
+        found.add(("identity", platform, user_id))
+        found.update(("user", state[0]) for state in (before, after) if state[0] is not None)
+    for instance, conversation, thread, *_ in change.moves:
+        found.add(("place", instance, conversation, thread or ""))
+    for key, before, after in change.keys:
+        found.add(("key", *key))
+        found.update(("session", s) for s in (before, after) if s is not None)
+    return found

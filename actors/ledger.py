@@ -1,0 +1,289 @@
+"""Who is who, in the store: identities, keys and places read back, and the ledger of changes.
+
+The ledger is a stream of its own that holds every change in words and in full; the tables follow
+from it and from the sessions' logs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ..storage.base import Batch, Reads, Table
+from ..storage.codec import decode, encode
+from ..storage.errors import CorruptRecord
+from ..storage.keys import hash16, number_key
+from .core.conversation import Conversation
+from .core.effects import Step
+from .core.head import Head
+from .core.records import AccessRecord, ChangeRecord, Record, pack
+from .core.routing import (
+    BindingRow,
+    IdentityRow,
+    Key,
+    KeyRow,
+    read_binding,
+    read_identity,
+    read_key,
+)
+from .core.world import Plan
+from .journal import (
+    batch_for,
+    binding_key,
+    load_conversation,
+    load_head,
+    load_records,
+    load_session_number,
+    name_key,
+)
+from .messages import Address
+
+__all__ = [
+    "LEDGER_STREAM",
+    "StoreWorld",
+    "access_key",
+    "append_to_ledger",
+    "batch_of_plan",
+    "changes_since",
+    "identity_key",
+    "key_key",
+    "load_identity",
+    "load_key",
+    "past_bindings",
+    "past_key",
+    "put_binding",
+    "put_identity",
+    "session_place_key",
+    "user_place_key",
+]
+
+LEDGER_STREAM: Final = 2**63
+"""Number of the stream that holds the ledger: no session gets so far."""
+
+_PAGE: Final = 1_000
+_VERSION: Final = struct.Struct(">I")
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+
+def identity_key(platform: str, user_id: str) -> bytes:
+    """Key of an identity in `Table.IDENTITIES`."""
+    return hash16(platform, user_id)
+
+
+def key_key(key: Key) -> bytes:
+    """Key of a session key in `Table.KEYS`."""
+    return hash16(*key)
+
+
+def access_key(instance: str, user_id: str) -> bytes:
+    """Key of somebody's standing in `Table.ACCESS`."""
+    return hash16(instance, user_id)
+
+
+def user_place_key(row: BindingRow) -> bytes:
+    """Key in `Table.PLACES` by which an identity's direct conversation is found."""
+    return _of_identity(row.platform, row.user_id or "") + binding_key(row.address)
+
+
+def session_place_key(row: BindingRow) -> bytes:
+    """Key in `Table.PLACES` by which a session's conversation is found."""
+    return _of_session(row.stream) + binding_key(row.address)
+
+
+def _of_identity(platform: str, user_id: str) -> bytes:
+    return b"u" + hash16(platform, user_id)
+
+
+def _of_session(stream: int) -> bytes:
+    return b"s" + number_key(stream)
+
+
+def _of_user(user: str) -> bytes:
+    return b"u" + hash16(user)
+
+
+def _of_pair(session_id: str) -> bytes:
+    return b"p" + hash16(session_id)
+
+
+def past_key(row: BindingRow) -> bytes:
+    """Key of an earlier binding in `Table.PAST_BINDINGS`."""
+    return binding_key(row.address) + _VERSION.pack(row.version)
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+def load_identity(store: Reads, platform: str, user_id: str) -> IdentityRow | None:
+    """What was decided of an identity, or None."""
+    data = store.get(Table.IDENTITIES, identity_key(platform, user_id))
+    return read_identity(decode(data)) if data is not None else None
+
+
+def load_key(store: Reads, key: Key) -> KeyRow | None:
+    """Which session serves `key`, or None."""
+    data = store.get(Table.KEYS, key_key(key))
+    return read_key(decode(data)) if data is not None else None
+
+
+def put_binding(batch: Batch, row: BindingRow) -> None:
+    """Store a binding and what leads to it."""
+    batch.put(Table.BINDINGS, binding_key(row.address), encode(list(row)))
+    batch.put(Table.PLACES, session_place_key(row), b"\0")
+    if row.user_id is not None:
+        batch.put(Table.PLACES, user_place_key(row), b"\0")
+
+
+def put_identity(batch: Batch, before: IdentityRow | None, row: IdentityRow) -> None:
+    """Store what was decided of an identity, and what leads to it."""
+    key = identity_key(row.platform, row.user_id)
+    if before is not None:
+        if before.user is not None:
+            batch.delete(Table.USERS, _of_user(before.user) + key)
+        if before.session_id is not None:
+            batch.delete(Table.USERS, _of_pair(before.session_id) + key)
+    batch.put(Table.IDENTITIES, key, encode(list(row)))
+    if row.user is not None:
+        batch.put(Table.USERS, _of_user(row.user) + key, b"\0")
+    if row.session_id is not None:
+        batch.put(Table.USERS, _of_pair(row.session_id) + key, b"\0")
+
+
+def past_bindings(store: Reads, place: Address) -> list[BindingRow]:
+    """Every binding that `place` had before the one of now, the first one first."""
+    return [
+        read_binding(decode(data))
+        for _, data in _starting_with(store, Table.PAST_BINDINGS, binding_key(place))
+    ]
+
+
+def _starting_with(store: Reads, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    start = prefix
+    while page := store.scan(table, start, _after(prefix), limit=_PAGE):
+        yield from page
+        if len(page) < _PAGE:
+            return
+        start = page[-1][0] + b"\0"
+
+
+def _after(prefix: bytes) -> bytes | None:
+    """The first key behind all that begin with `prefix`."""
+    number = int.from_bytes(prefix, "big") + 1
+    return None if number >> (8 * len(prefix)) else number.to_bytes(len(prefix), "big")
+
+
+# -- the world -----------------------------------------------------------------------------------
+
+
+class StoreWorld:
+    """One moment of a store, as acts are planned on it."""
+
+    def __init__(self, store: Reads, next_stream: int) -> None:
+        self._store = store
+        self.next_stream = next_stream
+        self.next_number = store.last_seq(LEDGER_STREAM) + 1
+
+    def identity(self, platform: str, user_id: str) -> IdentityRow | None:
+        """What was decided of an identity."""
+        return load_identity(self._store, platform, user_id)
+
+    def identities_of(self, user: str) -> Sequence[IdentityRow]:
+        """The identities that are linked to a user."""
+        return self._identities(_of_user(user))
+
+    def paired_to(self, session_id: str) -> Sequence[IdentityRow]:
+        """The identities that are paired to a session."""
+        return self._identities(_of_pair(session_id))
+
+    def _identities(self, prefix: bytes) -> list[IdentityRow]:
+        found: list[IdentityRow] = []
+        for key, _ in _starting_with(self._store, Table.USERS, prefix):
+            data = self._store.get(Table.IDENTITIES, key[len(prefix) :])
+            if data is None:
+                raise CorruptRecord(f"an index leads to no identity {key.hex()}")
+            found.append(read_identity(decode(data)))
+        return found
+
+    def places_of_identity(self, platform: str, user_id: str) -> Sequence[BindingRow]:
+        """The direct conversations of an identity."""
+        return self._places(_of_identity(platform, user_id))
+
+    def places_of_session(self, stream: int) -> Sequence[BindingRow]:
+        """The conversations that a session owns."""
+        return self._places(_of_session(stream))
+
+    def _places(self, prefix: bytes) -> list[BindingRow]:
+        found: list[BindingRow] = []
+        for key, _ in _starting_with(self._store, Table.PLACES, prefix):
+            data = self._store.get(Table.BINDINGS, key[len(prefix) :])
+            if data is None:
+                raise CorruptRecord(f"an index leads to no binding {key.hex()}")
+            found.append(read_binding(decode(data)))
+        return found
+
+    def key(self, key: Key) -> KeyRow | None:
+        """Which session serves a key."""
+        return load_key(self._store, key)
+
+    def session(self, session_id: str) -> tuple[int, Head] | None:
+        """Number and head of a session."""
+        stream = load_session_number(self._store, session_id)
+        head = load_head(self._store, stream) if stream is not None else None
+        return (stream, head) if stream is not None and head is not None else None
+
+
+def batch_of_plan(store: Reads, plan: Plan) -> Batch:
+    """The one batch that makes `plan` so."""
+    batch = Batch()
+    for session_id, stream in plan.opened.items():
+        batch.create(Table.NAMES, name_key(session_id), encode(stream))
+    opened = frozenset(plan.opened.values())
+    for stream, records in plan.logs.items():
+        _append(batch, store, stream, records, is_new=stream in opened)
+    for before, after in plan.bindings:
+        key = binding_key(after.address)
+        batch.expect(Table.BINDINGS, key, encode(list(before)))
+        batch.put(Table.PAST_BINDINGS, past_key(before), encode(list(before)))
+        batch.delete(Table.PLACES, session_place_key(before))
+        put_binding(batch, after)
+    for _, row in plan.keys:
+        batch.put(Table.KEYS, key_key(row.key), encode(list(row)))
+    for earlier, identity in plan.identities:
+        put_identity(batch, earlier, identity)
+    append_to_ledger(batch, plan.change.number or 0, plan.record)
+    return batch
+
+
+def _append(
+    batch: Batch, store: Reads, stream: int, records: Sequence[Record], *, is_new: bool
+) -> None:
+    conversation = Conversation() if is_new else load_conversation(store, stream)
+    if conversation is None:
+        raise CorruptRecord(f"session number {stream} has no head")
+    step = Step(conversation.next_seq)
+    for record in records:
+        conversation.apply(record)
+        step.records.append(record)
+    written = batch_for(stream, conversation, step)
+    batch.appends.extend(written.appends)
+    batch.puts.extend(written.puts)
+
+
+# -- the ledger ----------------------------------------------------------------------------------
+
+
+def append_to_ledger(batch: Batch, number: int, record: ChangeRecord | AccessRecord) -> None:
+    """Let `record` be entry `number` of the ledger."""
+    batch.append(LEDGER_STREAM, number, [encode(pack(record))])
+
+
+def changes_since(store: Reads, number: int) -> list[tuple[int, ChangeRecord]]:
+    """The changes from entry `number` of the ledger on."""
+    found: list[tuple[int, ChangeRecord]] = []
+    for seq, record in load_records(store, LEDGER_STREAM, number):
+        if isinstance(record, ChangeRecord):
+            found.append((seq, record))
+    return found
