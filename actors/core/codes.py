@@ -3,8 +3,8 @@
 Pure. A code proves that who typed it has read a direct message to somebody else (`link`), or is
 shown to the operator by a stranger (`access`). It exists in the message that tells it, and in none
 of what is stored: that is a keyed hash of the code together with whom it was made for, so that a
-row which was changed fits no code any more. Whoever can read the store could search the 2^40 codes
-for one that fits, as they could read the conversations; the hash keeps codes out of backups.
+row which was changed fits no code any more. The hash keeps a code from being seen, in a listing or a
+dump. It does not stop who holds the store from trying all 2^40; they hold the conversations too.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ACCESS_CODE_S: Final = 86_400
 """Seconds that an access code lives: an operator looks once a day."""
 MAX_PENDING: Final = 1_000
 """Codes of one kind that wait at one instance. Each is hashed when one is redeemed, some
-milliseconds for all; a guess hits one of them with a chance of one in 2^30."""
+milliseconds for so many; a guess hits one of them with a chance of one in 2^30."""
 MAX_WRONG: Final = 5
 """Wrong codes of one identity within `WINDOW_S` until it is locked: room for some slips."""
 MAX_ISSUED: Final = 5
@@ -351,5 +351,5 @@ class RateLimit:
 
 
 REDEMPTIONS: Final = RateLimit(burst=20, every_s=3)
-"""Codes that are looked at on one instance, whoever sends them: 28,800 a day. With as many pending
-as can be, guesses from any number of identities hit one once in a hundred years."""
+"""Codes that are looked at on one instance, whoever sends them: 28,800 a day. With `MAX_PENDING` to
+be hit, on whatever instances, guesses from any number of identities hit one in a hundred years."""
