@@ -3,8 +3,8 @@
 Pure. A code proves that who typed it has read a direct message to somebody else (`link`), or is
 shown to the operator by a stranger (`access`). It exists in the message that tells it, and in none
 of what is stored: that is a keyed hash of the code together with whom it was made for, so that a
-row which was changed fits no code any more. The hash keeps a code from being seen, in a listing or a
-dump. It does not stop who holds the store from trying all 2^40; they hold the conversations too.
+row which was changed fits no code any more. The hash keeps a code from being seen, in a list or
+a dump. It does not stop who holds the store from trying all 2^40; they hold the conversations too.
 """
 
 from __future__ import annotations
