@@ -1,0 +1,555 @@
+"""Who is who: resolvers, which know the user that an identity is linked to.
+
+An identity is a platform and that platform's own id of a human. Links are exact: no case is
+folded, nothing is stripped, and display names have no part in it. Without a link the user is
+`platform:user_id`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import inspect
+import json
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+
+import trio
+
+from .actors.core.intake import MAX_ID_CHARS
+from .actors.core.routing import default_user
+from .actors.frozen import message
+
+__all__ = [
+    "FileIdentityResolver",
+    "IdentityLink",
+    "IdentityResolver",
+    "IdentityUnavailable",
+    "InMemoryIdentityResolver",
+    "call_resolver",
+    "default_user",
+    "resolve_user",
+]
+
+T = TypeVar("T")
+_Links: TypeAlias = dict[tuple[str, str], str]
+"""User by platform and user id. Not changed any more once others can see it."""
+
+
+class IdentityUnavailable(Exception):
+    """Nobody can say now who is speaking: the resolver failed, was too slow or made no sense."""
+
+
+@message
+class IdentityLink:
+    """An identity and the user that it is."""
+
+    platform: str
+    user_id: str
+    user: str
+
+
+@runtime_checkable
+class IdentityResolver(Protocol):
+    """Says which user an identity is. Each method may be sync or async (on trio).
+
+    Sync methods run in a worker thread, several at once, so that a database may take its time. A
+    resolver whose `resolve` never waits says so with a class attribute, `in_memory = True`, and is
+    spared the thread. Whatever a method raises means that the answer is not known now.
+    """
+
+    def resolve(self, platform: str, user_id: str) -> str | Awaitable[str]:
+        """The user of an identity: 1 to 1,024 characters, the same for all identities of one human.
+
+        Without a link it is `default_user(platform, user_id)`.
+        """
+        ...
+
+    def link(self, platform: str, user_id: str, user: str) -> Awaitable[None] | None:
+        """Make the identity this user, instead of whoever it was."""
+        ...
+
+    def unlink(self, platform: str, user_id: str) -> Awaitable[None] | None:
+        """Make the identity nobody but itself. Nothing happens if it is."""
+        ...
+
+    def links(
+        self, user: str | None = None
+    ) -> Iterable[IdentityLink] | Awaitable[Iterable[IdentityLink]]:
+        """Every link, or those of one user."""
+        ...
+
+
+# -- asking a resolver ---------------------------------------------------------------------------
+
+_MAX_THREADS: Final = 16
+"""Most threads that resolvers may hold at once. One that hangs starves no other work of threads."""
+_MAX_ERROR_CHARS: Final = 200
+
+_threads: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("turnkeeper_resolver_threads")
+
+
+async def resolve_user(
+    resolver: IdentityResolver, platform: str, user_id: str, *, timeout_s: float
+) -> str:
+    """The user of an identity, as `resolver` says.
+
+    Raises:
+        IdentityUnavailable: it failed, took longer than `timeout_s` seconds, or its answer is no
+            str of 1 to 1,024 characters.
+    """
+    asked = f"say who {user_id!r:.80} on {platform} is"
+    call = cast("Callable[[], object]", partial(resolver.resolve, platform, user_id))
+    here = getattr(resolver, "in_memory", False) is True
+    answer = await call_resolver(resolver, call, asked=asked, timeout_s=timeout_s, here=here)
+    if not isinstance(answer, str):
+        said = f"a {type(answer).__name__}"
+    elif 0 < len(answer) <= MAX_ID_CHARS or answer == default_user(platform, user_id):
+        return str.__str__(answer)
+    else:
+        said = f"a str of {len(answer)} characters"
+    raise IdentityUnavailable(f"{type(resolver).__name__} cannot {asked}: it answered with {said}")
+
+
+async def call_resolver(
+    resolver: IdentityResolver,
+    call: Callable[[], T | Awaitable[T]],
+    *,
+    asked: str,
+    timeout_s: float,
+    here: bool = False,
+) -> T:
+    """What `call`, a method of `resolver` with its arguments, returns.
+
+    After a timeout, a thread that was left behind may still carry out what it was asked.
+
+    Args:
+        resolver: whose method it is; named in errors.
+        call: is run in a worker thread unless it is async.
+        asked: what it is to do, for errors: "cannot <asked>".
+        timeout_s: how long it may take, in seconds, the wait for a thread included.
+        here: call it without a thread.
+
+    Raises:
+        IdentityUnavailable: it raised, or took too long.
+    """
+    cannot = f"{type(resolver).__name__} cannot {asked}"
+    with trio.move_on_after(timeout_s):
+        try:
+            if here or inspect.iscoroutinefunction(call):
+                answer = call()
+            else:
+                # In a tuple, because trio lets no coroutine out of a thread.
+                (answer,) = await trio.to_thread.run_sync(
+                    lambda: (call(),), abandon_on_cancel=True, limiter=_limiter()
+                )
+            return cast("T", await answer if inspect.isawaitable(answer) else answer)
+        except BaseException as error:
+            # asyncio's CancelledError is no Exception, and cancels nothing of ours.
+            if isinstance(error, Exception) or type(error).__module__ == "asyncio.exceptions":
+                raise IdentityUnavailable(f"{cannot}: {_described(error)}") from error
+            raise
+    raise IdentityUnavailable(f"{cannot}: no answer within {timeout_s:g} s")
+
+
+def _limiter() -> trio.CapacityLimiter:
+    try:
+        return _threads.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_MAX_THREADS)
+        _threads.set(limiter)
+        return limiter
+
+
+def _described(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  (a foreign exception may be broken itself)
+        text = ""
+    if isinstance(error, IdentityUnavailable):
+        return text
+    name = type(error).__name__
+    return f"{name}: {text:.{_MAX_ERROR_CHARS}}" if text else name
+
+
+# -- links ---------------------------------------------------------------------------------------
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def _check(**fields: str) -> None:
+    for name, value in fields.items():
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"{name} must be a str of 1 to {MAX_ID_CHARS} characters")
+
+
+def _check_link(**fields: str) -> None:
+    _check(**fields)
+    for name, value in fields.items():
+        if _SURROGATE.search(value):
+            raise ValueError(f"{name} holds half a character, which no file keeps: {value!r:.80}")
+
+
+def _found(links: _Links, platform: str, user_id: str) -> str:
+    _check(platform=platform, user_id=user_id)
+    return links.get((platform, user_id)) or default_user(platform, user_id)
+
+
+def _listed(links: _Links, user: str | None) -> tuple[IdentityLink, ...]:
+    return tuple(
+        IdentityLink(platform=platform, user_id=user_id, user=linked)
+        for (platform, user_id), linked in links.items()
+        if user is None or linked == user
+    )
+
+
+def _changed(links: _Links, identity: tuple[str, str], user: str | None) -> _Links:
+    """The links with `identity` linked to `user`, or to nobody."""
+    changed = dict(links)
+    if user is None:
+        changed.pop(identity, None)
+    else:
+        changed[identity] = user
+    return changed
+
+
+class InMemoryIdentityResolver:
+    """Links that last as long as the process: for tests, and for programs that know better.
+
+    May be used from any thread.
+    """
+
+    in_memory: ClassVar[bool] = True
+    """`resolve` never waits for anything."""
+
+    def __init__(self) -> None:
+        self._links: _Links = {}
+        self._changing = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<InMemoryIdentityResolver links={len(self._links)}>"
+
+    def resolve(self, platform: str, user_id: str) -> str:
+        """The user of an identity.
+
+        Raises:
+            ValueError: an argument is empty or too long; the text names it.
+        """
+        return _found(self._links, platform, user_id)
+
+    def link(self, platform: str, user_id: str, user: str) -> None:
+        """Make the identity this user.
+
+        Raises:
+            ValueError: an argument is empty, too long or holds surrogates; the text names it.
+        """
+        _check_link(platform=platform, user_id=user_id, user=user)
+        with self._changing:
+            self._links[platform, user_id] = user
+
+    def unlink(self, platform: str, user_id: str) -> None:
+        """Make the identity nobody but itself.
+
+        Raises:
+            ValueError: an argument is empty or too long; the text names it.
+        """
+        _check(platform=platform, user_id=user_id)
+        with self._changing:
+            self._links.pop((platform, user_id), None)
+
+    def links(self, user: str | None = None) -> tuple[IdentityLink, ...]:
+        """Every link, or those of one user."""
+        with self._changing:
+            return _listed(self._links, user)
+
+
+# -- links in a file -----------------------------------------------------------------------------
+
+_FORMAT: Final = "turnkeeper identities"
+_VERSION: Final = 1
+_LOCK_WAIT_S: Final = 10.0
+"""How long a change waits for those of other processes, each of which takes milliseconds."""
+_LOCK_POLL_S: Final = 0.005
+
+_Signature: TypeAlias = tuple[int, ...]
+
+
+class FileIdentityResolver:
+    """Links in a JSON file, which several processes may share.
+
+    The file is replaced as a whole by each change, so that a crash leaves the links from before or
+    after it; `<path>.lock` keeps changes apart, and `<path>.new` is what a crash may leave behind.
+    Changes of others are seen by the next call. Meant for some ten thousand links: a change writes
+    them all, and the next `resolve` reads them all.
+
+    The file must be a plain file with mode 0600 that belongs to whoever runs this, root included; a
+    symbolic link in its place is refused, one among its directories is followed. What cannot be
+    read and understood in full is never written over, and nobody is resolved from it. A file that
+    is not there holds no links; one that vanishes later is an error.
+
+    Args:
+        path: the file; else `TURNKEEPER_IDENTITY_PATH`, else `turnkeeper/identity.json` in
+            `XDG_STATE_HOME`, by default `~/.local/state`. Directories are made with mode 0700.
+    """
+
+    in_memory: ClassVar[bool] = True
+    """`resolve` looks at the state of the file, and reads it only when that has changed."""
+
+    def __init__(self, path: str | PathLike[str] | None = None) -> None:
+        self.path: Final = Path(path).absolute() if path is not None else _default(os.environ)
+        self._read: tuple[_Signature, _Links] | None = None
+        """The links, and the state of the file which holds them."""
+
+    def __repr__(self) -> str:
+        return f"<FileIdentityResolver {str(self.path)!r}>"
+
+    def resolve(self, platform: str, user_id: str) -> str:
+        """The user of an identity.
+
+        Raises:
+            IdentityUnavailable: the file cannot be used.
+            ValueError: an argument is empty or too long; the text names it.
+        """
+        return _found(self._current(), platform, user_id)
+
+    def link(self, platform: str, user_id: str, user: str) -> None:
+        """Make the identity this user. Returns once that is durable.
+
+        Raises:
+            IdentityUnavailable: the file cannot be used, or others hold it for too long.
+            ValueError: an argument is empty, too long or holds surrogates; the text names it.
+        """
+        _check_link(platform=platform, user_id=user_id, user=user)
+        self._change((platform, user_id), user)
+
+    def unlink(self, platform: str, user_id: str) -> None:
+        """Make the identity nobody but itself. Returns once that is durable.
+
+        Raises:
+            IdentityUnavailable: the file cannot be used, or others hold it for too long.
+            ValueError: an argument is empty or too long; the text names it.
+        """
+        _check(platform=platform, user_id=user_id)
+        self._change((platform, user_id), None)
+
+    def links(self, user: str | None = None) -> tuple[IdentityLink, ...]:
+        """Every link, or those of one user.
+
+        Raises:
+            IdentityUnavailable: the file cannot be used.
+        """
+        return _listed(self._current(), user)
+
+    def _current(self) -> _Links:
+        with _os_errors(self.path):
+            try:
+                status = os.lstat(self.path)
+            except FileNotFoundError:
+                if self._read is None:
+                    return {}
+                raise IdentityUnavailable(
+                    f"{self.path} was there and is gone: put it back, or restart without links"
+                ) from None
+            if self._read is None or self._read[0] != _signature(status):
+                self._read = _read_file(self.path)
+            return self._read[1]
+
+    def _change(self, identity: tuple[str, str], user: str | None) -> None:
+        self._current()  # refuse before anything is left beside a file that is not ours
+        with _os_errors(self.path):
+            _make_directories(self.path.parent)
+            with _locked(self.path):
+                links = self._current()
+                changed = _changed(links, identity, user)
+                if changed != links:
+                    after_ns = self._read[0][0] if self._read is not None else 0
+                    self._read = (_replace(self.path, _to_text(changed), after_ns), changed)
+
+
+def _default(environ: Mapping[str, str]) -> Path:
+    if named := environ.get("TURNKEEPER_IDENTITY_PATH"):
+        return Path(named).absolute()
+    base = environ.get("XDG_STATE_HOME")
+    # The specification has relative paths ignored.
+    home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state"
+    return home / "turnkeeper" / "identity.json"
+
+
+def _signature(status: os.stat_result) -> _Signature:
+    """What changes whenever a file is written, replaced, or given to others."""
+    return (
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+        status.st_ino,
+        status.st_dev,
+        status.st_mode,
+    )
+
+
+def _read_file(path: Path) -> tuple[_Signature, _Links]:
+    with open(path, "rb", opener=_open_existing) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise IdentityUnavailable(f"{path} is no plain file: name another")
+        if status.st_uid != os.geteuid():
+            raise IdentityUnavailable(
+                f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}: "
+                "run as its owner or change the owner"
+            )
+        if status.st_mode & 0o077:
+            raise IdentityUnavailable(
+                f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, so that others may have "
+                f"changed it: look at it, then chmod 600 {path}"
+            )
+        text = file.read()
+    try:
+        return _signature(status), _from_text(text)
+    except (ValueError, RecursionError) as error:
+        raise IdentityUnavailable(
+            f"{path} is left as it is, because it is not understood: {error}"
+        ) from error
+
+
+def _from_text(text: bytes) -> _Links:
+    """The links in `text`.
+
+    Raises:
+        ValueError: it is anything but the whole of what :func:`_to_text` writes.
+    """
+    content: object = json.loads(text, object_pairs_hook=_without_repeats)
+    fields = cast("dict[str, object]", content) if isinstance(content, dict) else {}
+    if fields.get("format") != _FORMAT:
+        raise ValueError("it names another format")
+    version = fields.get("version")
+    if type(version) is not int or version < 1:
+        raise ValueError("it has no version")
+    if version > _VERSION:
+        raise ValueError(f"it has version {version}, and {_VERSION} is known: upgrade turnkeeper")
+    platforms = fields.get("links")
+    if len(fields) != 3 or not isinstance(platforms, dict):
+        raise ValueError("it must hold format, version and links, and nothing else")
+    links: _Links = {}
+    for platform, users in cast("dict[str, object]", platforms).items():
+        if not isinstance(users, dict):
+            raise ValueError(f"the links of {platform!r:.80} are no object")
+        for user_id, user in cast("dict[str, str]", users).items():
+            _check_link(platform=platform, user_id=user_id, user=user)
+            links[platform, user_id] = user
+    return links
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return fields
+
+
+def _to_text(links: _Links) -> bytes:
+    platforms: dict[str, dict[str, str]] = {}
+    for (platform, user_id), user in links.items():
+        platforms.setdefault(platform, {})[user_id] = user
+    content = {"format": _FORMAT, "version": _VERSION, "links": platforms}
+    return json.dumps(content, indent=2).encode("ascii") + b"\n"
+
+
+def _replace(path: Path, text: bytes, after_ns: int) -> _Signature:
+    """Put a file of `text` in place of `path`, and tell its state.
+
+    It counts as written after `after_ns`: clocks of file systems are coarse, and two files of one
+    length, written in one tick, the second with the inode of the one before the first, would pass
+    for one.
+    """
+    new = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    with open(new, "xb", opener=_open_private) as file:
+        file.write(text)
+        file.flush()
+        written = os.fstat(file.fileno())
+        changed_ns = max(written.st_mtime_ns, after_ns + 1)
+        os.utime(file.fileno(), ns=(written.st_atime_ns, changed_ns))
+        os.fsync(file.fileno())
+        os.rename(new, path)
+        _sync_directory(path.parent)
+        return _signature(os.fstat(file.fileno()))
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Keep every other thread and process from changing `path`."""
+    lock = _open_private(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        give_up = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise IdentityUnavailable(
+                        f"{path} has been held by another process for {_LOCK_WAIT_S:g} s"
+                    ) from None
+                time.sleep(_LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            # A forked child may have the descriptor too, and closing ours would not end the lock.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        os.close(lock)
+
+
+def _open_existing(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a named pipe would wait for whoever writes to it.
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _open_private(path: str, flags: int) -> int:
+    """A descriptor of a file with mode 0600, whatever the umask is."""
+    file = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _make_directories(directory: Path) -> None:
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        _sync_directory(one.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _os_errors(path: Path) -> Generator[None]:
+    """Map what the operating system says."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename or path
+        if os.path.islink(named):
+            reason = f"is a symbolic link: name the file itself, {os.path.realpath(named)}"
+        else:
+            reason = f"cannot be used: {error.strerror or error}"
+        raise IdentityUnavailable(f"{named} {reason}") from error
