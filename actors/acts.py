@@ -26,15 +26,14 @@ __all__ = [
     "Moved",
     "Pair",
     "Revoke",
-    "SyncPairs",
     "Undo",
     "Unlink",
     "Unpair",
 ]
 
-By: TypeAlias = Literal["operator", "program", "config", "code"]
-"""Who asks: a person at the command line, the embedding program, the configuration, or the human
-concerned, who has proven it with a code."""
+By: TypeAlias = Literal["operator", "program", "config", "code", "resolver"]
+"""Who asks: a person at the command line, the embedding program, the configuration, the human
+concerned, who has proven it with a code, or the identity resolver, which says so."""
 
 
 class ActRefused(Exception):
@@ -87,14 +86,6 @@ class Unpair:
 
 
 @message
-class SyncPairs:
-    """Request: the pairs of the configuration are these, and no others. Answered with `Change`s."""
-
-    pairs: tuple[tuple[str, str, SessionId], ...]
-    """`(platform, user id, session)` each."""
-
-
-@message
 class Move:
     """Request: a conversation belongs to this session. Answered with `Change`."""
 
@@ -127,6 +118,7 @@ class Allow:
     """Request: this user may talk on this instance. Answered with `AccessEntry`."""
 
     instance: str
+    platform: str
     user_id: str
 
 
@@ -135,10 +127,11 @@ class Revoke:
     """Request: this user may not talk on this instance any more. Answered with `AccessEntry`."""
 
     instance: str
+    platform: str
     user_id: str
 
 
-Act: TypeAlias = Link | Unlink | Pair | Unpair | SyncPairs | Move | Undo | Approve | Allow | Revoke
+Act: TypeAlias = Link | Unlink | Pair | Unpair | Move | Undo | Approve | Allow | Revoke
 
 
 @message

@@ -3,7 +3,10 @@
 TurnRefused
 ├── InvalidTurn       the turn is malformed: never deliver it again
 ├── MessageIdReused   the id was accepted before with another body: never deliver it again
+├── AccessDenied      this human may not talk to the agent here: never deliver it again
+├── NotAddressed      a message in a group that is meant for others: never deliver it again
 ├── SessionDamaged    its session cannot be read, and is not written over: repair it first
+├── Unidentified      nobody could say who the human is: deliver it again later
 ├── Overloaded        a stated bound is reached: deliver it again later
 └── ShuttingDown      the runtime is stopping: the platform will deliver it again
 """
@@ -13,12 +16,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AccessDenied",
     "InvalidTurn",
     "MessageIdReused",
+    "NotAddressed",
     "Overloaded",
     "SessionDamaged",
     "ShuttingDown",
     "TurnRefused",
+    "Unidentified",
 ]
 
 
@@ -37,8 +43,22 @@ class MessageIdReused(TurnRefused):
     """The platform message id was accepted before, with another body."""
 
 
+class AccessDenied(TurnRefused):
+    """The human may not talk to the agent here; the text may be told to them."""
+
+
+class NotAddressed(TurnRefused):
+    """The message is meant for others in the group: nobody answers it."""
+
+
 class SessionDamaged(TurnRefused):
     """What is stored of the session cannot be read; nothing was overwritten."""
+
+
+class Unidentified(TurnRefused):
+    """The identity resolver failed or took too long; no session was chosen."""
+
+    retryable = True
 
 
 class Overloaded(TurnRefused):

@@ -171,6 +171,9 @@ class OutputGate(TrioActor):
             self._undeliverable(effect, "unreadable")
             return
         place = address_of(record)
+        if (withheld := self._withheld(record)) is not None:
+            self._undeliverable(effect, withheld)
+            return
         deliver = Deliver(
             session_id=self._core.session_id,
             delivery_id=self._delivery_id(effect.seq),
@@ -189,15 +192,32 @@ class OutputGate(TrioActor):
         with suppress(ActorDeadError):  # the channel has stopped: the delivery stays open
             target.tell(deliver)
 
+    def _withheld(self, record: AssistantRecord) -> str | None:
+        """Why what `record` says may not go out now: whom it is for may have been shut out."""
+        place, services = address_of(record), self._services
+        if place is None or services.door.is_wide_open(place.instance):
+            return None
+        speaker: str | None = None
+        if record.turn_seq:
+            try:
+                turn = self._turn_at(record.turn_seq)
+                speaker = services.canonical(turn.platform, turn.user_id)
+            except (StorageError, ValueError):
+                return "unreadable"
+        return services.door.closed_to(place, speaker)
+
     def _undeliverable(self, effect: Dispatch, reason: str) -> None:
-        report = DeliveryReported(
+        report = self._failure(effect.seq, effect.attempt, reason)
+        self._services.registry.tell(report)  # which keeps it while an act is being carried out
+
+    def _failure(self, seq: int, attempt: int, reason: str) -> DeliveryReported:
+        return DeliveryReported(
             session_id=self._core.session_id,
-            delivery_id=self._delivery_id(effect.seq),
-            attempt=effect.attempt,
+            delivery_id=self._delivery_id(seq),
+            attempt=attempt,
             status="failed",
             reason=reason,
         )
-        self.actor_ref.tell(report)
 
     def _settle_delivery(self, effect: SettleDelivery, _answer: object) -> None:
         future = self._waiting.pop(effect.seq, None) if self._waiting else None

@@ -13,7 +13,7 @@ from typing import Final
 from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode
 from ..storage.errors import CorruptRecord
-from ..storage.keys import hash16, number_key
+from ..storage.keys import HASH_BYTES, hash16, number_key
 from .core.conversation import Conversation
 from .core.effects import Step
 from .core.head import Head
@@ -50,11 +50,13 @@ __all__ = [
     "key_key",
     "load_identity",
     "load_key",
+    "paired_identities",
     "past_bindings",
     "past_key",
     "put_binding",
     "put_identity",
     "session_place_key",
+    "starting_with",
     "user_place_key",
 ]
 
@@ -129,9 +131,12 @@ def load_key(store: Reads, key: Key) -> KeyRow | None:
     return read_key(decode(data)) if data is not None else None
 
 
-def put_binding(batch: Batch, row: BindingRow) -> None:
-    """Store a binding and what leads to it."""
-    batch.put(Table.BINDINGS, binding_key(row.address), encode(list(row)))
+def put_binding(batch: Batch, row: BindingRow, *, first: bool = False) -> None:
+    """Store a binding and what leads to it; the `first` one only where there is none."""
+    key = binding_key(row.address)
+    if first:
+        batch.expect(Table.BINDINGS, key, None)
+    batch.put(Table.BINDINGS, key, encode(list(row)))
     batch.put(Table.PLACES, session_place_key(row), b"\0")
     if row.user_id is not None:
         batch.put(Table.PLACES, user_place_key(row), b"\0")
@@ -152,15 +157,33 @@ def put_identity(batch: Batch, before: IdentityRow | None, row: IdentityRow) -> 
         batch.put(Table.USERS, _of_pair(row.session_id) + key, b"\0")
 
 
+def paired_identities(store: Reads) -> list[IdentityRow]:
+    """Every identity that is paired to a session."""
+    return _identities(store, b"p")
+
+
+def _identities(store: Reads, prefix: bytes) -> list[IdentityRow]:
+    """The identities to which an index leads."""
+    found: list[IdentityRow] = []
+    for index, _ in starting_with(store, Table.USERS, prefix):
+        key = index[-HASH_BYTES:]
+        data = store.get(Table.IDENTITIES, key)
+        if data is None:
+            raise CorruptRecord(f"an index leads to no identity {key.hex()}")
+        found.append(read_identity(decode(data)))
+    return found
+
+
 def past_bindings(store: Reads, place: Address) -> list[BindingRow]:
     """Every binding that `place` had before the one of now, the first one first."""
     return [
         read_binding(decode(data))
-        for _, data in _starting_with(store, Table.PAST_BINDINGS, binding_key(place))
+        for _, data in starting_with(store, Table.PAST_BINDINGS, binding_key(place))
     ]
 
 
-def _starting_with(store: Reads, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def starting_with(store: Reads, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """All of `table` whose keys begin with `prefix`, in order."""
     start = prefix
     while page := store.scan(table, start, _after(prefix), limit=_PAGE):
         yield from page
@@ -192,20 +215,11 @@ class StoreWorld:
 
     def identities_of(self, user: str) -> Sequence[IdentityRow]:
         """The identities that are linked to a user."""
-        return self._identities(_of_user(user))
+        return _identities(self._store, _of_user(user))
 
     def paired_to(self, session_id: str) -> Sequence[IdentityRow]:
         """The identities that are paired to a session."""
-        return self._identities(_of_pair(session_id))
-
-    def _identities(self, prefix: bytes) -> list[IdentityRow]:
-        found: list[IdentityRow] = []
-        for key, _ in _starting_with(self._store, Table.USERS, prefix):
-            data = self._store.get(Table.IDENTITIES, key[len(prefix) :])
-            if data is None:
-                raise CorruptRecord(f"an index leads to no identity {key.hex()}")
-            found.append(read_identity(decode(data)))
-        return found
+        return _identities(self._store, _of_pair(session_id))
 
     def places_of_identity(self, platform: str, user_id: str) -> Sequence[BindingRow]:
         """The direct conversations of an identity."""
@@ -217,7 +231,7 @@ class StoreWorld:
 
     def _places(self, prefix: bytes) -> list[BindingRow]:
         found: list[BindingRow] = []
-        for key, _ in _starting_with(self._store, Table.PLACES, prefix):
+        for key, _ in starting_with(self._store, Table.PLACES, prefix):
             data = self._store.get(Table.BINDINGS, key[len(prefix) :])
             if data is None:
                 raise CorruptRecord(f"an index leads to no binding {key.hex()}")

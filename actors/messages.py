@@ -24,6 +24,7 @@ __all__ = [
     "InboundTurn",
     "Instance",
     "MayRetry",
+    "Notice",
     "Outcome",
     "OutcomeStatus",
     "Passivate",
@@ -214,6 +215,16 @@ class Deliver:
     attempt: int = 1
     ambiguous: bool = False
     """An earlier attempt was under way when the process died: it may have arrived."""
+
+
+@message
+class Notice:
+    """Request to send what the runtime itself says. It is written down nowhere."""
+
+    delivery_id: DeliveryId
+    address: Address
+    text: str
+    reply_to: str | None = None
 
 
 @message

@@ -168,6 +168,10 @@ class TurnRunner:
     def _interrupted(self, job: TurnJob) -> None:
         self._registry.tell(TurnInterrupted(session_id=job.session_id, turn_seq=job.seq))
 
+    def soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run `task` beside the turns; it must not raise."""
+        self._context.run(self._nursery.start_soon, task, *args)
+
     def later(self, after_s: float, message: RetryTurn | Wake) -> None:
         """Send `message` after `after_s` seconds."""
         self._nursery.start_soon(self._later, after_s, message)

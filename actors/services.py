@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ..storage.base import Store
+from .core.routing import InstanceRules
+from .door import Door
 from .kernel import ActorRef
 from .messages import Instance
 from .runner import TurnRunner
 
-__all__ = ["MAX_OPEN_TURNS", "NowUs", "Post", "Ref", "Services"]
+__all__ = ["MAX_OPEN_TURNS", "NowUs", "Post", "Ref", "Resolve", "Services"]
 
 MAX_OPEN_TURNS: Final = 100_000
 """Turns of one session that may wait for the agent. They wait on disk."""
@@ -19,6 +22,14 @@ MAX_OPEN_TURNS: Final = 100_000
 Ref: TypeAlias = ActorRef[Any]
 NowUs: TypeAlias = Callable[[], int]
 """The time, in microseconds since the Unix epoch, UTC."""
+
+
+Resolve: TypeAlias = Callable[[str, str], Awaitable[str]]
+"""The user that an identity (platform, canonical user id) is. Raises Unidentified."""
+
+
+def _as_it_is(_platform: str, user_id: str) -> str:
+    return user_id
 
 
 @dataclass(slots=True)
@@ -39,6 +50,17 @@ class Services:
 
     store: Store
     now_us: NowUs
+    rules: Mapping[Instance, InstanceRules]
+    """What holds at each instance."""
+    door: Door
+    canonical: Callable[[str, str], str] = _as_it_is
+    """The canonical form of a user id, given the platform. Raises ValueError for what is none."""
+    random: Callable[[int], bytes] = secrets.token_bytes
+    """So many bytes that nobody can guess."""
+    self_link: bool = True
+    """Whether humans may link their accounts themselves, with `/link`."""
+    resolve: Resolve | None = None
+    """Asks the program's own identity resolver who somebody is; None if there is none."""
     failure_notice: str | None = None
     """What a human is told when a turn is given up; None for nothing."""
     max_open_turns: int = MAX_OPEN_TURNS

@@ -20,10 +20,13 @@ from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import body_digest, seen_window
 from .core.records import AssistantRecord, address_of
+from .core.routing import record_of
+from .errands import BindPlace, HeldStill, HoldStill, TakeOver
 from .errors import MessageIdReused, Overloaded
 from .gate import OutputGate
 from .journal import SeenRow, batch_for, load_record, load_seen, seen_hash, seen_key
 from .kernel import ActorRef, TrioFuture
+from .ledger import put_binding
 from .messages import (
     Accept,
     CatchUp,
@@ -166,8 +169,20 @@ class SessionActor(OutputGate):
 
     def _may_retry(self, message: MayRetry) -> None:
         seq = _seq_of(message.delivery_id)
-        step = self._core.may_retry(seq, message.attempt, self._services.now_us())
+        core, now_us = self._core, self._services.now_us()
+        withheld = self._withheld_retry(seq)
+        if withheld is None:
+            step = core.may_retry(seq, message.attempt, now_us)
+        else:
+            step = core.may_not_retry(seq, self._failure(seq, message.attempt, withheld), now_us)
         self._commit(step, self.take_reply())
+
+    def _withheld_retry(self, seq: int) -> str | None:
+        try:
+            record = load_record(self._services.store, self._stream, seq)
+        except StorageError:
+            return "unreadable"
+        return self._withheld(record) if isinstance(record, AssistantRecord) else None
 
     def _send(self, message: SendMessage) -> None:
         place = message.to or self._core.active_channel
@@ -203,6 +218,28 @@ class SessionActor(OutputGate):
             self._services.registry.tell(Passivated(session_id=self._core.session_id))
             self.stop()
 
+    # -- what the registry asks ------------------------------------------------------------------
+
+    def _bind(self, message: BindPlace) -> None:
+        step = self._core.bind(record_of(message.row))
+        batch = batch_for(self._stream, self._core, step)
+        put_binding(batch, message.row, first=True)
+        self._submit(batch, partial(self._durable, step.effects, None))
+
+    def _hold_still(self, message: HoldStill) -> None:
+        self._submit(Batch(), partial(self._held_still, message.session_id))
+
+    def _held_still(self, session_id: SessionId, _error: StorageError | None) -> None:
+        self._services.registry.tell(HeldStill(session_id=session_id))
+
+    def _take_over(self, message: TakeOver) -> None:
+        if self._core.next_seq != message.first_seq:
+            self._begin_anew()  # something was decided here meanwhile: the store knows the order
+            self.stop()
+            return
+        for record in message.records:
+            self._core.apply(record)
+
     def _find(self, _message: FindSession) -> ActorRef[Any]:
         return self.actor_ref
 
@@ -228,6 +265,9 @@ class SessionActor(OutputGate):
         Passivate: _passivate,
         Wake: _here,
         CatchUp: _here,
+        BindPlace: _bind,
+        HoldStill: _hold_still,
+        TakeOver: _take_over,
     }
 
 

@@ -29,7 +29,9 @@ from ..actors.messages import (
     InboundTurn,
     Instance,
     MayRetry,
+    Notice,
     OutcomeStatus,
+    SessionId,
     TurnEnded,
 )
 from .base import Channel, LostAnswer, Outbound, Receipt, Rejected, Unreachable
@@ -47,6 +49,8 @@ MAX_QUEUED: Final = 10_000
 
 _MAX_RESTING: Final = 64
 """Tasks kept for the next lane: to wake one costs half of what a new one does."""
+_NOBODY: Final = SessionId("")
+"""Stands for the session of a notice, which has none."""
 _REASON_CHARS: Final = 200
 """Longest reason that is kept: it is meant to be a word."""
 
@@ -110,6 +114,8 @@ class ChannelActor(TrioActor):
         match message:
             case Deliver():
                 self._enqueue(message)
+            case Notice():
+                self._enqueue(_delivery_of(message, self._now_us()))
             case TurnEnded():
                 self._tell_channel(message)
             case CatchUp():
@@ -265,6 +271,8 @@ class ChannelActor(TrioActor):
                     lane.pause.cancel()
 
     async def _may_retry(self, deliver: Deliver, attempt: int) -> bool:
+        if deliver.session_id == _NOBODY:
+            return True
         ask = MayRetry(
             session_id=deliver.session_id, delivery_id=deliver.delivery_id, attempt=attempt
         )
@@ -286,6 +294,8 @@ class ChannelActor(TrioActor):
     ) -> None:
         if status in ("failed", "unknown") and self._channel.powers.hears_turn_ends:
             self._channel.delivery_dropped(deliver.delivery_id)
+        if deliver.session_id == _NOBODY:
+            return
         self._registry.tell(
             DeliveryReported(
                 session_id=deliver.session_id,
@@ -297,6 +307,18 @@ class ChannelActor(TrioActor):
                 may_have_arrived=may_have_arrived,
             )
         )
+
+
+def _delivery_of(notice: Notice, now_us: int) -> Deliver:
+    """A notice, as something to send whose outcome nobody writes down."""
+    return Deliver(
+        session_id=_NOBODY,
+        delivery_id=notice.delivery_id,
+        address=notice.address,
+        text=notice.text,
+        asked_at_us=now_us,
+        reply_to=notice.reply_to,
+    )
 
 
 def _word(reason: object) -> str:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import CoroutineType
 from typing import Any, Final, TypeAlias, cast
 
+from .actors.core.names import clean_name
 from .actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
 from .actors.core.window import Message, build_window, text_chars
 from .actors.journal import load_record, load_records
@@ -20,6 +21,7 @@ from .actors.messages import (
     Address,
     AgentReply,
     Attachment,
+    InboundTurn,
     Outcome,
     SendMessage,
     SessionId,
@@ -120,12 +122,14 @@ class TurnHost:
         agents: Mapping[str, Agent],
         store: Store,
         registry: ActorRef[Any],
+        identify: Callable[[InboundTurn], Awaitable[str]],
         *,
         max_context_tokens: int,
     ) -> None:
         self.store = store
         self._agents = agents
         self._registry = registry
+        self._identify = identify
         self._max_context_chars = max_context_tokens
 
     async def __call__(self, job: TurnJob) -> AgentReply:
@@ -133,12 +137,13 @@ class TurnHost:
 
         Raises:
             AgentFault: there is no such agent, or it returned something that is no reply.
+            Unidentified: the identity resolver does not say whose turn it is.
         """
         agent = self._agents.get(job.agent)
         if agent is None:
             known = ", ".join(sorted(self._agents)) or "none"
             raise AgentFault(f"there is no agent {job.agent!r}; there is: {known}")
-        context = _context(job)
+        context = _context(job, await self._identify(job.turn))
         token = set_session_context(context)
         try:
             result = agent(Turn(job, self, context))
@@ -178,17 +183,17 @@ class TurnHost:
         return build_window(newest, job.seq)
 
 
-def _context(job: TurnJob) -> SessionContext:
+def _context(job: TurnJob, user: str) -> SessionContext:
     turn = job.turn
     return SessionContext(
         platform=turn.platform,
         instance=turn.address.instance,
         chat_id=turn.address.conversation,
-        chat_name=turn.chat_name,
+        chat_name=clean_name(turn.chat_name),
         thread_id=turn.address.thread,
         user_id=turn.user_id,
-        user_name=turn.user_name,
-        unified_user_id=f"{turn.platform}:{turn.user_id}",
+        user_name=clean_name(turn.user_name),
+        unified_user_id=user,
         session_id=job.session_id,
         turn_id=f"{job.session_id}/{job.seq}",
     )

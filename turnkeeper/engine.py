@@ -14,30 +14,41 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from random import Random
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import trio
 
 from . import views
+from .actors.acts import ActRefused, Pair, Unpair
 from .actors.core.intake import seen_window
+from .actors.core.records import MalformedRecord
+from .actors.core.routing import InstanceRules, default_user
+from .actors.door import Door
+from .actors.errands import Identified
+from .actors.errors import Unidentified
 from .actors.feed import FeedActor
 from .actors.journal import seen_key
 from .actors.kernel import ActorDeadError
-from .actors.messages import CatchUp, Instance, Rotate, Wake
+from .actors.ledger import load_identity, paired_identities
+from .actors.messages import CatchUp, InboundTurn, Instance, Rotate, SessionId, Wake
 from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
 from .actors.services import NowUs, Post, Ref, Services
+from .actors.works import sweep_codes
 from .agent import Agent, TurnHost
 from .channels.actor import ChannelActor, Inlet
 from .channels.base import Channel
 from .channels.retry import RetryPolicy
-from .config import Config
+from .config import Config, ConfigError
 from .hosting import kernel_of_this_loop
+from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
+from .kinds import canonical_user_id
 from .storage.base import Batch, Store, Table
 from .storage.errors import StorageError
 
-__all__ = ["Actors", "Engine", "RuntimeFailed"]
+__all__ = ["Actors", "Engine", "RuntimeFailed", "next_stream"]
 
 logger = logging.getLogger("turnkeeper")
 
@@ -76,18 +87,21 @@ class Engine:
         settings: Config,
         store: Store,
         channels: Mapping[Instance, Channel],
-        agent_of: Mapping[Instance, str],
+        rules: Mapping[Instance, InstanceRules],
         agents: Mapping[str, Agent],
         *,
+        resolver: IdentityResolver | None,
         clock: Callable[[], datetime] | None,
         seed: int | None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._channels = channels
-        self._agent_of = agent_of
+        self._rules = rules
         self._agents = agents
-        self._now_us = _now_us(clock)
+        self._resolver = resolver
+        self.now_us = _now_us(clock)
+        """The time, in microseconds since the Unix epoch, UTC."""
         self._rng = Random(seed)  # noqa: S311  (jitter needs no secrecy)
         self._inlets: dict[Instance, Inlet] = {}
         self._patience = trio.CancelScope()
@@ -115,6 +129,8 @@ class Engine:
             nursery.start_soon(self._watch_store, body)
             try:
                 with body:
+                    await self.sync_pairs(actors.registry)
+                    nursery.start_soon(self._hear_all)
                     yield actors
             except BaseException as error:
                 self.hurry()
@@ -134,13 +150,18 @@ class Engine:
     # -- starting --------------------------------------------------------------------------------
 
     def _start(self, nursery: trio.Nursery) -> Actors:
-        store, settings, now_us = self._store, self._settings, self._now_us
+        store, settings, now_us = self._store, self._settings, self.now_us
         services = self._services = Services(
-            store=store, now_us=now_us, failure_notice=settings.session.failure_notice or None
+            store=store,
+            now_us=now_us,
+            rules=self._rules,
+            door=Door(store, self._rules),
+            canonical=canonical_user_id,
+            self_link=settings.identity.self_link,
+            resolve=self._resolve if self._resolver is not None else None,
+            failure_notice=settings.session.failure_notice or None,
         )
-        newest = store.scan(Table.HEADS, limit=1, reverse=True)
-        next_stream = int.from_bytes(newest[0][0], "big") + 1 if newest else 1
-        registry = RegistryActor.start(services, self._agent_of, next_stream)
+        registry = RegistryActor.start(services, next_stream(store))
         services.registry = registry
         services.runner = self._runner = TurnRunner(
             nursery,
@@ -148,6 +169,7 @@ class Engine:
                 self._agents,
                 store,
                 registry,
+                self._identify,
                 max_context_tokens=settings.session.max_context_tokens,
             ),
             registry,
@@ -175,8 +197,78 @@ class Engine:
         nursery.start_soon(self._wake_open_sessions, registry)
         nursery.start_soon(self._rotate, registry)
         nursery.start_soon(self._sweep_seen)
-        nursery.start_soon(self._hear_all)
         return Actors(nursery=nursery, registry=registry, feed=feed, channels=refs)
+
+    async def _resolve(self, platform: str, user_id: str) -> str:
+        """Who an identity is, as the program's own resolver says.
+
+        Raises:
+            Unidentified: it does not say.
+        """
+        assert self._resolver is not None  # else nobody asks
+        timeout_s = self._settings.identity.resolver_timeout_s
+        try:
+            return await resolve_user(self._resolver, platform, user_id, timeout_s=timeout_s)
+        except IdentityUnavailable as error:
+            raise Unidentified(str(error)) from error
+
+    async def tell_resolver(
+        self, act: Literal["link", "unlink"], platform: str, user_id: str, *user: str
+    ) -> None:
+        """Let the program's own resolver know of a link, or of its end.
+
+        Raises:
+            IdentityUnavailable: it failed.
+        """
+        assert self._resolver is not None  # else the store alone knows
+        await call_resolver(
+            self._resolver,
+            partial(getattr(self._resolver, act), platform, user_id, *user),
+            asked=f"{act} {user_id!r:.80} on {platform}",
+            timeout_s=self._settings.identity.resolver_timeout_s,
+        )
+
+    async def _identify(self, turn: InboundTurn) -> str:
+        """The user who wrote a turn.
+
+        Raises:
+            Unidentified: the program's identity resolver does not say.
+        """
+        user_id = canonical_user_id(turn.platform, turn.user_id)
+        if self._resolver is None:
+            row = load_identity(self._store, turn.platform, user_id)
+            return row.unified if row is not None else default_user(turn.platform, user_id)
+        user = await self._resolve(turn.platform, user_id)
+        if turn.direct:
+            self._services.registry.tell(
+                Identified(address=turn.address, platform=turn.platform, user_id=user_id, user=user)
+            )
+        return user
+
+    async def sync_pairs(self, registry: Ref) -> None:
+        """Make the pairs of the configuration the ones that are written down.
+
+        Raises:
+            ConfigError: one of them cannot be made.
+        """
+        wanted = {
+            (pair.platform, canonical_user_id(pair.platform, pair.user_id)): SessionId(pair.session)
+            for pair in self._settings.pairing
+        }
+        for row in paired_identities(self._store):
+            who = row.platform, row.user_id
+            if row.paired_by == "config" and who not in wanted:
+                await registry.ask(
+                    Unpair(platform=who[0], user_id=who[1], by="config"), block=False
+                )
+            elif row.paired_by == "config" and row.session_id == wanted[who]:
+                del wanted[who]
+        for (platform, user_id), session_id in wanted.items():
+            pair = Pair(platform=platform, user_id=user_id, session_id=session_id, by="config")
+            try:
+                await registry.ask(pair, block=False)
+            except ActRefused as error:
+                raise ConfigError(f"[pairing] {user_id}@{platform}: {error}") from error
 
     async def _hear_all(self) -> None:
         if not self._channels:
@@ -217,16 +309,29 @@ class Engine:
     async def _sweep_seen(self) -> None:
         """Remove what lies so far back that no platform delivers it again."""
         while True:
-            stop = seen_key(max(seen_window(self._now_us()) - 1, 0), b"")
+            stop = seen_key(max(seen_window(self.now_us()) - 1, 0), b"")
             while page := self._store.scan(Table.SEEN, b"", stop, limit=_SWEEP_KEYS):
                 batch = Batch()
                 for key, _ in page:
                     batch.delete(Table.SEEN, key)
-                try:
-                    await self._store.commit(batch)
-                except StorageError:
-                    return  # the store has failed, and whoever watches it ends the runtime
+                if not await self._is_swept(batch):
+                    return
+            try:
+                expired = sweep_codes(self._store, self.now_us())
+            except (StorageError, MalformedRecord) as error:
+                logger.error("a one-time code cannot be read, and works no more: %s", error)  # noqa: TRY400
+            else:
+                if not await self._is_swept(expired):
+                    return
             await trio.sleep(_SWEEP_S)
+
+    async def _is_swept(self, batch: Batch) -> bool:
+        """Remove what `batch` says; False once the store has failed, whose watcher ends it all."""
+        try:
+            await self._store.commit(batch)
+        except StorageError:
+            return False
+        return True
 
     # -- stopping --------------------------------------------------------------------------------
 
@@ -285,6 +390,12 @@ class Engine:
                 continue  # it has left memory, and with it nothing open
         with suppress(StorageError):  # whoever watches the store ends the runtime
             await self._store.commit(Batch())
+
+
+def next_stream(store: Store) -> int:
+    """Number of the next session."""
+    newest = store.scan(Table.HEADS, limit=1, reverse=True)
+    return int.from_bytes(newest[0][0], "big") + 1 if newest else 1
 
 
 def _now_us(clock: Callable[[], datetime] | None) -> NowUs:

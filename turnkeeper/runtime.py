@@ -7,12 +7,29 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import trio
 
-from . import stories, views
+from . import people, stories, views
+from .actors.acts import (
+    AccessEntry,
+    ActRefused,
+    Allow,
+    Approve,
+    By,
+    Change,
+    Link,
+    Move,
+    Pair,
+    Revoke,
+    Undo,
+    Unlink,
+    Unpair,
+)
 from .actors.core.window import Message
+from .actors.door import Refusal
+from .actors.errands import ListRefusals
 from .actors.messages import (
     Address,
     DeliveryId,
@@ -29,11 +46,13 @@ from .agent import Agent
 from .channels.base import Channel
 from .config import Config, ConfigError, load_config
 from .engine import Actors, Engine, RuntimeFailed
+from .identity import IdentityLink, IdentityResolver
 from .kinds import make_channels
+from .rules import check_exposure, instance_rules
 from .storage.base import Store
 from .storage.lmdb_store import open_lmdb
 
-__all__ = ["Runtime", "RuntimeFailed", "open_runtime"]
+__all__ = ["Runtime", "RuntimeFailed", "RuntimeOptions", "open_runtime"]
 
 T = TypeVar("T")
 
@@ -48,6 +67,7 @@ class Runtime:
         channels: Mapping[Instance, Channel],
         engine: Engine,
         actors: Actors,
+        resolver: IdentityResolver | None = None,
     ) -> None:
         self.store = store
         self._channels = channels
@@ -55,6 +75,7 @@ class Runtime:
         self._registry = actors.registry
         self._channel_refs = actors.channels
         self._nursery = actors.nursery
+        self._resolver = resolver
 
     def __repr__(self) -> str:
         return f"<Runtime channels={sorted(self._channels)}>"
@@ -109,6 +130,33 @@ class Runtime:
         """Every binding."""
         return await self.look(views.bindings)
 
+    async def binding_history(
+        self, instance: str, conversation: str, thread: str | None = None
+    ) -> list[views.Binding]:
+        """Every owner that a conversation had: the first one first, that of now last."""
+        place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
+        return await self.look(people.binding_history, place)
+
+    async def links(self, user: str | None = None) -> list[IdentityLink]:
+        """Every link of an identity to a user, or those of one user."""
+        return await self.look(people.links, user)
+
+    async def pairs(self) -> list[people.PairInfo]:
+        """Every pair of an identity with a session."""
+        return await self.look(people.pairs)
+
+    async def changes(self) -> list[people.ChangeInfo]:
+        """Every change of who is who, and of what belongs to whom, the oldest first."""
+        return await self.look(people.changes)
+
+    async def access(self) -> list[people.AccessInfo]:
+        """Whoever was approved or revoked, or waits with an access code."""
+        return await self.look(people.access, self._engine.now_us())
+
+    async def refusals(self) -> tuple[Refusal, ...]:
+        """The turns that were not let in since the start: the newest 1,000, the oldest first."""
+        return cast("tuple[Refusal, ...]", await self._registry.ask(ListRefusals(), block=False))
+
     async def deliveries(self) -> list[views.DeliveryInfo]:
         """Every delivery that is open, failed or unknown, the oldest first."""
         return await self.look(stories.deliveries)
@@ -156,6 +204,141 @@ class Runtime:
         message = RetryDelivery(session_id=session_id, delivery_id=DeliveryId(delivery_id))
         return cast("Outcome", await self._registry.ask(message, block=False))
 
+    async def link(
+        self, platform: str, user_id: str, user: str, *, dry_run: bool = False, by: By = "program"
+    ) -> Change:
+        """Decide that an identity is `user`; its direct conversations move to that user's session.
+
+        Args:
+            platform: the transport kind.
+            user_id: the platform's stable id of the human.
+            user: any name; also that of another identity, `platform:user_id`.
+            dry_run: only tell what would change.
+            by: who asks.
+
+        Raises:
+            ActRefused: it is so already, or makes no sense; nothing was changed.
+            IdentityUnavailable: the program's identity resolver failed.
+        """
+        if self._resolver is not None and not dry_run:
+            await self._engine.tell_resolver("link", platform, user_id, user)
+        return await self._change(
+            Link(platform=platform, user_id=user_id, user=user, dry_run=dry_run, by=by)
+        )
+
+    async def unlink(
+        self, platform: str, user_id: str, *, dry_run: bool = False, by: By = "program"
+    ) -> Change:
+        """Decide that an identity is nobody but itself; its conversations leave what was shared.
+
+        Raises:
+            ActRefused: it is not linked.
+            IdentityUnavailable: the program's identity resolver failed.
+        """
+        if self._resolver is not None and not dry_run:
+            await self._engine.tell_resolver("unlink", platform, user_id)
+        return await self._change(
+            Unlink(platform=platform, user_id=user_id, dry_run=dry_run, by=by)
+        )
+
+    async def pair(
+        self,
+        platform: str,
+        user_id: str,
+        session_id: str,
+        *,
+        dry_run: bool = False,
+        by: By = "program",
+    ) -> Change:
+        """Let an identity's direct conversations belong to a session, whatever it is linked to.
+
+        A session of a new name is opened by the first message.
+
+        Raises:
+            ActRefused: it is so already, the configuration says otherwise, or that is no name.
+        """
+        target = SessionId(session_id)
+        return await self._change(
+            Pair(platform=platform, user_id=user_id, session_id=target, dry_run=dry_run, by=by)
+        )
+
+    async def unpair(
+        self, platform: str, user_id: str, *, dry_run: bool = False, by: By = "program"
+    ) -> Change:
+        """Take the pair of an identity away; it goes where its link says, or on its own.
+
+        Raises:
+            ActRefused: it is not paired, or the configuration pairs it.
+        """
+        return await self._change(
+            Unpair(platform=platform, user_id=user_id, dry_run=dry_run, by=by)
+        )
+
+    async def move_binding(
+        self,
+        instance: str,
+        conversation: str,
+        thread: str | None = None,
+        session_id: str | None = None,
+        *,
+        dry_run: bool = False,
+        by: By = "program",
+    ) -> Change:
+        """Let a conversation belong to `session_id`; None for what the rules of now would choose.
+
+        Raises:
+            ActRefused: it belongs there already, or to no session yet.
+        """
+        place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
+        target = SessionId(session_id) if session_id is not None else None
+        return await self._change(Move(address=place, session_id=target, dry_run=dry_run, by=by))
+
+    async def undo(
+        self, number: int | None = None, *, dry_run: bool = False, by: By = "program"
+    ) -> Change:
+        """Take change `number` back, as though it had not been made; None for the newest one.
+
+        Raises:
+            ActRefused: there is none, it was taken back before, or a later one builds on it.
+        """
+        return await self._change(Undo(number=number, dry_run=dry_run, by=by))
+
+    async def _change(self, act: Link | Unlink | Pair | Unpair | Move | Undo) -> Change:
+        return cast("Change", await self._registry.ask(act, block=False))
+
+    async def approve(self, code: str) -> AccessEntry:
+        """Let in whoever was given this access code.
+
+        Raises:
+            ActRefused: no such code waits.
+        """
+        return cast("AccessEntry", await self._registry.ask(Approve(code=code), block=False))
+
+    async def allow(self, instance: str, user_id: str) -> AccessEntry:
+        """Let a user talk on an instance, in direct conversations.
+
+        Raises:
+            ActRefused: there is no such instance, or that is no user id.
+        """
+        act = Allow(instance=instance, platform=self._platform_of(instance), user_id=user_id)
+        return cast("AccessEntry", await self._registry.ask(act, block=False))
+
+    async def revoke(self, instance: str, user_id: str) -> AccessEntry:
+        """Let a user not talk on an instance any more, and send them nothing there from now on.
+
+        Raises:
+            ActRefused: there is no such instance, or that is no user id.
+        """
+        act = Revoke(instance=instance, platform=self._platform_of(instance), user_id=user_id)
+        return cast("AccessEntry", await self._registry.ask(act, block=False))
+
+    def _platform_of(self, instance: str) -> str:
+        channel = self._channels.get(Instance(instance))
+        if channel is None:
+            known = ", ".join(sorted(self._channels)) or "none"
+            raise ActRefused(f"there is no channel {instance!r}; there is: {known}")
+        return channel.platform
+
     def channel_ref(self, instance: str) -> Ref:
         """The actor of a channel instance.
 
@@ -195,8 +378,21 @@ def _found(session_id: str, value: T | None) -> T:
 # -- opening and stopping ------------------------------------------------------------------------
 
 
+class RuntimeOptions(TypedDict, total=False):
+    """The arguments of :func:`open_runtime`, for those that pass them on."""
+
+    agent: Agent | None
+    agents: Mapping[str, Agent] | None
+    channels: Sequence[Channel]
+    config: Config | Mapping[str, Any] | str | PathLike[str] | None
+    store: Store | None
+    identity_resolver: IdentityResolver | None
+    clock: Callable[[], datetime] | None
+    seed: int | None
+
+
 @asynccontextmanager
-async def open_runtime(
+async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     state_dir: str | PathLike[str] | None,
     *,
     agent: Agent | None = None,
@@ -204,6 +400,7 @@ async def open_runtime(
     channels: Sequence[Channel] = (),
     config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
     store: Store | None = None,
+    identity_resolver: IdentityResolver | None = None,
     clock: Callable[[], datetime] | None = None,
     seed: int | None = None,
 ) -> AsyncGenerator[Runtime]:
@@ -216,6 +413,7 @@ async def open_runtime(
         channels: the channel instances; those of `config` are added.
         config: a TOML file, a dict of its shape, or a `Config`.
         store: an open store, instead of the one in `state_dir`; its opener closes it.
+        identity_resolver: says which identities are one human, instead of the links in the store.
         clock: the wall clock, timezone-aware; the system's by default.
         seed: of every random choice (jitter), so that a run can be repeated.
 
@@ -226,16 +424,33 @@ async def open_runtime(
     """
     settings = load_config(config)
     known = _agents(agent, agents)
-    instances = _instances([*channels, *make_channels(settings)])
-    agent_of = _agent_of(instances, settings, known)
+    in_code = [channel.name for channel in channels]
+    instances = _instances([*channels, *make_channels(settings, in_code)])
+    rules = instance_rules(settings, instances, _agent_of(instances, settings, known))
+    check_exposure(instances, rules)
     async with AsyncExitStack() as stack:
         if store is None:
             if state_dir is None:
                 raise ConfigError("open_runtime needs a state_dir, or an open store")
             store = await stack.enter_async_context(open_lmdb(Path(state_dir)))
-        engine = Engine(settings, store, instances, agent_of, known, clock=clock, seed=seed)
+        engine = Engine(
+            settings,
+            store,
+            instances,
+            rules,
+            known,
+            resolver=identity_resolver,
+            clock=clock,
+            seed=seed,
+        )
         async with engine.running() as actors:
-            yield Runtime(store=store, channels=instances, engine=engine, actors=actors)
+            yield Runtime(
+                store=store,
+                channels=instances,
+                engine=engine,
+                actors=actors,
+                resolver=identity_resolver,
+            )
 
 
 def _agents(agent: Agent | None, agents: Mapping[str, Agent] | None) -> dict[str, Agent]:

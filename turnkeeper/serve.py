@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterable
 from os import PathLike
-from typing import Any
+from typing import Unpack
 
 import trio
 
-from .agent import Agent
-from .channels.base import Channel
 from .collector import relax_collector
-from .config import Config
-from .runtime import Runtime, open_runtime
-from .storage.base import Store
+from .runtime import Runtime, RuntimeOptions, open_runtime
 
 __all__ = ["run", "serve"]
 
 logger = logging.getLogger("turnkeeper")
 
 
-def run(
-    state_dir: str | PathLike[str] | None,
-    *,
-    agent: Agent | None = None,
-    agents: Mapping[str, Agent] | None = None,
-    channels: Sequence[Channel] = (),
-    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
-    store: Store | None = None,
-    clock: Callable[[], datetime] | None = None,
-    seed: int | None = None,
-) -> None:
+def run(state_dir: str | PathLike[str] | None, **options: Unpack[RuntimeOptions]) -> None:
     """Run turnkeeper until SIGINT or SIGTERM, or until no channel can hear anything any more.
 
     The first signal lets running agents and sends come to an end, within
@@ -43,16 +28,7 @@ def run(
 
     async def main() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with open_runtime(
-                state_dir,
-                agent=agent,
-                agents=agents,
-                channels=channels,
-                config=config,
-                store=store,
-                clock=clock,
-                seed=seed,
-            ) as runtime:
+            async with open_runtime(state_dir, **options) as runtime:
                 await serve(runtime, signals)
 
     relax_collector()

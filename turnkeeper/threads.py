@@ -7,11 +7,10 @@ actors themselves as pykka refs. Every call may come from any thread but the run
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import trio
 
@@ -19,11 +18,7 @@ from . import views
 from .actors.core.window import Message
 from .actors.messages import Address, Outcome
 from .actors.services import Ref
-from .agent import Agent
-from .channels.base import Channel
-from .config import Config
-from .runtime import Runtime, open_runtime
-from .storage.base import Store
+from .runtime import Runtime, RuntimeOptions, open_runtime
 from .stories import DeliveryInfo, Story
 
 __all__ = ["Handle", "start_in_thread"]
@@ -110,15 +105,7 @@ class Handle:
 
 @contextmanager
 def start_in_thread(
-    state_dir: str | PathLike[str] | None,
-    *,
-    agent: Agent | None = None,
-    agents: Mapping[str, Agent] | None = None,
-    channels: Sequence[Channel] = (),
-    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
-    store: Store | None = None,
-    clock: Callable[[], datetime] | None = None,
-    seed: int | None = None,
+    state_dir: str | PathLike[str] | None, **options: Unpack[RuntimeOptions]
 ) -> Generator[Handle]:
     """Run turnkeeper in a thread of its own for as long as the block lasts.
 
@@ -131,16 +118,7 @@ def start_in_thread(
     failures: list[BaseException] = []
 
     async def main() -> None:
-        async with open_runtime(
-            state_dir,
-            agent=agent,
-            agents=agents,
-            channels=channels,
-            config=config,
-            store=store,
-            clock=clock,
-            seed=seed,
-        ) as runtime:
+        async with open_runtime(state_dir, **options) as runtime:
             token = trio.lowlevel.current_trio_token()
             handles.append((Handle(runtime, token), token))
             started.set()

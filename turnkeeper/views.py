@@ -52,6 +52,7 @@ __all__ = [
     "SessionInfo",
     "Story",
     "binding",
+    "binding_of",
     "bindings",
     "feed",
     "heads",
@@ -88,6 +89,10 @@ class SessionInfo:
     open_deliveries: int
     context_chars: int
     """Characters of everything said so far."""
+    joined: tuple[str, ...] = ()
+    """Earlier sessions whose histories are part of its context."""
+    merged_into: str | None = None
+    """The session that it goes on in, if it owns no conversation any more."""
 
 
 @message
@@ -121,6 +126,12 @@ class Binding:
     since: datetime
     by: str
     """What made it: a rule or an operator's act."""
+    user_id: str | None = None
+    """Of a direct conversation: whose it is."""
+    scope: str = "place"
+    """How the session was chosen: `user`, `main`, `place`, `conversation`, `guild` or `manual`."""
+    from_session: str | None = None
+    """The session that owned the conversation before, if any."""
 
 
 @message
@@ -180,6 +191,8 @@ def _info(head: Head) -> SessionInfo:
         open_turns=head.open_turns,
         open_deliveries=head.open_deliveries,
         context_chars=head.context_chars,
+        joined=tuple(earlier for _, earlier in head.joined or ()),
+        merged_into=head.merged_into,
     )
 
 
@@ -330,7 +343,8 @@ def feed(store: Reads, limit: int = 200) -> list[FeedEntry]:
 # -- bindings ------------------------------------------------------------------------------------
 
 
-def _binding(row: BindingRow) -> Binding:
+def binding_of(row: BindingRow) -> Binding:
+    """A stored binding, as it is shown."""
     return Binding(
         instance=row.instance,
         conversation=row.conversation,
@@ -342,18 +356,21 @@ def _binding(row: BindingRow) -> Binding:
         direct=row.direct,
         since=time_of(row.at_us),
         by=row.by,
+        user_id=row.user_id,
+        scope=row.scope,
+        from_session=row.from_session,
     )
 
 
 def binding(store: Reads, place: Address) -> Binding | None:
     """Who owns `place`; None if nobody does."""
     row = load_binding(store, place)
-    return _binding(row) if row is not None else None
+    return binding_of(row) if row is not None else None
 
 
 def bindings(store: Reads) -> list[Binding]:
     """Every binding, by instance, conversation and thread."""
     found: list[Binding] = []
     for page in pages(store, Table.BINDINGS):
-        found.extend(_binding(read_binding(decode(data))) for _, data in page)
+        found.extend(binding_of(read_binding(decode(data))) for _, data in page)
     return sorted(found, key=lambda b: (b.instance, b.conversation, b.thread or ""))

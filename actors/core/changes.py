@@ -24,9 +24,9 @@ from .routing import (
 )
 from .world import Plan, World
 
-__all__ = ["plan_link", "plan_move", "plan_pair", "plan_undo"]
+__all__ = ["plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]
 
-_MAX_USER_CHARS: Final = 256
+_MAX_USER_CHARS: Final = 1_024
 """Longest name of a user."""
 
 
@@ -65,6 +65,41 @@ def plan_link(
     for row in rows:
         draft.settle(row)
     return draft.finish(act, merge=act == "link")
+
+
+def plan_join(world: World, issuer: IdentityRow, redeemer: IdentityRow, *, now_us: int) -> Plan:
+    """Make two identities one user, as their human has proven that both are the same.
+
+    Whoever is alone joins the other; else all of the redeemer's identities join the issuer's user.
+
+    Raises:
+        ActRefused: they are one user already.
+    """
+    if issuer.unified == redeemer.unified:
+        raise ActRefused(f"{redeemer.unified} is one user already")
+    coming, staying = redeemer, issuer
+    if len(_one_with(world, redeemer)) > 1 and len(_one_with(world, issuer)) == 1:
+        coming, staying = issuer, redeemer
+    rows = _one_with(world, coming)
+    names = ", ".join(default_user(row.platform, row.user_id) for row in rows)
+    draft = Draft(world, now_us, "together", "code", f"{names} is {staying.unified}")
+    for row in rows:
+        draft.decide(row._replace(user=staying.unified, linked_us=now_us))
+    for row in rows:
+        draft.settle(draft.identity(row.platform, row.user_id))
+    return draft.finish("link", merge=True)
+
+
+def _one_with(world: World, identity: IdentityRow) -> list[IdentityRow]:
+    """Every identity of the same user."""
+    user = identity.unified
+    rows = {row[:2]: row for row in (identity, *world.identities_of(user))}
+    platform, colon, user_id = user.partition(":")
+    if colon and (platform, user_id) not in rows:
+        root = world.identity(platform, user_id) or IdentityRow(platform, user_id)
+        if root.unified == user:
+            rows[platform, user_id] = root
+    return list(rows.values())
 
 
 def _linked_to_it(world: World, name: str) -> str:
@@ -119,7 +154,8 @@ def plan_pair(
         draft = Draft(world, now_us, "together", by, f"{name} is paired with {session_id}")
         row = stored._replace(session_id=session_id, paired_by=by, paired_us=now_us)
     draft.decide(row)
-    draft.settle(row)
+    for one in (row, *world.identities_of(name)):
+        draft.settle(one)
     return draft.finish("unpair" if session_id is None else "pair", merge=session_id is not None)
 
 
@@ -180,8 +216,9 @@ def _chosen(draft: Draft, row: BindingRow, scope: Scope, agent: str) -> SessionD
     user = ""
     if scope == "user" and row.user_id is not None:
         identity = draft.identity(row.platform, row.user_id)
-        if identity.session_id is not None:
-            return draft.find(identity.session_id) or draft.open(agent, identity.session_id)
+        paired = draft.pair_of(identity)
+        if paired is not None:
+            return draft.find(paired) or draft.open(agent, paired)
         user = identity.unified
     key = key_of(scope, agent, row.address, row.guild, user)
     if key is None:

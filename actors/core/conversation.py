@@ -36,6 +36,7 @@ from .outbox import FINAL_STATUSES
 from .records import (
     AssistantRecord,
     AttemptRecord,
+    BoundRecord,
     DeliveryRecord,
     FailureRecord,
     InterruptedRecord,
@@ -70,6 +71,12 @@ class Conversation(State):
     def _record(self, step: Step, record: Record) -> int:
         step.records.append(record)
         return self.apply(record)
+
+    def bind(self, record: BoundRecord) -> Step:
+        """One more conversation belongs to this session."""
+        step = Step(self.next_seq)
+        self._record(step, record)
+        return step
 
     def accept(self, turn: InboundTurn, now_us: int) -> Step:
         """A human has said something that was not seen before."""
@@ -227,9 +234,15 @@ class Conversation(State):
             go_on: whether the next delivery of the lane may begin; else the next start begins it.
         """
         step = Step(self.next_seq)
+        if self._outbox is not None and self._outbox.is_sending(seq):
+            self._report(step, seq, report, now_us, go_on=go_on)
+        return step
+
+    def _report(
+        self, step: Step, seq: int, report: DeliveryReported, now_us: int, *, go_on: bool
+    ) -> None:
         outbox = self._outbox
-        if outbox is None or not outbox.is_sending(seq):
-            return step
+        assert outbox is not None  # the delivery is in it
         place = outbox.place_of(seq)
         self._record(
             step,
@@ -250,7 +263,6 @@ class Conversation(State):
                 step.effects.append(Dispatch(following, None))
             else:
                 self._put_off(step, following, now_us)
-        return step
 
     def may_retry(self, seq: int, attempt: int, now_us: int) -> Step:
         """A channel's pause is over: record that attempt number `attempt` begins."""
@@ -259,6 +271,15 @@ class Conversation(State):
         if granted:
             self._begin_sending(step, seq, attempt, now_us)
         step.effects.append(AnswerMayRetry(granted))
+        return step
+
+    def may_not_retry(self, seq: int, report: DeliveryReported, now_us: int) -> Step:
+        """A channel's pause is over, and delivery `seq` may not go out any more: `report` why."""
+        step = Step(self.next_seq)
+        if self._outbox is not None and self._outbox.is_paused(seq):
+            self._begin_sending(step, seq, report.attempt, now_us)
+            self._report(step, seq, report, now_us, go_on=True)
+        step.effects.append(AnswerMayRetry(False))
         return step
 
     def open_delivery_again(self, seq: int, record: AssistantRecord, now_us: int) -> Step:

@@ -77,6 +77,10 @@ class Directory(Generic[K, V, M]):
         """The session `key`, if it is in memory and takes messages."""
         return self._present.get(key)
 
+    def find_any(self, key: K) -> V | None:
+        """The session `key`, if it is in memory, even if it is leaving."""
+        return self._present.get(key) or self._leaving.get(key)
+
     def add(self, key: K, value: V) -> None:
         """The session `key` is in memory."""
         self._present.put(key, value)

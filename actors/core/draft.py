@@ -37,6 +37,7 @@ from .routing import (
     KeyRow,
     Scope,
     default_user,
+    pair_of,
     record_of,
 )
 from .world import Plan, World
@@ -110,6 +111,10 @@ class Draft:
         if changed is not None:
             return changed[1]
         return self.world.identity(platform, user_id) or IdentityRow(platform, user_id)
+
+    def pair_of(self, identity: IdentityRow) -> str | None:
+        """The session that an identity is paired to, itself or as the one whom it is linked to."""
+        return pair_of(identity, self.identity)
 
     def places(self, session: SessionDraft) -> list[BindingRow]:
         """What `session` owns, once the draft is done."""
@@ -202,8 +207,9 @@ class Draft:
 
     def _target(self, identity: IdentityRow, agent: str, current: SessionDraft) -> SessionDraft:
         """The session of an identity's conversations, which are in `current` now."""
-        if identity.session_id is not None:
-            return self.find(identity.session_id) or self.open(agent, identity.session_id)
+        paired = self.pair_of(identity)
+        if paired is not None:
+            return self.find(paired) or self.open(agent, paired)
         key: Key = ("user", agent, identity.unified)
         holder = self.holder(key)
         if holder is not None and (self.mode != "apart" or holder is current):

@@ -199,6 +199,7 @@ class AccessRecord:
     user_id: str
     standing: str
     by: str
+    user_name: str | None = None
 
 
 @message

@@ -8,11 +8,11 @@ binding names the rule that made it, so that it can be explained afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from ..frozen import fact
-from ..messages import Address, InboundTurn, Instance
+from ..messages import Address, Instance
 from .access import AccessRules
 from .records import BoundRecord, MalformedRecord
 
@@ -28,6 +28,7 @@ __all__ = [
     "default_user",
     "is_numbered",
     "key_of",
+    "pair_of",
     "read_binding",
     "read_identity",
     "read_key",
@@ -138,6 +139,15 @@ def default_user(platform: str, user_id: str) -> str:
     return f"{platform}:{user_id}"
 
 
+def pair_of(identity: IdentityRow, find: Callable[[str, str], IdentityRow | None]) -> str | None:
+    """The session that an identity is paired to, or whom it is linked to; `find` reads others."""
+    if identity.session_id is not None or identity.user is None:
+        return identity.session_id
+    platform, colon, user_id = identity.user.partition(":")
+    root = find(platform, user_id) if colon else None
+    return root.session_id if root is not None else None
+
+
 def check_session_name(name: str) -> None:
     """Refuse what cannot name a session.
 
@@ -156,11 +166,17 @@ def is_numbered(session_id: str) -> bool:
     return _NUMBERED.fullmatch(session_id) is not None
 
 
-def scope_of(turn: InboundTurn, rules: ScopeRules) -> Scope:
-    """How the session of the turn's conversation is to be chosen."""
-    if turn.direct and rules.dm != "per-conversation":
+def scope_of(direct: bool, guild: str | None, rules: ScopeRules) -> Scope:
+    """How the session of a conversation is to be chosen.
+
+    Args:
+        direct: whether it is between one human and the agent alone.
+        guild: the guild or workspace that it is part of.
+        rules: of its instance.
+    """
+    if direct and rules.dm != "per-conversation":
         return "user" if rules.dm == "per-user" else "main"
-    if not turn.direct and rules.channel == "collapsed" and turn.guild is not None:
+    if not direct and rules.channel == "collapsed" and guild is not None:
         return "guild"
     if rules.thread == "per-conversation":
         return "conversation"
@@ -191,10 +207,16 @@ _RULES: Final[dict[str, str]] = {
 }
 
 
-def rule_of(scope: Scope, identity: IdentityRow | None, user: str | None) -> str:
-    """The name of the rule by which a first message found its session."""
-    if scope == "user" and identity is not None and identity.session_id is not None:
-        return f"pair with {identity.session_id}"
+def rule_of(scope: Scope, paired: str | None, user: str | None) -> str:
+    """The name of the rule by which a first message found its session.
+
+    Args:
+        scope: how the session was chosen.
+        paired: the session that whoever wrote is paired to.
+        user: the user that whoever wrote is linked to.
+    """
+    if scope == "user" and paired is not None:
+        return f"pair with {paired}"
     if scope == "user" and user is not None:
         return f"link to {user}"
     return f"first message, {_RULES[scope]}"
