@@ -10,89 +10,41 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
+
+from .config_ids import read_ids, read_pairing
+from .config_tables import (
+    ChannelConfig,
+    Config,
+    ConfigError,
+    IdentityConfig,
+    PairConfig,
+    RuntimeConfig,
+    SessionConfig,
+)
 
 __all__ = [
     "ChannelConfig",
     "Config",
     "ConfigError",
+    "IdentityConfig",
+    "PairConfig",
     "RuntimeConfig",
     "SessionConfig",
     "load_config",
 ]
 
-
-class ConfigError(ValueError):
-    """The configuration is wrong; the text names the file, the key and what would be right."""
-
-
-def _setting(
-    default: Any, *, low: float | None = None, high: float | None = None, doc: str = ""
-) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "doc": doc})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SessionConfig:
-    """`[session]`: what holds for every session."""
-
-    max_context_tokens: int = _setting(180_000, low=1_000, doc="size of the context window")
-    turn_timeout_s: float = _setting(
-        600.0, low=0.001, doc="seconds an agent may take for one attempt at a turn"
-    )
-    idle_after_s: float = _setting(
-        300.0, low=0.001, doc="seconds without use after which a session leaves memory"
-    )
-    failure_notice: str = _setting(
-        "", doc="what a human is told when a turn is given up; empty for nothing"
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RuntimeConfig:
-    """`[runtime]`: the process."""
-
-    max_running_turns: int = _setting(1_024, low=1, doc="agents that run at once")
-    stop_deadline_s: float = _setting(
-        5.0, low=0.0, doc="seconds that a stopping runtime waits for running agents and sends"
-    )
-    delivery_max_attempts: int = _setting(12, low=1, doc="attempts before a delivery is dead")
-    delivery_max_age_s: float = _setting(
-        86_400.0, low=1.0, doc="seconds after which a delivery is dead"
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChannelConfig:
-    """`[channels.NAME]`: one instance. `options` are the kind's own keys."""
-
-    name: str
-    kind: str
-    agent: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Everything that a configuration file may say."""
-
-    session: SessionConfig = SessionConfig()
-    runtime: RuntimeConfig = RuntimeConfig()
-    channels: tuple[ChannelConfig, ...] = ()
-    agent: str | None = None
-    """Where the agent is: `package.module:name`; None for the built-in one."""
-
-
-_SECTIONS: Final = ("session", "runtime", "channels", "agent")
+_SECTIONS: Final = ("session", "runtime", "identity", "pairing", "channels", "agent")
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
     "str": (str,),
     "bool": (bool,),
 }
+_IDS: Final = "tuple[str, ...]"
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -137,17 +89,14 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
     return Config(
         session=_section(SessionConfig, resolved, "session", where),
         runtime=_section(RuntimeConfig, resolved, "runtime", where),
+        identity=_section(IdentityConfig, resolved, "identity", where),
+        pairing=read_pairing(_table(resolved, "pairing", where), f"{where}: [pairing]"),
         channels=_channels(resolved.get("channels", {}), where),
         agent=agent,
     )
 
 
-def _known(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+# -- secrets -------------------------------------------------------------------------------------
 
 
 def _resolve(value: Any, where: str, environ: Mapping[str, str]) -> Any:
@@ -156,10 +105,13 @@ def _resolve(value: Any, where: str, environ: Mapping[str, str]) -> Any:
         return _VARIABLE.sub(lambda found: _variable(found[1], where, environ), value)
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
-        return {
+        resolved = {
             _resolve(key, where, environ): _resolve(item, f"{where}: {key}", environ)
             for key, item in items
         }
+        if len(resolved) < len(items):
+            raise ConfigError(f"{where}: two keys are the same once their variables are filled in")
+        return resolved
     if isinstance(value, list):
         return [_resolve(item, where, environ) for item in cast("list[Any]", value)]  # type: ignore[redundant-cast]
     return value
@@ -172,20 +124,49 @@ def _variable(name: str, where: str, environ: Mapping[str, str]) -> str:
     return found
 
 
-def _section(cls: type[S], table: Mapping[str, Any], name: str, where: str) -> S:
+# -- keys and values -----------------------------------------------------------------------------
+
+
+def _known(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            hint = _hint(key, known) or f"; known: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+
+
+def _hint(given: object, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(given), known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _table(table: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     values = table.get(name, {})
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {name} must be a table ([{name}]), not {values!r}")
-    section = cast("Mapping[str, Any]", values)
+    return cast("Mapping[str, Any]", values)
+
+
+def _section(cls: type[S], table: Mapping[str, Any], name: str, where: str) -> S:
+    section = _table(table, name, where)
     settings = {setting.name: setting for setting in fields(cls)}  # type: ignore[arg-type]
-    _known(section, tuple(settings), f"{where}: [{name}]")
-    for key, value in section.items():
-        _check(f"{where}: [{name}] {key}", value, settings[key])
-    return cls(**section)
+    place = f"{where}: [{name}]"
+    _known(section, settings, place)
+    return cls(**{key: _value(f"{place} {key}", section[key], settings[key]) for key in section})
 
 
-def _check(where: str, value: Any, setting: Any) -> None:
-    kind = str(setting.type)
+def _value(where: str, value: Any, setting: Field[Any]) -> Any:
+    """What a table holds for `setting`, as the dataclass has it."""
+    choices: tuple[str, ...] = setting.metadata["choices"]
+    if choices:
+        if value not in choices:
+            wanted = ", ".join(map(repr, choices))
+            raise ConfigError(
+                f"{where} must be one of {wanted}, not {value!r}{_hint(value, choices)}"
+            )
+        return value
+    kind = str(setting.type).removesuffix(" | None")
+    if kind == _IDS:
+        return read_ids(where, value)
     if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{where} must be of type {kind}, not {value!r}")
     low, high = setting.metadata["low"], setting.metadata["high"]
@@ -193,23 +174,48 @@ def _check(where: str, value: Any, setting: Any) -> None:
         raise ConfigError(f"{where} must be at least {low}, not {value}")
     if high is not None and value > high:
         raise ConfigError(f"{where} must be at most {high}, not {value}")
+    return value
+
+
+# -- channels ------------------------------------------------------------------------------------
+
+
+_COMMON: Final = {
+    setting.name: setting
+    for setting in fields(ChannelConfig)
+    if setting.name not in ("name", "options")
+}
+"""The keys that every instance may have, whatever its kind."""
 
 
 def _channels(table: Any, where: str) -> tuple[ChannelConfig, ...]:
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: channels must be tables ([channels.NAME]), not {table!r}")
-    found: list[ChannelConfig] = []
-    for name, values in cast("Mapping[str, Any]", table).items():
-        place = f"{where}: [channels.{name}]"
-        if not _NAME.fullmatch(name):
-            raise ConfigError(f"{place}: the name must be 1 to 64 letters, digits, '_', '.' or '-'")
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{place} must be a table, not {values!r}")
-        options = dict(cast("Mapping[str, Any]", values))
-        kind, agent = options.pop("kind", None), options.pop("agent", None)
-        if not isinstance(kind, str) or not kind:
-            raise ConfigError(f'{place}: kind is missing; e.g. kind = "websocket"')
-        if agent is not None and not isinstance(agent, str):
-            raise ConfigError(f"{place}: agent must be a string, not {agent!r}")
-        found.append(ChannelConfig(name=name, kind=kind, agent=agent, options=options))
-    return tuple(found)
+    return tuple(
+        _channel(name, values, f"{where}: [channels.{name}]")
+        for name, values in cast("Mapping[str, Any]", table).items()
+    )
+
+
+def _channel(name: str, values: Any, place: str) -> ChannelConfig:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{place}: the name must be 1 to 64 letters, digits, '_', '.' or '-'")
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} must be a table, not {values!r}")
+    options = dict(cast("Mapping[str, Any]", values))
+    common = {
+        key: _value(f"{place} {key}", options.pop(key), setting)
+        for key, setting in _COMMON.items()
+        if key in options
+    }
+    channel = ChannelConfig(name=name, **common, options=options)
+    if options and channel.kind is None:
+        unknown = ", ".join(map(repr, options))
+        hint = _hint(next(iter(options)), _COMMON)
+        raise ConfigError(f"{place}: unknown without a kind: {unknown}{hint}")
+    if channel.access == "open" and channel.allowed_users is not None:
+        raise ConfigError(
+            f'{place}: access = "open" lets everybody in, whatever allowed_users says; '
+            "leave one of them out"
+        )
+    return channel

@@ -2,21 +2,27 @@
 
 A channel's keyword arguments are its keys. What a configuration file can hold is checked against
 their annotations; an argument of any other type (a file, a clock) is no key.
+
+What a platform takes for one user id under several spellings is its own knowledge too: the module
+`channels.<platform>_identity`, where there is one, has a `canonical_user_id(text)`.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import NoneType, UnionType
 from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from .channels.base import Channel
-from .config import ChannelConfig, Config, ConfigError
+from .config_tables import ChannelConfig, Config, ConfigError
 
-__all__ = ["KINDS", "make_channel", "make_channels"]
+__all__ = ["KINDS", "canonical_user_id", "make_channel", "make_channels"]
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
@@ -33,6 +39,7 @@ _SHAPES: Final[dict[object, tuple[str, tuple[type, ...]]]] = {
     Collection: ("a list", (list,)),
 }
 """Annotation -> what a file holds for it, in words and as Python has it."""
+_MODULE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def make_channel(config: ChannelConfig) -> Channel:
@@ -42,6 +49,8 @@ def make_channel(config: ChannelConfig) -> Channel:
         ConfigError: there is no such kind, it has no such key, or the value does not fit.
     """
     place = f"[channels.{config.name}]"
+    if config.kind is None:
+        raise ConfigError(f'{place}: kind is missing; e.g. kind = "websocket"')
     if config.kind not in KINDS:
         raise ConfigError(f"{place}: there is no kind {config.kind!r}{_hint(config.kind, KINDS)}")
     kind = _load(config.kind)
@@ -58,9 +67,41 @@ def make_channel(config: ChannelConfig) -> Channel:
         raise ConfigError(f"{place}: {error}") from error
 
 
-def make_channels(config: Config) -> list[Channel]:
-    """Every channel that the configuration describes."""
-    return [make_channel(channel) for channel in config.channels]
+def make_channels(config: Config, known: Collection[str] = ()) -> list[Channel]:
+    """Every channel that the configuration describes.
+
+    Args:
+        config: the configuration.
+        known: names of the channels that there are without it: their sections need no kind.
+
+    Raises:
+        ConfigError: one of them cannot be made; see `make_channel`.
+    """
+    return [
+        make_channel(channel)
+        for channel in config.channels
+        if channel.kind is not None or channel.name not in known
+    ]
+
+
+def canonical_user_id(platform: str, user_id: str) -> str:
+    """The one spelling of a user id, on platforms that have several; elsewhere `user_id` itself.
+
+    Raises:
+        ValueError: it is no user id of the platform.
+    """
+    canonical = _canonical_of(platform)
+    return user_id if canonical is None else canonical(user_id)
+
+
+@lru_cache(maxsize=64)
+def _canonical_of(platform: str) -> Callable[[str], str] | None:
+    if not _MODULE_NAME.fullmatch(platform):
+        return None
+    name = f"{__package__}.channels.{platform}_identity"
+    if find_spec(name) is None:
+        return None
+    return cast("Callable[[str], str]", import_module(name).canonical_user_id)
 
 
 def _load(kind: str) -> type[Channel]:
