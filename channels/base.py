@@ -86,6 +86,16 @@ class Channel(ABC):
     def __init__(self, name: str) -> None:
         self.name = Instance(name)
 
+    @property
+    def exposed(self) -> bool:
+        """Whether people whom the operator does not know can reach it.
+
+        True where it listens beyond this machine, or the platform lets anybody write to it; then it
+        starts only with a rule of access. False where it lets in only those who present a secret of
+        the configuration.
+        """
+        return False
+
     @abstractmethod
     async def run(self, deliver: Deliver) -> None:
         """Hear until cancelled.

@@ -105,6 +105,14 @@ class WebSocketChannel(Channel):
         return f"<WebSocketChannel {self.name} at {self._address}: {self._connections} connected>"
 
     @property
+    def exposed(self) -> bool:
+        """True beyond this machine without tokens, which construction refuses anyway.
+
+        There nobody could be told from anybody else, so that no rule of access would mean anything.
+        """
+        return not self._door.needs_token and not is_loopback(self._host)
+
+    @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on.
 
