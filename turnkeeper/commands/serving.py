@@ -72,13 +72,13 @@ class _Host:
     async def run(self) -> int:
         """Run until a signal, or until no channel can hear anything any more."""
         since = datetime.now(UTC)
-        kinds = {channel.name: channel.kind for channel in self._settings.channels}
+        kinds = {c.name: c.kind for c in self._settings.channels if c.kind is not None}
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with open_runtime(
                 self._state_dir,
                 agent=self._agent,
                 channels=self._channels,
-                config=replace(self._settings, channels=()),
+                config=_without_kinds(self._settings),
             ) as runtime:
                 presence = this_process(since, channel_states(self._channels, kinds))
                 self._open_control_socket(runtime, presence)
@@ -104,6 +104,12 @@ class _Host:
                 f"turnkeeper runs on {self._state_dir} (channels: {names}). "
                 "`turnkeeper chat` joins from another terminal; Ctrl-C stops."
             )
+
+
+def _without_kinds(settings: Config) -> Config:
+    """The settings for channels that are made already: their rules stay."""
+    made = tuple(replace(channel, kind=None, options={}) for channel in settings.channels)
+    return replace(settings, channels=made)
 
 
 def _make_channels(
