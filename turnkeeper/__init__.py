@@ -12,13 +12,19 @@ with tk.start_in_thread("state", agent=agent, channels=[...]) as handle: ...    
 
 from __future__ import annotations
 
+from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
 from .actors.core.window import Message
+from .actors.door import Refusal
 from .actors.errors import (
+    AccessDenied,
     InvalidTurn,
     MessageIdReused,
+    NotAddressed,
     Overloaded,
+    SessionDamaged,
     ShuttingDown,
     TurnRefused,
+    Unidentified,
 )
 from .actors.messages import (
     Accepted,
@@ -47,6 +53,14 @@ from .context import (
     get_session_context,
     set_session_context,
 )
+from .identity import (
+    FileIdentityResolver,
+    IdentityLink,
+    IdentityResolver,
+    IdentityUnavailable,
+    InMemoryIdentityResolver,
+)
+from .people import AccessInfo, ChangeInfo, PairInfo
 from .runtime import Runtime, RuntimeFailed, open_runtime
 from .serve import run
 from .storage.errors import StorageError
@@ -58,10 +72,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accepted",
+    "AccessDenied",
+    "AccessEntry",
+    "AccessInfo",
+    "ActRefused",
+    "ActiveChange",
     "Address",
     "Agent",
     "Attachment",
     "Binding",
+    "Change",
+    "ChangeInfo",
     "Channel",
     "ChannelPowers",
     "Config",
@@ -69,22 +90,33 @@ __all__ = [
     "Deliver",
     "DeliveryInfo",
     "FeedEntry",
+    "FileIdentityResolver",
     "Handle",
     "HistoryRecord",
+    "IdentityLink",
+    "IdentityResolver",
+    "IdentityUnavailable",
+    "InMemoryIdentityResolver",
     "InboundTurn",
     "InvalidTurn",
+    "Joined",
     "LostAnswer",
     "Message",
     "MessageIdReused",
+    "Moved",
+    "NotAddressed",
     "Outbound",
     "Outcome",
     "Overloaded",
+    "PairInfo",
     "Receipt",
+    "Refusal",
     "Rejected",
     "Reply",
     "Runtime",
     "RuntimeFailed",
     "SessionContext",
+    "SessionDamaged",
     "SessionInfo",
     "ShuttingDown",
     "StorageError",
@@ -92,6 +124,7 @@ __all__ = [
     "ToolCall",
     "Turn",
     "TurnRefused",
+    "Unidentified",
     "UnknownSession",
     "Unreachable",
     "clear_session_context",

@@ -9,15 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from os import PathLike
 from typing import Any, TypeVar, Unpack
 
 import trio
 
 from . import views
+from .actors.acts import AccessEntry, Change
 from .actors.core.window import Message
 from .actors.messages import Address, Outcome
 from .actors.services import Ref
+from .identity import IdentityLink
+from .people import AccessInfo, ChangeInfo, PairInfo
 from .runtime import Runtime, RuntimeOptions, open_runtime
 from .stories import DeliveryInfo, Story
 
@@ -85,6 +89,76 @@ class Handle:
     def explain(self, record_id: str) -> Story | None:
         """Like `Runtime.explain`."""
         return self.call(self._runtime.explain, record_id)
+
+    def binding_history(
+        self, instance: str, conversation: str, thread: str | None = None
+    ) -> list[views.Binding]:
+        """Like `Runtime.binding_history`."""
+        return self.call(self._runtime.binding_history, instance, conversation, thread)
+
+    def links(self, user: str | None = None) -> list[IdentityLink]:
+        """Like `Runtime.links`."""
+        return self.call(self._runtime.links, user)
+
+    def pairs(self) -> list[PairInfo]:
+        """Like `Runtime.pairs`."""
+        return self.call(self._runtime.pairs)
+
+    def changes(self) -> list[ChangeInfo]:
+        """Like `Runtime.changes`."""
+        return self.call(self._runtime.changes)
+
+    def access(self) -> list[AccessInfo]:
+        """Like `Runtime.access`."""
+        return self.call(self._runtime.access)
+
+    def link(self, platform: str, user_id: str, user: str, *, dry_run: bool = False) -> Change:
+        """Like `Runtime.link`."""
+        return self.call(partial(self._runtime.link, dry_run=dry_run), platform, user_id, user)
+
+    def unlink(self, platform: str, user_id: str, *, dry_run: bool = False) -> Change:
+        """Like `Runtime.unlink`."""
+        return self.call(partial(self._runtime.unlink, dry_run=dry_run), platform, user_id)
+
+    def pair(
+        self, platform: str, user_id: str, session_id: str, *, dry_run: bool = False
+    ) -> Change:
+        """Like `Runtime.pair`."""
+        pair = partial(self._runtime.pair, dry_run=dry_run)
+        return self.call(pair, platform, user_id, session_id)
+
+    def unpair(self, platform: str, user_id: str, *, dry_run: bool = False) -> Change:
+        """Like `Runtime.unpair`."""
+        return self.call(partial(self._runtime.unpair, dry_run=dry_run), platform, user_id)
+
+    def move_binding(
+        self,
+        instance: str,
+        conversation: str,
+        thread: str | None = None,
+        session_id: str | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> Change:
+        """Like `Runtime.move_binding`."""
+        move = partial(self._runtime.move_binding, dry_run=dry_run)
+        return self.call(move, instance, conversation, thread, session_id)
+
+    def undo(self, number: int | None = None, *, dry_run: bool = False) -> Change:
+        """Like `Runtime.undo`."""
+        return self.call(partial(self._runtime.undo, dry_run=dry_run), number)
+
+    def approve(self, code: str) -> AccessEntry:
+        """Like `Runtime.approve`."""
+        return self.call(self._runtime.approve, code)
+
+    def allow(self, instance: str, user_id: str) -> AccessEntry:
+        """Like `Runtime.allow`."""
+        return self.call(self._runtime.allow, instance, user_id)
+
+    def revoke(self, instance: str, user_id: str) -> AccessEntry:
+        """Like `Runtime.revoke`."""
+        return self.call(self._runtime.revoke, instance, user_id)
 
     def send_message(self, session_id: str, text: str, to: Address | None = None) -> Outcome:
         """Like `Runtime.send_message`."""
