@@ -274,6 +274,17 @@ def test_another_resolver_sees_every_change_at_once(path: Path) -> None:
         assert reader.resolve("telegram", "1") == user
 
 
+def test_a_file_counts_as_written_after_the_one_before_whatever_the_clock_says(path: Path) -> None:
+    resolver = FileIdentityResolver(path)
+    resolver.link("telegram", "1", "alice")
+    ahead_ns = path.stat().st_mtime_ns + 10**12
+    os.utime(path, ns=(ahead_ns, ahead_ns))
+    for user in ("bob", "eve"):
+        before_ns = path.stat().st_mtime_ns
+        resolver.link("telegram", "1", user)
+        assert path.stat().st_mtime_ns > before_ns
+
+
 def test_what_others_linked_meanwhile_is_kept(path: Path) -> None:
     one, other = FileIdentityResolver(path), FileIdentityResolver(path)
     one.link("telegram", "1", "alice")
