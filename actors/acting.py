@@ -19,7 +19,7 @@ from ..storage.base import Batch
 from ..storage.errors import Conflict, StorageError, StoreClosed
 from .acts import ActRefused
 from .core.records import MalformedRecord
-from .errands import HeldStill, HoldStill
+from .errands import HeldStill, HoldStill, PlaceBound
 from .errors import ShuttingDown
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import Address, SessionId
@@ -58,6 +58,8 @@ class ActDesk(TrioActor):
         """What waits for the sessions that hold still."""
         self._unrouted: list[Held] = []
         """Turns of conversations that belong to no session yet."""
+        self._binding: dict[Address, SessionId] = {}
+        """Places that sessions were asked to own, and whether they do is not known yet."""
 
     # -- what the registry has -------------------------------------------------------------------
 
@@ -99,6 +101,8 @@ class ActDesk(TrioActor):
 
     def _begin(self, error: StorageError | None) -> None:
         """Nothing of ours is on its way: see what the act comes to, and whom it concerns."""
+        if self._binding and error is None:
+            return  # it goes on once the last of them is known: see `_place_bound`
         work = self._planned(error)
         if work is None:
             return
@@ -146,6 +150,23 @@ class ActDesk(TrioActor):
         except ActorDeadError:
             return False
         return True
+
+    def _place_bound(self, message: PlaceBound) -> None:
+        self._binding.pop(message.address, None)
+        if not message.stored:
+            self._forget_place(message.address)
+        self._bindings_known()
+
+    def _no_more_binding(self, session_id: SessionId) -> None:
+        """A session has left memory: what it has not stored by now it will not store."""
+        for place in [place for place, owner in self._binding.items() if owner == session_id]:
+            del self._binding[place]
+            self._forget_place(place)
+        self._bindings_known()
+
+    def _bindings_known(self) -> None:
+        if self._act is not None and not self._binding and not self._still:
+            self._when_durable(self._begin)
 
     def _held_still(self, message: HeldStill) -> None:
         self._at_rest(message.session_id)

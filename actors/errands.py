@@ -17,6 +17,7 @@ __all__ = [
     "HoldStill",
     "Identified",
     "ListRefusals",
+    "PlaceBound",
     "TakeOver",
 ]
 
@@ -27,6 +28,14 @@ class BindPlace:
 
     session_id: SessionId
     row: BindingRow
+
+
+@message
+class PlaceBound:
+    """A session owns one more place, and that is durable; or it could not be stored."""
+
+    address: Address
+    stored: bool
 
 
 @message

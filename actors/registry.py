@@ -50,10 +50,12 @@ from .errands import (
     HeldStill,
     Identified,
     ListRefusals,
+    PlaceBound,
 )
 from .errors import (
     AccessDenied,
     InvalidTurn,
+    NotAddressed,
     Overloaded,
     SessionDamaged,
     ShuttingDown,
@@ -156,7 +158,11 @@ class RegistryActor(ActDesk):
         turn = message.turn
         check(turn)
         if not self._services.door.is_wide_open(turn.address.instance):
-            self._judge(turn)
+            try:
+                self._judge(turn)
+            except (AccessDenied, NotAddressed):
+                self._void(turn)
+                raise
         if turn.text[:MAX_COMMAND_CHARS].lstrip()[:1] == "/" and self._obey(turn, answer):
             return
         session_id = self._places.get(turn.address)
@@ -193,6 +199,15 @@ class RegistryActor(ActDesk):
         elif answer is not None:
             answer.fail(Overloaded("too many commands at once; try again in a minute"))
         return True
+
+    def _void(self, turn: InboundTurn) -> None:
+        """A code that was posted in a group is void, even where nobody is answered."""
+        command = read_command(turn.text)
+        if not turn.direct and command is not None and command.argument is not None:
+            user_id = self._canonical(turn)
+            if self._may_ask(turn, user_id, redeems=True):
+                act = SelfLink(turn=turn, command=command, user_id=user_id, unanswered=True)
+                self._request_act(act, None)
 
     def _may_ask(self, turn: InboundTurn, user_id: str, *, redeems: bool = False) -> bool:
         """Whether somebody has not asked the runtime for too much lately."""
@@ -271,7 +286,12 @@ class RegistryActor(ActDesk):
             return self._open_session(row, agent, key, holder)
         session_id = SessionId(holder.session_id)
         row = row._replace(session_id=session_id, stream=holder.stream)
-        self._to_session(session_id, BindPlace(session_id=session_id, row=row), None)
+        self._binding[place] = session_id
+        try:
+            self._to_session(session_id, BindPlace(session_id=session_id, row=row), None)
+        except BaseException:
+            del self._binding[place]
+            raise
         return session_id
 
     def _holder(self, key: Key) -> KeyRow | None:
@@ -433,6 +453,8 @@ class RegistryActor(ActDesk):
     def _passivated(self, message: Passivated) -> None:
         session_id = message.session_id
         held = self._sessions.left(session_id)
+        if self._binding:
+            self._no_more_binding(session_id)
         if session_id in self._still:
             self._still[session_id][:0] = held
             self._at_rest(session_id)
@@ -492,6 +514,7 @@ class RegistryActor(ActDesk):
         StayedAwake: _stayed_awake,
         SendMessage: _send_message,
         HeldStill: ActDesk._held_still,
+        PlaceBound: ActDesk._place_bound,
         Identified: _identified_as,
         FollowRules: _follow_rules,
         FindRefusal: _find_refusal,

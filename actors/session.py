@@ -21,7 +21,7 @@ from .core.effects import Effect
 from .core.intake import body_digest, seen_window
 from .core.records import AssistantRecord, address_of
 from .core.routing import record_of
-from .errands import BindPlace, HeldStill, HoldStill, TakeOver
+from .errands import BindPlace, HeldStill, HoldStill, PlaceBound, TakeOver
 from .errors import MessageIdReused, Overloaded
 from .gate import OutputGate
 from .journal import SeenRow, batch_for, load_record, load_seen, seen_hash, seen_key
@@ -29,6 +29,7 @@ from .kernel import ActorRef, TrioFuture
 from .ledger import put_binding
 from .messages import (
     Accept,
+    Address,
     CatchUp,
     DeliveryId,
     DeliveryReported,
@@ -224,7 +225,11 @@ class SessionActor(OutputGate):
         step = self._core.bind(record_of(message.row))
         batch = batch_for(self._stream, self._core, step)
         put_binding(batch, message.row, first=True)
-        self._submit(batch, partial(self._durable, step.effects, None))
+        self._submit(batch, partial(self._bound, message.row.address, step.effects))
+
+    def _bound(self, place: Address, effects: list[Effect], error: StorageError | None) -> None:
+        self._services.registry.tell(PlaceBound(address=place, stored=error is None))
+        self._durable(effects, None, error)
 
     def _hold_still(self, message: HoldStill) -> None:
         self._submit(Batch(), partial(self._held_still, message.session_id))

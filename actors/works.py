@@ -86,6 +86,8 @@ class SelfLink:
     turn: InboundTurn
     command: commands.Command
     user_id: str
+    unanswered: bool = False
+    """Whether whoever wrote was not let in, and is told nothing."""
 
 
 @message
@@ -406,6 +408,8 @@ def _posted_in_group(bench: Bench, act: SelfLink) -> Work:
         found = codes.find(_pending(bench.store, "link"), code, bench.now_us)
         if found is not None:
             batch.delete(Table.CODES, _key_of(found))
+    if act.unanswered:
+        return Work(None, batch)
     work.notices.append(bench.answer(act.turn, commands.NOT_IN_GROUPS))
     return _heard(bench, work, batch, act.turn)
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_COMMAND_CHARS: Final = 200
-"""Longest text that can be a command; the longest sensible one has some 60 characters."""
+"""Characters in which a command is looked for; the longest sensible one has some 60."""
 
 Verb: TypeAlias = Literal["link", "unlink"]
 
@@ -55,18 +55,18 @@ def read_command(text: str) -> Command | None:
     """The command that a message is; None for what belongs to the agent.
 
     A name behind the verb, as in `/link@some_bot`, is what apps put there in groups; it is ignored.
+    So is whatever follows in further lines: what begins as a command may hold a code, and so never
+    reaches the agent.
     """
-    if len(text) > MAX_COMMAND_CHARS:
+    beginning = text[:MAX_COMMAND_CHARS].strip()
+    if not beginning.startswith("/"):
         return None
-    line = text.strip()
-    if not line.startswith("/") or len(line.splitlines()) != 1:
-        return None
-    word, *rest = line.split(maxsplit=1)
+    word, *rest = beginning.split(maxsplit=1)
     verb = word[1:].partition("@")[0]
     # Of letters that are no ASCII, some turn into the ones that are meant.
     if not verb.isascii() or verb.lower() not in _VERBS:
         return None
-    return Command(cast("Verb", verb.lower()), rest[0] if rest else None)
+    return Command(cast("Verb", verb.lower()), rest[0].splitlines()[0].strip() if rest else None)
 
 
 def new_link_code(code: str) -> str:
