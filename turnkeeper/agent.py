@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from .actors.core.names import clean_name
 from .actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
-from .actors.core.window import Message, build_window, text_chars
+from .actors.core.window import Message, Stretch, build_window, text_chars
 from .actors.journal import load_record, load_records
 from .actors.kernel import ActorRef
 from .actors.messages import (
@@ -180,7 +180,7 @@ class TurnHost:
         current = load_record(self.store, job.stream, job.seq)
         assert current is not None  # no turn starts before it is durable
         newest.append((job.seq, current))
-        return build_window(newest, job.seq)
+        return build_window([Stretch(None, newest)], job.seq)
 
 
 def _context(job: TurnJob, user: str) -> SessionContext:

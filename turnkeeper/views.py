@@ -29,7 +29,7 @@ from .actors.core.records import (
     address_of,
 )
 from .actors.core.routing import BindingRow, read_binding
-from .actors.core.window import Message, build_window
+from .actors.core.window import Message, Stretch, build_window
 from .actors.frozen import message
 from .actors.journal import (
     FEED_STREAM,
@@ -319,7 +319,9 @@ def history(
 def window(store: Reads, session_id: str) -> tuple[Message, ...] | None:
     """The context of a session between turns; None if there is no such session."""
     stream = load_session_number(store, session_id)
-    return None if stream is None else build_window(load_records(store, stream), 0)
+    if stream is None:
+        return None
+    return build_window([Stretch(None, load_records(store, stream))], 0)
 
 
 def feed(store: Reads, limit: int = 200) -> list[FeedEntry]:

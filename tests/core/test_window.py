@@ -11,7 +11,7 @@ from turnkeeper.actors.core.records import (
     ToolRecord,
     UserRecord,
 )
-from turnkeeper.actors.core.window import build_window, text_chars
+from turnkeeper.actors.core.window import Stretch, build_window, text_chars
 
 
 def user(text: str, conversation: str = "c1") -> UserRecord:
@@ -38,7 +38,7 @@ def tool(name: str, turn_seq: int) -> ToolRecord:
 
 
 def shown(log: dict[int, Record], turn_seq: int) -> list[str]:
-    return [message.text for message in build_window(log.items(), turn_seq)]
+    return [message.text for message in build_window([Stretch(None, log.items())], turn_seq)]
 
 
 def test_a_reply_stands_behind_its_question_even_if_the_human_wrote_again_meanwhile() -> None:
@@ -81,9 +81,12 @@ def test_between_turns_everything_said_is_seen_and_nothing_else() -> None:
 
 
 def test_a_message_tells_who_said_it_and_where() -> None:
-    first, second = build_window([(3, user("q", "c9")), (4, assistant("a", 3))], 0)
+    log = Stretch(None, [(3, user("q", "c9")), (4, assistant("a", 3))])
+    first, second = build_window([log], 0)
     assert (first.role, first.instance, first.conversation, first.seq) == ("user", "tg", "c9", 3)
+    assert (first.platform, first.user_id, first.session_id) == ("telegram", "u1", None)
     assert (second.role, second.kind, second.at_us) == ("assistant", "assistant", 2)
+    assert (second.platform, second.user_id) == (None, None)
 
 
 def test_text_is_shown_as_it_was_written() -> None:
