@@ -281,6 +281,10 @@ _LOCK_WAIT_S: Final = 10.0
 _LOCK_POLL_S: Final = 0.005
 
 _Signature: TypeAlias = tuple[int, ...]
+_Read: TypeAlias = tuple[_Signature, _Links]
+"""The links of a file, and the state in which it was."""
+
+_ABSENT: Final[_Read] = ((0,), {})
 
 
 class FileIdentityResolver:
@@ -306,8 +310,7 @@ class FileIdentityResolver:
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
         self.path: Final = Path(path).absolute() if path is not None else _default(os.environ)
-        self._read: tuple[_Signature, _Links] | None = None
-        """The links, and the state of the file which holds them."""
+        self._read: _Read | None = None
 
     def __repr__(self) -> str:
         return f"<FileIdentityResolver {str(self.path)!r}>"
@@ -319,7 +322,7 @@ class FileIdentityResolver:
             IdentityUnavailable: the file cannot be used.
             ValueError: an argument is empty or too long; the text names it.
         """
-        return _found(self._current(), platform, user_id)
+        return _found(self._current()[1], platform, user_id)
 
     def link(self, platform: str, user_id: str, user: str) -> None:
         """Make the identity this user. Returns once that is durable.
@@ -347,32 +350,33 @@ class FileIdentityResolver:
         Raises:
             IdentityUnavailable: the file cannot be used.
         """
-        return _listed(self._current(), user)
+        return _listed(self._current()[1], user)
 
-    def _current(self) -> _Links:
+    def _current(self) -> _Read:
+        read = self._read  # once: other threads may put an earlier or a later one in its place
         with _os_errors(self.path):
             try:
                 status = os.lstat(self.path)
             except FileNotFoundError:
-                if self._read is None:
-                    return {}
+                if read is None:
+                    return _ABSENT
                 raise IdentityUnavailable(
                     f"{self.path} was there and is gone: put it back, or restart without links"
                 ) from None
-            if self._read is None or self._read[0] != _signature(status):
-                self._read = _read_file(self.path)
-            return self._read[1]
+            if read is None or read[0] != _signature(status):
+                read = self._read = _read_file(self.path)
+            return read
 
     def _change(self, identity: tuple[str, str], user: str | None) -> None:
         self._current()  # refuse before anything is left beside a file that is not ours
         with _os_errors(self.path):
             _make_directories(self.path.parent)
             with _locked(self.path):
-                links = self._current()
+                signature, links = self._current()
                 changed = _changed(links, identity, user)
                 if changed != links:
-                    after_ns = self._read[0][0] if self._read is not None else 0
-                    self._read = (_replace(self.path, _to_text(changed), after_ns), changed)
+                    text = _to_text(changed)
+                    self._read = (_replace(self.path, text, after_ns=signature[0]), changed)
 
 
 def _default(environ: Mapping[str, str]) -> Path:
@@ -396,7 +400,7 @@ def _signature(status: os.stat_result) -> _Signature:
     )
 
 
-def _read_file(path: Path) -> tuple[_Signature, _Links]:
+def _read_file(path: Path) -> _Read:
     with open(path, "rb", opener=_open_existing) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
