@@ -18,13 +18,14 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch
 from ..storage.errors import Conflict, StorageError, StoreClosed
 from .acts import ActRefused
+from .bench import Bench, Work
 from .core.records import MalformedRecord
 from .errands import HeldStill, HoldStill, PlaceBound
 from .errors import ShuttingDown
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import Address, SessionId
 from .services import Ref, Services
-from .works import Bench, Work, work_of
+from .works import work_of
 
 __all__ = ["ActDesk", "Held"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from ..storage.base import Reads, Table
 from ..storage.codec import decode
@@ -172,13 +172,12 @@ def read_standing(payload: object) -> StandingRow:
     Raises:
         CorruptRecord: it is none.
     """
-    match payload:
-        case [("approved" | "revoked") as standing, str(place), str(who), int(at_us), name] if (
-            name is None or isinstance(name, str)
-        ):
-            decided: Literal["approved", "revoked"] = (
-                "approved" if standing == "approved" else "revoked"
+    values = cast("list[object]", payload) if isinstance(payload, list) else []
+    match values:
+        case ["approved" | "revoked", str(instance), str(user_id), int(at_us), None | str()]:
+            standing: Literal["approved", "revoked"] = (
+                "approved" if values[0] == "approved" else "revoked"
             )
-            return StandingRow(decided, place, who, at_us, name)
+            return StandingRow(standing, instance, user_id, at_us, cast("str | None", values[4]))
         case _:
             raise CorruptRecord("the standing of somebody is malformed")

@@ -14,37 +14,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, Final
 
-from ..storage.base import Table
-from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
 from .acting import ActDesk, Held
 from .acts import Allow, Approve, Link, Move, Pair, Revoke, Undo, Unlink, Unpair
+from .binding import Binder
 from .core.codes import REDEMPTIONS, RateLimit
 from .core.commands import MAX_COMMAND_CHARS, read_command
 from .core.conversation import Conversation
-from .core.directory import Directory, Recent
-from .core.effects import Step
+from .core.directory import Directory
 from .core.intake import check, check_outgoing
-from .core.records import KeyedRecord, MalformedRecord, OpenedRecord, Record
-from .core.routing import (
-    BindingRow,
-    IdentityRow,
-    Key,
-    KeyRow,
-    Scope,
-    default_user,
-    key_of,
-    pair_of,
-    record_of,
-    rule_of,
-    scope_of,
-)
+from .core.records import MalformedRecord
 from .door import Refusal
 from .errands import (
-    BindPlace,
     FindRefusal,
     FollowRules,
     HeldStill,
@@ -54,26 +37,20 @@ from .errands import (
 )
 from .errors import (
     AccessDenied,
-    InvalidTurn,
     NotAddressed,
     Overloaded,
     SessionDamaged,
     ShuttingDown,
     TurnRefused,
-    Unidentified,
 )
 from .journal import (
-    batch_for,
     load_binding,
     load_conversation,
     load_session_number,
-    name_key,
 )
 from .kernel import TrioFuture
-from .ledger import key_key, load_identity, load_key, put_binding
 from .messages import (
     Accept,
-    Address,
     CatchUp,
     InboundTurn,
     Outcome,
@@ -84,9 +61,9 @@ from .messages import (
     SessionId,
     StayedAwake,
 )
-from .services import Ref, Resolve, Services
+from .self_works import Knocked, SelfLink
+from .services import Ref, Services
 from .session import SessionActor
-from .works import Knocked, SelfLink
 
 __all__ = ["RegistryActor", "UnknownSession"]
 
@@ -102,19 +79,12 @@ class UnknownSession(LookupError):
     """No session has this id."""
 
 
-class RegistryActor(ActDesk):
+class RegistryActor(Binder):
     """Shell of the directory and of the bindings."""
 
     def __init__(self, services: Services, next_stream: int) -> None:
         super().__init__(services, next_stream)
         self._sessions: Directory[SessionId, Ref, Held] = Directory()
-        self._places: Recent[Address, SessionId] = Recent()
-        self._opening: dict[Key, KeyRow] = {}
-        """Keys of sessions that are on their way to the store; `("name", id)` for a named one."""
-        self._asking: dict[Address, list[Held]] = {}
-        """Turns whose human the program's identity resolver is asked about."""
-        self._identified: set[Address] = set()
-        """New conversations about whose human the resolver has been asked."""
         self._buckets: dict[tuple[str, ...], int] = {}
         """When the bucket of each identity, and of each instance, is full again."""
 
@@ -223,171 +193,6 @@ class RegistryActor(ActDesk):
                 return False
         return True
 
-    def _canonical(self, turn: InboundTurn) -> str:
-        try:
-            return self._services.canonical(turn.platform, turn.user_id)
-        except ValueError as error:
-            raise InvalidTurn(f"user_id is none of {turn.platform}: {error}") from error
-
-    # -- binding ---------------------------------------------------------------------------------
-
-    def _resolve(self, message: Accept, answer: TrioFuture[Any] | None) -> SessionId | None:
-        """The session of a conversation; None while the identity resolver is asked."""
-        turn, services = message.turn, self._services
-        place = turn.address
-        if (asking := self._asking.get(place)) is not None:
-            asking.append((message, answer))
-            return None
-        binding = load_binding(services.store, place)
-        if binding is not None:
-            return SessionId(binding.session_id)
-        rules = services.rules[place.instance]
-        scope = scope_of(turn.direct, turn.guild, rules.scope)
-        user_id = self._canonical(turn) if turn.direct else None
-        if scope == "user" and user_id is not None and services.resolve is not None:
-            if place not in self._identified:
-                self._asking[place] = [(message, answer)]
-                services.runner.soon(self._ask_resolver, services.resolve, turn, user_id)
-                return None
-            self._identified.discard(place)
-        return self._choose(turn, scope, user_id, rules.agent)
-
-    def _choose(
-        self, turn: InboundTurn, scope: Scope, user_id: str | None, agent: str
-    ) -> SessionId:
-        """The session that the rules name for a new conversation; opened if there is none yet."""
-        store, place = self._services.store, turn.address
-        paired: str | None = None
-        identity: IdentityRow | None = None
-        if scope == "user" and user_id is not None:
-            identity = load_identity(store, turn.platform, user_id) or IdentityRow(
-                turn.platform, user_id
-            )
-            paired = pair_of(identity, partial(load_identity, store))
-        row = BindingRow(
-            session_id="",
-            stream=0,
-            version=1,
-            instance=place.instance,
-            conversation=place.conversation,
-            thread=place.thread,
-            platform=turn.platform,
-            guild=turn.guild,
-            direct=turn.direct,
-            at_us=self._services.now_us(),
-            by=rule_of(scope, paired, identity.user if identity is not None else None),
-            user_id=user_id,
-            scope=scope,
-        )
-        user = identity.unified if identity is not None else ""
-        key = ("name", paired) if paired else key_of(scope, agent, place, turn.guild, user)
-        holder = self._holder(key) if key is not None else None
-        if holder is None or holder.session_id is None:
-            return self._open_session(row, agent, key, holder)
-        session_id = SessionId(holder.session_id)
-        row = row._replace(session_id=session_id, stream=holder.stream)
-        self._binding[place] = session_id
-        try:
-            self._to_session(session_id, BindPlace(session_id=session_id, row=row), None)
-        except BaseException:
-            del self._binding[place]
-            raise
-        return session_id
-
-    def _holder(self, key: Key) -> KeyRow | None:
-        """The session that serves `key`, even if it is still on its way to the store."""
-        if (opening := self._opening.get(key)) is not None:
-            return opening
-        if key[0] != "name":
-            return load_key(self._services.store, key)
-        stream = load_session_number(self._services.store, key[1])
-        return KeyRow(key[1], stream, 0, key) if stream is not None else None
-
-    def _open_session(
-        self, row: BindingRow, agent: str, key: Key | None, before: KeyRow | None
-    ) -> SessionId:
-        """Open a session that owns the place of `row` and serves `key`."""
-        stream = self._next_stream
-        self._next_stream += 1
-        session_id = SessionId(key[1] if key is not None and key[0] == "name" else f"s{stream}")
-        row = row._replace(session_id=session_id, stream=stream)
-        records: list[Record] = [
-            OpenedRecord(at_us=row.at_us, session_id=session_id, agent=agent, by=row.by)
-        ]
-        holder: KeyRow | None = None
-        if key is not None:
-            holder = KeyRow(session_id, stream, before.version + 1 if before else 1, key)
-            self._opening[key] = holder
-            if key[0] != "name":
-                records.append(KeyedRecord(at_us=row.at_us, key=key, version=holder.version))
-        records.append(record_of(row))
-        conversation = Conversation()
-        step = Step(conversation.next_seq)
-        for record in records:
-            conversation.apply(record)
-            step.records.append(record)
-        batch = batch_for(stream, conversation, step)
-        batch.create(Table.NAMES, name_key(session_id), encode(stream))
-        put_binding(batch, row, first=True)
-        if holder is not None and holder.key[0] != "name":
-            batch.put(Table.KEYS, key_key(holder.key), encode(list(holder)))
-        self._services.store.submit(batch, partial(self._opened, row.address, key))
-        self._start(session_id, stream, conversation)
-        return session_id
-
-    def _opened(self, place: Address, key: Key | None, error: StorageError | None) -> None:
-        if key is not None:
-            self._opening.pop(key, None)
-        if error is not None:
-            logger.error("no session could be opened for %s: %s", place, error)
-            self._places.drop(place)
-
-    # -- whom the identity resolver knows --------------------------------------------------------
-
-    async def _ask_resolver(self, resolve: Resolve, turn: InboundTurn, user_id: str) -> None:
-        user: str | None = None
-        error: str | None = None
-        try:
-            user = await resolve(turn.platform, user_id)
-        except Unidentified as failed:
-            error = str(failed)
-        self.actor_ref.tell(
-            Identified(
-                address=turn.address,
-                platform=turn.platform,
-                user_id=user_id,
-                user=user,
-                error=error,
-            )
-        )
-
-    def _identified_as(self, message: Identified) -> None:
-        """The turns that waited go on, once what the resolver says is what is written down."""
-        held = self._asking.pop(message.address, [])
-        if message.user is None:
-            logger.warning("%s", message.error)
-            for _, answer in held:
-                if answer is not None:
-                    answer.fail(Unidentified(message.error or "nobody knows who this is"))
-            return
-        self._follow_resolver(message.platform, message.user_id, message.user)
-        if held:
-            self._identified.add(message.address)
-        for turn, answer in held:
-            self._let_in(turn, answer)
-
-    def _follow_resolver(self, platform: str, user_id: str, user: str) -> None:
-        row = load_identity(self._services.store, platform, user_id)
-        itself = default_user(platform, user_id)
-        if user == (row.unified if row is not None else itself):
-            return
-        act: Link | Unlink = (
-            Unlink(platform=platform, user_id=user_id, by="resolver")
-            if user == itself
-            else Link(platform=platform, user_id=user_id, user=user, by="resolver")
-        )
-        self._request_act(act, None)
-
     # -- sessions in memory ----------------------------------------------------------------------
 
     def _to_session(
@@ -404,9 +209,6 @@ class RegistryActor(ActDesk):
 
     def _session_in_memory(self, session_id: SessionId) -> Ref | None:
         return self._sessions.find_any(session_id)
-
-    def _forget_place(self, place: Address) -> None:
-        self._places.drop(place)
 
     def _forward(
         self, session_id: SessionId, ref: Ref, message: Any, answer: TrioFuture[Any] | None
@@ -515,7 +317,7 @@ class RegistryActor(ActDesk):
         SendMessage: _send_message,
         HeldStill: ActDesk._held_still,
         PlaceBound: ActDesk._place_bound,
-        Identified: _identified_as,
+        Identified: Binder._identified_as,
         FollowRules: _follow_rules,
         FindRefusal: _find_refusal,
         ListRefusals: _list_refusals,

@@ -22,6 +22,7 @@ import trio
 
 from . import views
 from .actors.acts import ActRefused, Pair, Unpair
+from .actors.codebook import sweep_codes
 from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord
 from .actors.core.routing import InstanceRules, default_user
@@ -36,7 +37,6 @@ from .actors.messages import CatchUp, InboundTurn, Instance, Rotate, SessionId, 
 from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
 from .actors.services import NowUs, Post, Ref, Services
-from .actors.works import sweep_codes
 from .agent import Agent, TurnHost
 from .channels.actor import ChannelActor, Inlet
 from .channels.base import Channel
@@ -46,7 +46,7 @@ from .hosting import kernel_of_this_loop
 from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
 from .kinds import canonical_user_id
 from .storage.base import Batch, Store, Table
-from .storage.errors import StorageError
+from .storage.errors import Conflict, StorageError
 
 __all__ = ["Actors", "Engine", "RuntimeFailed", "next_stream"]
 
@@ -329,6 +329,8 @@ class Engine:
         """Remove what `batch` says; False once the store has failed, whose watcher ends it all."""
         try:
             await self._store.commit(batch)
+        except Conflict:
+            return True  # something was renewed meanwhile: the next round has it
         except StorageError:
             return False
         return True

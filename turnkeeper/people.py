@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
+from .actors.codebook import ACCESS_CODES
 from .actors.core.codes import PendingCode, read_pending
 from .actors.core.records import ChangeRecord
 from .actors.core.routing import IdentityRow, read_identity
@@ -13,7 +14,6 @@ from .actors.door import read_standing
 from .actors.frozen import message
 from .actors.ledger import changes_since, past_bindings
 from .actors.messages import Address
-from .actors.works import ACCESS_CODES
 from .identity import IdentityLink
 from .storage.base import Reads, Table
 from .storage.codec import decode

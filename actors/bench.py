@@ -1,0 +1,95 @@
+"""The bench on which acts are made, and what an act comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..storage.base import Batch, Reads
+from .acts import ActRefused
+from .core.routing import InstanceRules
+from .core.world import Plan
+from .errands import TakeOver
+from .ledger import StoreWorld, batch_of_plan
+from .messages import Address, DeliveryId, InboundTurn, Instance, Notice, TurnEnded
+
+__all__ = ["Bench", "Work", "of_plan"]
+
+
+@dataclass(slots=True)
+class Work:
+    """What an act comes to."""
+
+    value: Any
+    """What the act is answered with."""
+    batch: Batch | None = None
+    """None where nothing is to be written."""
+    taken_over: list[TakeOver] = field(default_factory=list[TakeOver])
+    """What sessions that exist find appended to their logs."""
+    moved: tuple[Address, ...] = ()
+    opened: int = 0
+    """How many sessions are new."""
+    decided: bool = False
+    """Whether somebody was approved or revoked."""
+    notices: list[Notice] = field(default_factory=list[Notice])
+    ended: TurnEnded | None = None
+    """Of a command: told to a channel that wants to know when its turns have ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """What works are made with."""
+
+    store: Reads
+    now_us: int
+    next_stream: int
+    rules: Mapping[Instance, InstanceRules]
+    canonical: Callable[[str, str], str]
+    random: Callable[[int], bytes]
+
+    def notice(self, address: Address, text: str, reply_to: str | None = None) -> Notice:
+        """A notice with an id of its own."""
+        delivery_id = DeliveryId(f"notice/{self.random(8).hex()}")
+        return Notice(delivery_id=delivery_id, address=address, text=text, reply_to=reply_to)
+
+    def answer(self, turn: InboundTurn, text: str) -> Notice:
+        """A notice that answers a message."""
+        return self.notice(turn.address, text, turn.message_id)
+
+    def world(self) -> StoreWorld:
+        """The moment as acts are planned on it."""
+        return StoreWorld(self.store, self.next_stream)
+
+    def canonical_id(self, platform: str, user_id: str) -> str:
+        """The canonical form of a user id.
+
+        Raises:
+            ActRefused: it is none.
+        """
+        if not platform or not user_id:
+            raise ActRefused("an identity is a platform and a user id, and neither is empty")
+        try:
+            return self.canonical(platform, user_id)
+        except ValueError as error:
+            raise ActRefused(f"{user_id!r:.80} is no user id of {platform}: {error}") from error
+
+
+def of_plan(bench: Bench, plan: Plan, *, dry_run: bool = False) -> Work:
+    """What a plan comes to; a dry run writes nothing."""
+    if dry_run:
+        return Work(replace(plan.change, number=None, dry_run=True))
+    batch = batch_of_plan(bench.store, plan)
+    starts = {stream: first_seq for stream, first_seq, _ in batch.appends}
+    return Work(
+        plan.change,
+        batch,
+        taken_over=[
+            TakeOver(
+                session_id=session_id, first_seq=starts[stream], records=tuple(plan.logs[stream])
+            )
+            for session_id, stream in plan.concerned.items()
+        ],
+        moved=tuple(after.address for _, after in plan.bindings),
+        opened=len(plan.opened),
+    )
