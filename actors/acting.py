@@ -136,6 +136,10 @@ class ActDesk(TrioActor):
         except (ActRefused, StorageError, MalformedRecord) as refusal:
             self._end_act(refusal)
             return None
+        except Exception as defect:  # the supervisor's edge: it ends this act, and nothing else
+            logger.exception("%s could not be planned", type(self._act[0]).__name__)
+            self._end_act(defect)
+            return None
         if work.batch is None:
             self._end_act(None, work)
             return None

@@ -19,7 +19,7 @@ from .codebook import (
 )
 from .core import codes, commands
 from .core.changes import plan_join, plan_link
-from .core.codes import Attempts, CodeKind
+from .core.codes import Attempts, CodeKind, PendingCode
 from .core.intake import seen_window
 from .core.routing import IdentityRow
 from .frozen import message
@@ -105,11 +105,7 @@ def _redeem(bench: Bench, turn: InboundTurn, user_id: str, typed: str) -> Work:
         work.notices.append(bench.answer(turn, _locked(attempts, bench.now_us)))
         return _heard(bench, work, batch, turn)
     code = codes.read_code(typed)
-    found = (
-        codes.find(pending_codes(bench.store, "link"), code, bench.now_us)
-        if code is not None
-        else None
-    )
+    found = _found(bench, code) if code is not None else None
     if found is None:
         text = commands.WRONG_CODE
         if code is not None:
@@ -144,6 +140,10 @@ def _redeem(bench: Bench, turn: InboundTurn, user_id: str, typed: str) -> Work:
     return _heard(bench, work, batch, turn)
 
 
+def _found(bench: Bench, code: str) -> PendingCode | None:
+    return codes.find(pending_codes(bench.store, "link"), code, bench.now_us)
+
+
 def _identity(world: StoreWorld, platform: str, user_id: str) -> IdentityRow:
     return world.identity(platform, user_id) or IdentityRow(platform, user_id)
 
@@ -156,10 +156,8 @@ def _posted_in_group(bench: Bench, act: SelfLink) -> Work:
     """A command in a group: whoever reads along has the code, so it is void."""
     work, batch = Work(None), Batch()
     code = codes.read_code(act.command.argument) if act.command.argument is not None else None
-    if code is not None:
-        found = codes.find(pending_codes(bench.store, "link"), code, bench.now_us)
-        if found is not None:
-            batch.delete(Table.CODES, key_of_code(found))
+    if code is not None and (found := _found(bench, code)) is not None:
+        batch.delete(Table.CODES, key_of_code(found))
     if act.unanswered:
         return Work(None, batch)
     work.notices.append(bench.answer(act.turn, commands.NOT_IN_GROUPS))
