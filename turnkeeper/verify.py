@@ -159,6 +159,9 @@ class Verification:
             direct=record.direct,
             at_us=record.at_us,
             by=record.by,
+            user_id=record.user_id,
+            scope=record.scope,
+            from_session=record.from_session,
         )
         bindings, key = self._expected.bindings, binding_key(row.address)
         if key not in bindings or bindings[key].version < row.version:

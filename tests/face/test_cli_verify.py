@@ -172,7 +172,7 @@ def raw(state_dir: Path) -> Generator[Callable[[int, int, bytes | None], None]]:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """One session of ten records, and a dead letter in a second one."""
+    """A session of three turns, and a dead letter in a second one."""
 
     async def fill() -> None:
         web = LoopbackChannel("web")
@@ -185,7 +185,7 @@ def state(tmp_path: Path) -> Path:
                 await web.receive("hello", conversation="a")
                 await web.next_sent()
             web.fail_next("rejected")
-            await web.receive("lost", conversation="b")
+            await web.receive("lost", conversation="b", user_id="u2")
             while {info.status for info in await runtime.deliveries()} != {"failed"}:
                 await trio.lowlevel.checkpoint()
 
@@ -288,7 +288,7 @@ def remove(table: Table) -> Callable[[Store], object]:
         (Table.NAMES, "missing"),
         (Table.BINDINGS, "binding of web/"),
         (Table.SEEN, "missing: a redelivery would be taken as new"),
-        (Table.TROUBLE, "trouble 2/4: missing: the log says ('failed', "),
+        (Table.TROUBLE, "trouble 2/5: missing: the log says ('failed', "),
     ],
 )
 def test_a_lost_row_is_named(table: Table, complaint: str, state: Path) -> None:
@@ -314,9 +314,9 @@ def test_a_lost_row_is_named(table: Table, complaint: str, state: Path) -> None:
         (Table.SEEN, seen_key(1, b"k" * 16), b"\x01rotten", "unreadable"),
         (Table.SEEN, seen_key(1, b"k" * 16), ["s9", 3, b""], "leads to s9/3"),
         (Table.TROUBLE, log_key(1, 4), ["failed", 0, None], "of which no log tells"),
-        (Table.TROUBLE, log_key(2, 4), ["unknown", 0, None], "the log says ('failed', "),
-        (Table.TROUBLE, log_key(2, 4), b"\x01rotten", "holds 'unreadable"),
-        (Table.TROUBLE, log_key(2, 4), 1, "the log says ('failed', "),
+        (Table.TROUBLE, log_key(2, 5), ["unknown", 0, None], "the log says ('failed', "),
+        (Table.TROUBLE, log_key(2, 5), b"\x01rotten", "holds 'unreadable"),
+        (Table.TROUBLE, log_key(2, 5), 1, "the log says ('failed', "),
         (Table.TROUBLE, log_key(9, 4), ["failed", 0, None], "trouble 9/4: leads to no log"),
         (Table.TROUBLE, b"short", ["failed", 0, None], "has a key of another kind"),
     ],
