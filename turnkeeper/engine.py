@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from random import Random
@@ -27,7 +27,7 @@ from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord
 from .actors.core.routing import InstanceRules, default_user
 from .actors.door import Door
-from .actors.errands import Identified
+from .actors.errands import FollowRules, Identified
 from .actors.errors import Unidentified
 from .actors.feed import FeedActor
 from .actors.journal import seen_key
@@ -94,11 +94,12 @@ class Engine:
         clock: Callable[[], datetime] | None,
         seed: int | None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        """What holds now; see `follow`."""
         self._store = store
         self._channels = channels
         self._rules = rules
-        self._agents = agents
+        self.agents = agents
         self._resolver = resolver
         self.now_us = _now_us(clock)
         """The time, in microseconds since the Unix epoch, UTC."""
@@ -129,7 +130,7 @@ class Engine:
             nursery.start_soon(self._watch_store, body)
             try:
                 with body:
-                    await self.sync_pairs(actors.registry)
+                    await _ask_pairs(actors.registry, self._missing_pairs(self.settings))
                     nursery.start_soon(self._hear_all)
                     yield actors
             except BaseException as error:
@@ -150,7 +151,7 @@ class Engine:
     # -- starting --------------------------------------------------------------------------------
 
     def _start(self, nursery: trio.Nursery) -> Actors:
-        store, settings, now_us = self._store, self._settings, self.now_us
+        store, settings, now_us = self._store, self.settings, self.now_us
         services = self._services = Services(
             store=store,
             now_us=now_us,
@@ -166,7 +167,7 @@ class Engine:
         services.runner = self._runner = TurnRunner(
             nursery,
             TurnHost(
-                self._agents,
+                self.agents,
                 store,
                 registry,
                 self._identify,
@@ -206,7 +207,7 @@ class Engine:
             Unidentified: it does not say.
         """
         assert self._resolver is not None  # else nobody asks
-        timeout_s = self._settings.identity.resolver_timeout_s
+        timeout_s = self.settings.identity.resolver_timeout_s
         try:
             return await resolve_user(self._resolver, platform, user_id, timeout_s=timeout_s)
         except IdentityUnavailable as error:
@@ -225,7 +226,7 @@ class Engine:
             self._resolver,
             partial(getattr(self._resolver, act), platform, user_id, *user),
             asked=f"{act} {user_id!r:.80} on {platform}",
-            timeout_s=self._settings.identity.resolver_timeout_s,
+            timeout_s=self.settings.identity.resolver_timeout_s,
         )
 
     async def _identify(self, turn: InboundTurn) -> str:
@@ -245,30 +246,38 @@ class Engine:
             )
         return user
 
-    async def sync_pairs(self, registry: Ref) -> None:
-        """Make the pairs of the configuration the ones that are written down.
+    async def follow(
+        self, registry: Ref, settings: Config, rules: Mapping[Instance, InstanceRules]
+    ) -> None:
+        """Judge and route by `rules` from now on, and pair as `settings` say.
 
         Raises:
-            ConfigError: one of them cannot be made.
+            ConfigError: a pair cannot be made; nothing was changed.
         """
+        pairs = self._missing_pairs(settings)
+        await _ask_pairs(registry, [replace(pair, dry_run=True) for pair in pairs])
+        await registry.ask(FollowRules(rules=rules), block=False)
+        self.settings = settings
+        await _ask_pairs(registry, pairs)
+
+    def _missing_pairs(self, settings: Config) -> list[Pair | Unpair]:
+        """What makes the pairs of `settings` the ones that are written down."""
         wanted = {
             (pair.platform, canonical_user_id(pair.platform, pair.user_id)): SessionId(pair.session)
-            for pair in self._settings.pairing
+            for pair in settings.pairing
         }
+        missing: list[Pair | Unpair] = []
         for row in paired_identities(self._store):
             who = row.platform, row.user_id
             if row.paired_by == "config" and who not in wanted:
-                await registry.ask(
-                    Unpair(platform=who[0], user_id=who[1], by="config"), block=False
-                )
+                missing.append(Unpair(platform=who[0], user_id=who[1], by="config"))
             elif row.paired_by == "config" and row.session_id == wanted[who]:
                 del wanted[who]
-        for (platform, user_id), session_id in wanted.items():
-            pair = Pair(platform=platform, user_id=user_id, session_id=session_id, by="config")
-            try:
-                await registry.ask(pair, block=False)
-            except ActRefused as error:
-                raise ConfigError(f"[pairing] {user_id}@{platform}: {error}") from error
+        missing.extend(
+            Pair(platform=platform, user_id=user_id, session_id=session_id, by="config")
+            for (platform, user_id), session_id in wanted.items()
+        )
+        return missing
 
     async def _hear_all(self) -> None:
         if not self._channels:
@@ -303,7 +312,7 @@ class Engine:
 
     async def _rotate(self, registry: Ref) -> None:
         while True:
-            await trio.sleep(self._settings.session.idle_after_s)
+            await trio.sleep(self.settings.session.idle_after_s)
             registry.tell(Rotate())
 
     async def _sweep_seen(self) -> None:
@@ -392,6 +401,19 @@ class Engine:
                 continue  # it has left memory, and with it nothing open
         with suppress(StorageError):  # whoever watches the store ends the runtime
             await self._store.commit(Batch())
+
+
+async def _ask_pairs(registry: Ref, pairs: Sequence[Pair | Unpair]) -> None:
+    """Carry out what the configuration says of pairs.
+
+    Raises:
+        ConfigError: one of them cannot be made.
+    """
+    for pair in pairs:
+        try:
+            await registry.ask(pair, block=False)
+        except ActRefused as error:
+            raise ConfigError(f"[pairing] {pair.user_id}@{pair.platform}: {error}") from error
 
 
 def next_stream(store: Store) -> int:

@@ -22,7 +22,7 @@ from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError
 
-__all__ = ["KINDS", "canonical_user_id", "make_channel", "make_channels"]
+__all__ = ["KINDS", "canonical_user_id", "make_channel", "make_channels", "platform_of_kind"]
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
@@ -82,6 +82,11 @@ def make_channels(config: Config, known: Collection[str] = ()) -> list[Channel]:
         for channel in config.channels
         if channel.kind is not None or channel.name not in known
     ]
+
+
+def platform_of_kind(kind: str) -> str | None:
+    """The platform of a kind's channels; None if there is no such kind."""
+    return _load(kind).platform if kind in KINDS else None
 
 
 def canonical_user_id(platform: str, user_id: str) -> str:

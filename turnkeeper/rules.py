@@ -15,7 +15,7 @@ from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError, SessionConfig
 from .kinds import canonical_user_id
 
-__all__ = ["check_exposure", "instance_rules"]
+__all__ = ["check_exposure", "instance_rules", "scope_rules"]
 
 
 def instance_rules(
@@ -32,7 +32,7 @@ def instance_rules(
         section = sections.get(name) or ChannelConfig(name=name)
         rules[name] = InstanceRules(
             agent=agent_of[name],
-            scope=_scope(settings.session, section),
+            scope=scope_rules(settings.session, section),
             access=_access(section, channel.platform),
         )
     return rules
@@ -57,7 +57,8 @@ def check_exposure(
             )
 
 
-def _scope(session: SessionConfig, section: ChannelConfig) -> ScopeRules:
+def scope_rules(session: SessionConfig, section: ChannelConfig) -> ScopeRules:
+    """Which conversations of an instance share a session."""
     return ScopeRules(
         dm=section.dm_scope or session.dm_scope,
         channel=section.channel_scope or session.channel_scope,

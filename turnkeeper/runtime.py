@@ -48,6 +48,7 @@ from .config import Config, ConfigError, load_config
 from .engine import Actors, Engine, RuntimeFailed
 from .identity import IdentityLink, IdentityResolver
 from .kinds import make_channels
+from .reload import Reloaded, follow
 from .rules import check_exposure, instance_rules
 from .storage.base import Store
 from .storage.lmdb_store import open_lmdb
@@ -76,6 +77,7 @@ class Runtime:
         self._channel_refs = actors.channels
         self._nursery = actors.nursery
         self._resolver = resolver
+        self._reloading = trio.Lock()
 
     def __repr__(self) -> str:
         return f"<Runtime channels={sorted(self._channels)}>"
@@ -331,6 +333,24 @@ class Runtime:
         """
         act = Revoke(instance=instance, platform=self._platform_of(instance), user_id=user_id)
         return cast("AccessEntry", await self._registry.ask(act, block=False))
+
+    async def reload(self, config: Config | Mapping[str, Any] | str | PathLike[str]) -> Reloaded:
+        """Follow what `config` says now of access, scopes and pairs; all else waits for a restart.
+
+        No conversation that has a session moves because of a scope.
+
+        Raises:
+            ConfigError: it is wrong; nothing was changed.
+        """
+        async with self._reloading:
+            wanted = await trio.to_thread.run_sync(load_config, config)
+            make_channels(wanted, self._channels)  # so that what waits is right too
+            settings, reloaded = follow(self._engine.settings, wanted, self._channels)
+            agent_of = _agent_of(self._channels, settings, self._engine.agents)
+            rules = instance_rules(settings, self._channels, agent_of)
+            check_exposure(self._channels, rules)
+            await self._engine.follow(self._registry, settings, rules)
+        return reloaded
 
     def _platform_of(self, instance: str) -> str:
         channel = self._channels.get(Instance(instance))
