@@ -90,7 +90,7 @@ class Binder(ActDesk):
             return SessionId(binding.session_id)
         rules = services.rules[place.instance]
         scope = scope_of(turn.direct, turn.guild, rules.scope)
-        user_id = self._canonical(turn) if turn.direct else None
+        user_id = turn.user_id if turn.direct else None
         if scope == "user" and user_id is not None and services.resolve is not None:
             if place not in self._identified:
                 self._asking[place] = [(message, answer)]

@@ -81,12 +81,11 @@ class Door:
         """Whether there is nothing to judge at an instance."""
         return instance in self._wide_open and not self._has_standings
 
-    def judge(self, turn: InboundTurn, user_id: str, now_us: int) -> Knock | None:
+    def judge(self, turn: InboundTurn, now_us: int) -> Knock | None:
         """Let a turn in, or a stranger knock.
 
         Args:
-            turn: what was heard.
-            user_id: who wrote it, in canonical form.
+            turn: what was heard; its user id is in canonical form.
             now_us: the time.
 
         Raises:
@@ -95,11 +94,11 @@ class Door:
         instance = turn.address.instance
         verdict = admit(
             self._rules[instance].access,
-            user_id=user_id,
+            user_id=turn.user_id,
             conversation=turn.address.conversation,
             direct=turn.direct,
             mentioned=turn.mentioned,
-            standing=self._standing(instance, user_id),
+            standing=self._standing(instance, turn.user_id),
         )
         if isinstance(verdict, Admitted):
             return None
@@ -109,7 +108,7 @@ class Door:
                 address=turn.address,
                 message_id=turn.message_id,
                 platform=turn.platform,
-                user_id=user_id,
+                user_id=turn.user_id,
                 rule=verdict.rule,
             )
         )

@@ -200,9 +200,8 @@ class OutputGate(TrioActor):
         speaker: str | None = None
         if record.turn_seq:
             try:
-                turn = self._turn_at(record.turn_seq)
-                speaker = services.canonical(turn.platform, turn.user_id)
-            except (StorageError, ValueError):
+                speaker = self._turn_at(record.turn_seq).user_id
+            except StorageError:
                 return "unreadable"
         return services.door.closed_to(place, speaker)
 

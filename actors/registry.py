@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
@@ -127,6 +128,10 @@ class RegistryActor(Binder):
     def _route(self, message: Accept, answer: TrioFuture[Any] | None) -> None:
         turn = message.turn
         check(turn)
+        user_id = self._canonical(turn)
+        if user_id != turn.user_id:
+            turn = replace(turn, user_id=user_id)
+            message = Accept(turn=turn)
         if not self._services.door.is_wide_open(turn.address.instance):
             try:
                 self._judge(turn)
@@ -151,11 +156,10 @@ class RegistryActor(Binder):
         Raises:
             AccessDenied, NotAddressed: it is not let in.
         """
-        user_id = self._canonical(turn)
-        if self._services.door.judge(turn, user_id, self._services.now_us()) is None:
+        if self._services.door.judge(turn, self._services.now_us()) is None:
             return
-        if self._may_ask(turn, user_id):
-            self._request_act(Knocked(turn=turn, user_id=user_id), None)
+        if self._may_ask(turn):
+            self._request_act(Knocked(turn=turn), None)
         raise AccessDenied("I do not know you; the person who runs me can let you in")
 
     def _obey(self, turn: InboundTurn, answer: TrioFuture[Any] | None) -> bool:
@@ -163,9 +167,8 @@ class RegistryActor(Binder):
         command = read_command(turn.text) if self._services.self_link else None
         if command is None:
             return False
-        user_id = self._canonical(turn)
-        if self._may_ask(turn, user_id, redeems=command.argument is not None):
-            self._request_act(SelfLink(turn=turn, command=command, user_id=user_id), answer)
+        if self._may_ask(turn, redeems=command.argument is not None):
+            self._request_act(SelfLink(turn=turn, command=command), answer)
         elif answer is not None:
             answer.fail(Overloaded("too many commands at once; try again in a minute"))
         return True
@@ -174,15 +177,15 @@ class RegistryActor(Binder):
         """A code that was posted in a group is void, even where nobody is answered."""
         command = read_command(turn.text)
         if not turn.direct and command is not None and command.argument is not None:
-            user_id = self._canonical(turn)
-            if self._may_ask(turn, user_id, redeems=True):
-                act = SelfLink(turn=turn, command=command, user_id=user_id, unanswered=True)
-                self._request_act(act, None)
+            if self._may_ask(turn, redeems=True):
+                self._request_act(SelfLink(turn=turn, command=command, unanswered=True), None)
 
-    def _may_ask(self, turn: InboundTurn, user_id: str, *, redeems: bool = False) -> bool:
+    def _may_ask(self, turn: InboundTurn, *, redeems: bool = False) -> bool:
         """Whether somebody has not asked the runtime for too much lately."""
         now_us, instance = self._services.now_us(), turn.address.instance
-        buckets: list[tuple[RateLimit, tuple[str, ...]]] = [(_ASKING, (turn.platform, user_id))]
+        buckets: list[tuple[RateLimit, tuple[str, ...]]] = [
+            (_ASKING, (turn.platform, turn.user_id))
+        ]
         if redeems:
             buckets.append((REDEMPTIONS, (instance,)))
         if len(self._buckets) > _MAX_BUCKETS:

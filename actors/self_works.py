@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ..storage.base import Batch, Table
@@ -44,45 +43,43 @@ COMMAND_DIGEST: Final = b"command\0"
 
 @message
 class SelfLink:
-    """A human's command about themselves; `user_id` is in canonical form."""
+    """A human's command about themselves; the turn's user id is in canonical form."""
 
     turn: InboundTurn
     command: commands.Command
-    user_id: str
     unanswered: bool = False
     """Whether whoever wrote was not let in, and is told nothing."""
 
 
 @message
 class Knocked:
-    """A stranger wrote where strangers get an access code; `user_id` is in canonical form."""
+    """A stranger wrote where strangers get an access code; their user id is in canonical form."""
 
     turn: InboundTurn
-    user_id: str
 
 
 def knocked(bench: Bench, act: Knocked) -> Work:
     """Give a stranger an access code."""
     batch = Batch()
-    notice = _issue(bench, batch, "access", act.turn, act.user_id)
+    notice = _issue(bench, batch, "access", act.turn)
     return Work(None, batch, notices=[notice])
 
 
 def self_link(bench: Bench, act: SelfLink) -> Work:
     """Carry out a human's command."""
-    turn, user_id = act.turn, act.user_id
+    turn = act.turn
     if load_seen(bench.store, seen_hash(turn), bench.now_us) is not None:
         return Work(_accepted(turn, duplicate=True))
     if not turn.direct:
         return _posted_in_group(bench, act)
     work, batch = Work(None), Batch()
     if act.command.verb == "unlink":
-        work, batch, text = _self_unlink(bench, turn.platform, user_id)
+        work, batch, text = _self_unlink(bench, turn.platform, turn.user_id)
         work.notices.append(bench.answer(turn, text))
     elif act.command.argument is None:
-        work.notices.append(_issue(bench, batch, "link", turn, user_id))
+        work.notices.append(_issue(bench, batch, "link", turn))
     else:
-        return _redeem(bench, turn, user_id, act.command.argument)
+        return _redeem(bench, turn, act.command.argument)
     return _heard(bench, work, batch, turn)
 
 
@@ -96,9 +93,9 @@ def _self_unlink(bench: Bench, platform: str, user_id: str) -> tuple[Work, Batch
     return work, work.batch, commands.UNLINKED
 
 
-def _redeem(bench: Bench, turn: InboundTurn, user_id: str, typed: str) -> Work:
+def _redeem(bench: Bench, turn: InboundTurn, typed: str) -> Work:
     """A human sends a code that somebody was given: prove that both are the same."""
-    key = attempts_key(turn.platform, user_id)
+    key = attempts_key(turn.platform, turn.user_id)
     attempts = load_attempts(bench.store, key)
     work, batch = Work(None), Batch()
     if codes.is_locked(attempts, bench.now_us):
@@ -115,7 +112,7 @@ def _redeem(bench: Bench, turn: InboundTurn, user_id: str, typed: str) -> Work:
                 text = _locked(after, bench.now_us)
         work.notices.append(bench.answer(turn, text))
         return _heard(bench, work, batch, turn)
-    if (found.platform, found.user_id) == (turn.platform, user_id):
+    if (found.platform, found.user_id) == (turn.platform, turn.user_id):
         work.notices.append(bench.answer(turn, commands.OWN_CODE))
         return _heard(bench, work, batch, turn)
     world = bench.world()
@@ -123,7 +120,7 @@ def _redeem(bench: Bench, turn: InboundTurn, user_id: str, typed: str) -> Work:
         plan = plan_join(
             world,
             _identity(world, found.platform, found.user_id),
-            _identity(world, turn.platform, user_id),
+            _identity(world, turn.platform, turn.user_id),
             now_us=bench.now_us,
         )
     except ActRefused:
@@ -164,13 +161,13 @@ def _posted_in_group(bench: Bench, act: SelfLink) -> Work:
     return _heard(bench, work, batch, act.turn)
 
 
-def _issue(bench: Bench, batch: Batch, kind: CodeKind, turn: InboundTurn, user_id: str) -> Notice:
+def _issue(bench: Bench, batch: Batch, kind: CodeKind, turn: InboundTurn) -> Notice:
     """Give out a code, if whoever asks has not had too many; the notice that tells so."""
     store, now_us = bench.store, bench.now_us
     instance = turn.address.instance
-    key = attempts_key(turn.platform, user_id)
+    key = attempts_key(turn.platform, turn.user_id)
     attempts = codes.after_issue(load_attempts(store, key), now_us)
-    own = code_key(kind, instance, turn.platform, user_id)
+    own = code_key(kind, instance, turn.platform, turn.user_id)
     waiting = 0
     for stored, pending in waiting_at(store, kind, instance):
         if codes.is_expired(pending, now_us):
@@ -182,8 +179,7 @@ def _issue(bench: Bench, batch: Batch, kind: CodeKind, turn: InboundTurn, user_i
             turn, commands.TOO_MANY_CODES if attempts is None else commands.TRY_LATER
         )
     code = codes.make_code(bench.random(codes.CODE_BYTES))
-    owner = replace(turn, user_id=user_id)
-    sealed = codes.seal(code, bench.random(codes.SALT_BYTES), kind, owner, now_us)
+    sealed = codes.seal(code, bench.random(codes.SALT_BYTES), kind, turn, now_us)
     batch.put(Table.CODES, own, encode(list(sealed)))
     batch.put(Table.CODES, key, encode(list(attempts)))
     tell = commands.new_link_code if kind == "link" else commands.access_code

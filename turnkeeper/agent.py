@@ -10,12 +10,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import CoroutineType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from .actors.core.names import clean_name
-from .actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
-from .actors.core.window import Message, Stretch, build_window, text_chars
-from .actors.journal import load_record, load_records
+from .actors.core.records import UserRecord
+from .actors.core.window import Message
+from .actors.journal import load_record
 from .actors.kernel import ActorRef
 from .actors.messages import (
     Address,
@@ -32,6 +32,7 @@ from .context import SessionContext, clear_session_context, set_session_context
 from .replies import Reply, join_parts, make_reply
 from .storage.base import Store
 from .views import SessionInfo, session_info
+from .windows import read_window
 
 __all__ = ["Agent", "Reply", "Turn", "TurnHost"]
 
@@ -110,10 +111,6 @@ class Turn:
         return session_info(self._host.store, session_id)
 
 
-_NEWEST: Final = 2_000
-"""Most messages of a window."""
-
-
 class TurnHost:
     """Gives turns to agents: the runner's `Invoke`."""
 
@@ -165,22 +162,9 @@ class TurnHost:
 
     def window(self, job: TurnJob) -> tuple[Message, ...]:
         """The context window of a turn."""
-        newest: list[tuple[int, Record]] = []
-        room = self._max_context_chars - len(job.turn.text)
-        for seq, record in load_records(self.store, job.stream, reverse=True):
-            if seq == job.seq or (seq > job.seq and isinstance(record, UserRecord)):
-                continue  # the current message comes last; what waits for its own turn not at all
-            if not isinstance(record, UserRecord | AssistantRecord | ToolRecord):
-                continue
-            room -= text_chars(record)
-            if room < 0 or len(newest) == _NEWEST:
-                break
-            newest.append((seq, record))
-        newest.reverse()
         current = load_record(self.store, job.stream, job.seq)
-        assert current is not None  # no turn starts before it is durable
-        newest.append((job.seq, current))
-        return build_window([Stretch(None, newest)], job.seq)
+        assert isinstance(current, UserRecord)  # no turn starts before it is durable
+        return read_window(self.store, job.stream, self._max_context_chars, (job.seq, current))
 
 
 def _context(job: TurnJob, user: str) -> SessionContext:

@@ -235,11 +235,11 @@ class Engine:
         Raises:
             Unidentified: the program's identity resolver does not say.
         """
-        user_id = canonical_user_id(turn.platform, turn.user_id)
+        platform, user_id = turn.platform, turn.user_id
         if self._resolver is None:
-            row = load_identity(self._store, turn.platform, user_id)
-            return row.unified if row is not None else default_user(turn.platform, user_id)
-        user = await self._resolve(turn.platform, user_id)
+            row = load_identity(self._store, platform, user_id)
+            return row.unified if row is not None else default_user(platform, user_id)
+        user = await self._resolve(platform, user_id)
         if turn.direct:
             self._services.registry.tell(
                 Identified(address=turn.address, platform=turn.platform, user_id=user_id, user=user)

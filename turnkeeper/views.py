@@ -29,7 +29,7 @@ from .actors.core.records import (
     address_of,
 )
 from .actors.core.routing import BindingRow, read_binding
-from .actors.core.window import Message, Stretch, build_window
+from .actors.core.window import Message
 from .actors.frozen import message
 from .actors.journal import (
     FEED_STREAM,
@@ -43,6 +43,7 @@ from .collector import collector_paused
 from .storage.base import Reads, Table
 from .storage.codec import decode, decode_all
 from .storage.errors import StorageError
+from .windows import read_window
 
 __all__ = [
     "Binding",
@@ -319,9 +320,7 @@ def history(
 def window(store: Reads, session_id: str) -> tuple[Message, ...] | None:
     """The context of a session between turns; None if there is no such session."""
     stream = load_session_number(store, session_id)
-    if stream is None:
-        return None
-    return build_window([Stretch(None, load_records(store, stream))], 0)
+    return read_window(store, stream, None) if stream is not None else None
 
 
 def feed(store: Reads, limit: int = 200) -> list[FeedEntry]:

@@ -55,18 +55,8 @@ class Message:
 
 
 @fact
-class Stretch:
-    """A part of one log that the window shows."""
-
-    session_id: str | None
-    """The earlier session whose log it is; None: the session itself."""
-    records: Iterable[tuple[int, Record]]
-    """Sequence numbers and records, ascending; the current turn's record may stand anywhere."""
-
-
-@fact
 class Hidden:
-    """What is left out of the session's own log: an identity's turns, from a time to a record."""
+    """What is left out of a log: an identity's turns, from a time to a record."""
 
     platform: str
     user_id: str
@@ -74,6 +64,18 @@ class Hidden:
     """First time of arrival that is left out."""
     until_seq: int
     """First sequence number that is shown again."""
+
+
+@fact
+class Stretch:
+    """A part of one log that the window shows."""
+
+    session_id: str | None
+    """The earlier session whose log it is; None: the session itself."""
+    records: Iterable[tuple[int, Record]]
+    """Sequence numbers and records, ascending; the current turn's record may stand anywhere."""
+    hidden: Sequence[Hidden] = ()
+    """What of this log is left out."""
 
 
 _LAST: Final = 1 << 63
@@ -85,9 +87,7 @@ _Placed: TypeAlias = tuple[int, int, Message]
 """The turn that a message belongs to, its place in it, and the message."""
 
 
-def build_window(
-    stretches: Sequence[Stretch], turn_seq: int, hidden: Sequence[Hidden] = ()
-) -> tuple[Message, ...]:
+def build_window(stretches: Sequence[Stretch], turn_seq: int) -> tuple[Message, ...]:
     """The window for the turn of user record `turn_seq` in the session's own log.
 
     Every log keeps the order of its turns, and no turn is split: its messages stand together where
@@ -99,13 +99,10 @@ def build_window(
         stretches: at most one of each log. The session's own ends at or after the current turn.
             Of joined logs everything is shown, open turns too.
         turn_seq: the current turn, which is always shown; 0 for the window between turns.
-        hidden: applies to the session's own log.
     """
     names: _Names = {}
     logs = [
-        _in_turns(stretch, names, turn_seq, _Veil(hidden) if hidden else None)
-        if stretch.session_id is None
-        else _in_turns(stretch, names)
+        _in_turns(stretch, names, turn_seq if stretch.session_id is None else 0)
         for stretch in stretches
     ]
     if len(logs) == 1:
@@ -162,21 +159,21 @@ class _Veil:
         return (record.instance, record.conversation, record.thread) in self._places
 
 
-def _in_turns(
-    stretch: Stretch, names: _Names, turn_seq: int = 0, veil: _Veil | None = None
-) -> list[_Placed]:
+def _in_turns(stretch: Stretch, names: _Names, turn_seq: int) -> list[_Placed]:
     """The messages of one log in the order of its turns."""
+    veil = _Veil(stretch.hidden) if stretch.hidden else None
     placed: list[_Placed] = []
     for seq, record in stretch.records:
         match record:
             case UserRecord():
-                if 0 < turn_seq < seq:
-                    continue
-                turn = seq
+                asked = seq
             case AssistantRecord() | ToolRecord():
-                turn = record.turn_seq or seq
+                asked = record.turn_seq
             case _:
                 continue
+        if 0 < turn_seq < asked:
+            continue
+        turn = asked or seq
         if turn == turn_seq:
             shown = _message(seq, record, stretch.session_id, names)
             placed.append((_LAST, _LAST if seq == turn_seq else seq, shown))
