@@ -176,9 +176,10 @@ class RegistryActor(Binder):
     def _void(self, turn: InboundTurn) -> None:
         """A code that was posted in a group is void, even where nobody is answered."""
         command = read_command(turn.text)
-        if not turn.direct and command is not None and command.argument is not None:
-            if self._may_ask(turn, redeems=True):
-                self._request_act(SelfLink(turn=turn, command=command, unanswered=True), None)
+        if turn.direct or command is None or command.argument is None:
+            return
+        if self._may_ask(turn, redeems=True):
+            self._request_act(SelfLink(turn=turn, command=command, unanswered=True), None)
 
     def _may_ask(self, turn: InboundTurn, *, redeems: bool = False) -> bool:
         """Whether somebody has not asked the runtime for too much lately."""

@@ -41,8 +41,11 @@ _STORE: Final = "store"
 _NEW_STORE: Final = "store.new"
 _MARKER: Final = "format.json"
 _MAX_MARKER_BYTES: Final = 4096
-_BEFORE_A_STORE: Final = frozenset({_LOCK, _NEW_STORE, "lost+found"})
-"""What a directory may hold and still count as empty; the last is a fresh volume's."""
+_BEFORE_A_STORE: Final = frozenset(
+    {_LOCK, _NEW_STORE, "lost+found", "identity.json", "identity.json.lock", "identity.json.new"}
+)
+"""What a directory may hold and still count as empty: a fresh volume's, and a file of links, which
+may be there before the first message."""
 
 
 class HeldStateDir:
