@@ -53,13 +53,9 @@ from .context import (
     get_session_context,
     set_session_context,
 )
-from .identity import (
-    FileIdentityResolver,
-    IdentityLink,
-    IdentityResolver,
-    IdentityUnavailable,
-    InMemoryIdentityResolver,
-)
+from .identity import IdentityResolver, IdentityUnavailable
+from .identity_file import FileIdentityResolver
+from .links import IdentityLink, InMemoryIdentityResolver
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .runtime import Runtime, RuntimeFailed, open_runtime
 from .serve import run

@@ -14,7 +14,7 @@ from .actors.door import read_standing
 from .actors.frozen import message
 from .actors.ledger import changes_since, past_bindings
 from .actors.messages import Address
-from .identity import IdentityLink
+from .links import IdentityLink
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .views import Binding, binding, binding_of, pages, time_of

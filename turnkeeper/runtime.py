@@ -46,8 +46,9 @@ from .agent import Agent
 from .channels.base import Channel
 from .config import Config, ConfigError, load_config
 from .engine import Actors, Engine, RuntimeFailed
-from .identity import IdentityLink, IdentityResolver
+from .identity import IdentityResolver
 from .kinds import make_channels
+from .links import IdentityLink
 from .reload import Reloaded, follow
 from .rules import check_exposure, instance_rules
 from .storage.base import Store

@@ -20,7 +20,7 @@ from .actors.acts import AccessEntry, Change
 from .actors.core.window import Message
 from .actors.messages import Address, Outcome
 from .actors.services import Ref
-from .identity import IdentityLink
+from .links import IdentityLink
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .runtime import Runtime, RuntimeOptions, open_runtime
 from .stories import DeliveryInfo, Story

@@ -23,16 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper.identity import (
-    FileIdentityResolver,
-    IdentityLink,
-    IdentityResolver,
-    IdentityUnavailable,
-    InMemoryIdentityResolver,
-    call_resolver,
-    default_user,
-    resolve_user,
-)
+from turnkeeper.actors.core.routing import default_user
+from turnkeeper.identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
+from turnkeeper.identity_file import FileIdentityResolver
+from turnkeeper.links import IdentityLink, InMemoryIdentityResolver
 
 Resolver: TypeAlias = InMemoryIdentityResolver | FileIdentityResolver
 
@@ -296,7 +290,7 @@ def test_what_others_linked_meanwhile_is_kept(path: Path) -> None:
 
 LINKER = """
 import sys
-from turnkeeper.identity import FileIdentityResolver
+from turnkeeper.identity_file import FileIdentityResolver
 path, name, count = sys.argv[1:]
 resolver = FileIdentityResolver(path)
 print("open", flush=True)
@@ -491,7 +485,7 @@ def test_a_change_waits_for_that_of_another_and_not_for_ever(
 ) -> None:
     resolver = FileIdentityResolver(path)
     resolver.link("telegram", "1", "alice")
-    monkeypatch.setattr("turnkeeper.identity._LOCK_WAIT_S", 0.02)
+    monkeypatch.setattr("turnkeeper.identity_file._LOCK_WAIT_S", 0.02)
     with open(f"{path}.lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(IdentityUnavailable, match=r"held by another process for 0.02 s"):
