@@ -67,8 +67,10 @@ class Bench:
         Raises:
             ActRefused: it is none.
         """
-        if not platform or not user_id:
-            raise ActRefused("an identity is a platform and a user id, and neither is empty")
+        if not platform or not user_id or ":" in platform:
+            raise ActRefused(
+                "an identity is a platform, without ':', and a user id; neither is empty"
+            )
         try:
             return self.canonical(platform, user_id)
         except ValueError as error:

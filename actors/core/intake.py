@@ -65,6 +65,10 @@ def check(turn: InboundTurn) -> None:
             raise InvalidTurn(
                 f"{field} must be a str of 1 to {MAX_ID_CHARS} characters{_is(value)}"
             )
+    if ":" in turn.platform:
+        raise InvalidTurn(
+            f"platform {turn.platform!r:.80} has a ':', which stands behind it in a user"
+        )
     if place.thread is not None and (
         type(place.thread) is not str or not 0 < len(place.thread) <= MAX_ID_CHARS
     ):
@@ -81,8 +85,9 @@ def check(turn: InboundTurn) -> None:
             raise InvalidTurn(
                 f"{field} must be None or a str of at most {MAX_ID_CHARS} characters{_is(optional)}"
             )
-    if type(turn.direct) is not bool:
-        raise InvalidTurn(f"direct must be a bool, not {type(turn.direct).__name__}")
+    for field, flag in (("direct", turn.direct), ("mentioned", turn.mentioned)):
+        if type(flag) is not bool:
+            raise InvalidTurn(f"{field} must be a bool, not {type(flag).__name__}")
     if turn.attachments != ():
         _check_attachments(turn.attachments)
 

@@ -73,6 +73,8 @@ def test_any_text_up_to_the_bound_is_taken(text: str) -> None:
         ({"guild": []}, "guild must be None or a str"),
         ({"reply_to": 3}, "reply_to must be None or a str"),
         ({"direct": "yes"}, "direct must be a bool, not str"),
+        ({"mentioned": 1}, "mentioned must be a bool, not int"),
+        ({"platform": "a:b"}, "platform 'a:b' has a ':'"),
         (
             {"address": Address(instance=Instance("tg"), conversation="")},
             "conversation must be a str of 1 to",
