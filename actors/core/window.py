@@ -97,7 +97,7 @@ def build_window(stretches: Sequence[Stretch], turn_seq: int) -> tuple[Message, 
 
     Args:
         stretches: at most one of each log. The session's own ends at or after the current turn.
-            Of joined logs everything is shown, open turns too.
+            Turns that are still open in a joined log are shown too.
         turn_seq: the current turn, which is always shown; 0 for the window between turns.
     """
     names: _Names = {}
@@ -124,7 +124,7 @@ def text_chars(record: Record) -> int:
 
 
 class _Veil:
-    """What an undone link takes out of the session's own log, which it is shown in order."""
+    """What undone links take out of one log, whose records it is shown in order."""
 
     __slots__ = ("_places", "_shown", "_spans", "_until_seq")
 
