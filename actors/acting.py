@@ -61,6 +61,8 @@ class ActDesk(TrioActor):
         """Turns of conversations that belong to no session yet."""
         self._binding: dict[Address, SessionId] = {}
         """Places that sessions were asked to own, and whether they do is not known yet."""
+        self._awaits_bindings = False
+        """Whether the act goes on once the last of them is known."""
 
     # -- what the registry has -------------------------------------------------------------------
 
@@ -103,7 +105,8 @@ class ActDesk(TrioActor):
     def _begin(self, error: StorageError | None) -> None:
         """Nothing of ours is on its way: see what the act comes to, and whom it concerns."""
         if self._binding and error is None:
-            return  # it goes on once the last of them is known: see `_place_bound`
+            self._awaits_bindings = True
+            return
         work = self._planned(error)
         if work is None:
             return
@@ -170,7 +173,8 @@ class ActDesk(TrioActor):
         self._bindings_known()
 
     def _bindings_known(self) -> None:
-        if self._act is not None and not self._binding and not self._still:
+        if self._awaits_bindings and not self._binding:
+            self._awaits_bindings = False
             self._when_durable(self._begin)
 
     def _held_still(self, message: HeldStill) -> None:

@@ -223,20 +223,18 @@ class StoreWorld:
 
     def places_of_identity(self, platform: str, user_id: str) -> Sequence[BindingRow]:
         """The direct conversations of an identity."""
-        return self._places(_of_identity(platform, user_id))
+        return list(self._places(_of_identity(platform, user_id)))
 
-    def places_of_session(self, stream: int) -> Sequence[BindingRow]:
+    def places_of_session(self, stream: int) -> Iterator[BindingRow]:
         """The conversations that a session owns."""
         return self._places(_of_session(stream))
 
-    def _places(self, prefix: bytes) -> list[BindingRow]:
-        found: list[BindingRow] = []
+    def _places(self, prefix: bytes) -> Iterator[BindingRow]:
         for key, _ in starting_with(self._store, Table.PLACES, prefix):
             data = self._store.get(Table.BINDINGS, key[len(prefix) :])
             if data is None:
                 raise CorruptRecord(f"an index leads to no binding {key.hex()}")
-            found.append(read_binding(decode(data)))
-        return found
+            yield read_binding(decode(data))
 
     def key(self, key: Key) -> KeyRow | None:
         """Which session serves a key."""
@@ -294,10 +292,10 @@ def append_to_ledger(batch: Batch, number: int, record: ChangeRecord | AccessRec
     batch.append(LEDGER_STREAM, number, [encode(pack(record))])
 
 
-def changes_since(store: Reads, number: int) -> list[tuple[int, ChangeRecord]]:
-    """The changes from entry `number` of the ledger on."""
-    found: list[tuple[int, ChangeRecord]] = []
-    for seq, record in load_records(store, LEDGER_STREAM, number):
+def changes_since(
+    store: Reads, number: int = 1, *, reverse: bool = False
+) -> Iterator[tuple[int, ChangeRecord]]:
+    """The changes from entry `number` of the ledger on; the newest first: `reverse`."""
+    for seq, record in load_records(store, LEDGER_STREAM, number, reverse=reverse):
         if isinstance(record, ChangeRecord):
-            found.append((seq, record))
-    return found
+            yield seq, record

@@ -7,6 +7,7 @@ and returns a :class:`~.bench.Work`. Writes nothing itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 from ..storage.base import Batch, Reads, Table
@@ -36,7 +37,10 @@ from .ledger import LEDGER_STREAM, access_key, append_to_ledger, changes_since
 from .messages import Address, Instance
 from .self_works import Knocked, SelfLink, knocked, self_link
 
-__all__ = ["work_of"]
+__all__ = ["MAX_LATER", "work_of"]
+
+MAX_LATER: Final = 1_000
+"""Changes that are looked at for the one to take back; reading them takes some 20 ms."""
 
 
 def work_of(bench: Bench, act: Any) -> Work:
@@ -101,18 +105,20 @@ def _to_undo(
     store: Reads, number: int | None
 ) -> tuple[int, ChangeRecord, list[tuple[int, ChangeRecord]]]:
     """The change to take back, and those after it."""
-    if number is None:
-        changes = changes_since(store, 1)
-        taken_back = {change.undoes for _, change in changes}
-        for at in range(len(changes) - 1, -1, -1):
-            found, change = changes[at]
-            if change.act != "undo" and found not in taken_back:
-                return found, change, changes[at + 1 :]
-        raise ActRefused("there is no change to take back")
-    record = load_record(store, LEDGER_STREAM, number) if number > 0 else None
-    if not isinstance(record, ChangeRecord):
+    if number is not None and not isinstance(
+        load_record(store, LEDGER_STREAM, number) if number > 0 else None, ChangeRecord
+    ):
         raise ActRefused(f"there is no change {number}; `identity changes` lists them")
-    return number, record, changes_since(store, number + 1)
+    later: list[tuple[int, ChangeRecord]] = []
+    taken_back: set[int | None] = set()
+    for found, change in islice(changes_since(store, reverse=True), MAX_LATER):
+        if found == number or (number is None and change.act != "undo" and found not in taken_back):
+            return found, change, later[::-1]
+        later.append((found, change))
+        taken_back.add(change.undoes)
+    if number is not None:
+        raise ActRefused(f"change {number} lies back more than {MAX_LATER} others")
+    raise ActRefused("there is no change to take back")
 
 
 # -- access --------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def _identities(store: Reads) -> Iterator[IdentityRow]:
 
 def changes(store: Reads) -> list[ChangeInfo]:
     """Every change in the ledger, the oldest first."""
-    entries = changes_since(store, 1)
+    entries = list(changes_since(store))
     undone = {record.undoes: number for number, record in entries if record.undoes is not None}
     return [_change(number, record, undone.get(number)) for number, record in entries]
 

@@ -7,6 +7,7 @@ refuses. Nothing else changes an owner.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from ..acts import ActRefused, By
@@ -223,7 +224,7 @@ def _chosen(draft: Draft, row: BindingRow, scope: Scope, agent: str) -> SessionD
     key = key_of(scope, agent, row.address, row.guild, user)
     if key is None:
         current = draft.session(row.session_id)
-        alone = current.agent == agent and len(draft.places(current)) == 1
+        alone = current.agent == agent and len(list(islice(draft.places(current), 2))) == 1
         return current if alone else draft.open(agent)
     holder = draft.holder(key)
     if holder is None:

@@ -12,7 +12,7 @@ the rules now name for it, and histories, keys and active channels go along:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -116,15 +116,14 @@ class Draft:
         """The session that an identity is paired to, itself or as the one whom it is linked to."""
         return pair_of(identity, self.identity)
 
-    def places(self, session: SessionDraft) -> list[BindingRow]:
-        """What `session` owns, once the draft is done."""
-        kept = [
-            row
-            for row in self.world.places_of_session(session.stream)
-            if row.address not in self._moves
-        ]
-        gained = [row for _, row in self._moves.values() if row.stream == session.stream]
-        return [*kept, *gained]
+    def places(self, session: SessionDraft) -> Iterator[BindingRow]:
+        """What `session` owns, once the draft is done. There may be very many."""
+        for _, row in self._moves.values():
+            if row.stream == session.stream:
+                yield row
+        for row in self.world.places_of_session(session.stream):
+            if row.address not in self._moves:
+                yield row
 
     def holder(self, key: Key) -> SessionDraft | None:
         row = self._keys[key][1] if key in self._keys else self.world.key(key)
@@ -152,11 +151,11 @@ class Draft:
 
     def give_key(self, key: Key, session: SessionDraft | None) -> None:
         """Let `session` serve `key` from now on, or nobody."""
-        before = self._keys[key][0] if key in self._keys else self.world.key(key)
+        before, latest = self._keys.get(key) or (self.world.key(key),) * 2
         holder = self.holder(key)
         if holder is session:
             return
-        version = before.version + 1 if before is not None else 1
+        version = latest.version + 1 if latest is not None else 1
         if holder is not None:
             holder.records.append(
                 KeyedRecord(at_us=self.now_us, key=key, version=version, held=False)
@@ -357,7 +356,7 @@ class Draft:
         return {
             earlier: self.session(next(iter(found)))
             for earlier, found in targets.items()
-            if len(found) == 1 and not self.places(self.session(earlier))
+            if len(found) == 1 and next(self.places(self.session(earlier)), None) is None
         }
 
     def _join(self, earlier: SessionDraft, target: SessionDraft) -> list[Joined]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,8 +44,8 @@ class World(Protocol):
         """The direct conversations of an identity."""
         ...
 
-    def places_of_session(self, stream: int) -> Sequence[BindingRow]:
-        """The conversations that a session owns."""
+    def places_of_session(self, stream: int) -> Iterable[BindingRow]:
+        """The conversations that a session owns: very many, where it serves a guild."""
         ...
 
     def key(self, key: Key) -> KeyRow | None:
