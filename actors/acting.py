@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, Final, Literal
 
 from ..storage.base import Batch
-from ..storage.errors import Conflict, StorageError, StoreClosed
+from ..storage.errors import Conflict, StorageError, StoreClosed, StoreFailed
 from .acts import ActRefused
 from .bench import Bench, Work
 from .core.records import MalformedRecord
@@ -225,9 +225,18 @@ class ActDesk(TrioActor):
                 answer.fail(_refusal(error))
             else:
                 answer.resolve(work.value if work is not None else None)
+        if isinstance(error, StoreClosed | StoreFailed):
+            self._give_up(error)
         self._let_go()
         if self._act is None:  # what was let go may have begun the next one
             self._next_act()
+
+    def _give_up(self, error: StorageError) -> None:
+        """Nothing is stored any more: no act that waits can be carried out."""
+        while self._acts:
+            _, answer = self._acts.popleft()
+            if answer is not None:
+                answer.fail(_refusal(error))
 
     def _done(self, work: Work) -> None:
         if work.decided:
@@ -275,7 +284,7 @@ class ActDesk(TrioActor):
 
 
 def _refusal(error: Exception) -> Exception:
-    if isinstance(error, StoreClosed):
+    if isinstance(error, StoreClosed | StoreFailed):
         refused = ShuttingDown(f"nothing is stored any more: {error}")
         refused.__cause__ = error
         return refused

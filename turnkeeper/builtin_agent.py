@@ -29,7 +29,7 @@ async def builtin_agent(turn: Turn) -> str:
     earlier, places, session = said[:-1], _places(said), turn.session.id
     if not earlier:
         return _WELCOME.format(session=session, places=places)
-    whole = turn.messages[0].role == "user" and turn.messages[0].seq <= _FIRST_SEQ
+    whole = said[0].session_id is None and said[0].seq <= _FIRST_SEQ
     count = f"turn {len(said)}" if whole else f"at least turn {len(said)}"
     began = "You began with" if whole else "The oldest that I still see is"
     return (
@@ -38,8 +38,8 @@ async def builtin_agent(turn: Turn) -> str:
     )
 
 
-_FIRST_SEQ: Final = 3
-"""Where a session's first message stands in its log: behind its opening and its binding."""
+_FIRST_SEQ: Final = 4
+"""Where a session's first message stands in its log: behind its opening, its key and binding."""
 
 
 def _places(said: Sequence[Message]) -> str:
