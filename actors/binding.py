@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..storage.base import Table
 from ..storage.codec import encode
@@ -30,6 +30,7 @@ from .core.routing import (
     key_of,
     pair_of,
     record_of,
+    root_of,
     rule_of,
     scope_of,
 )
@@ -45,6 +46,9 @@ __all__ = ["Binder"]
 
 logger = logging.getLogger("turnkeeper.registry")
 
+_MAX_FOLLOWED: Final = 10_000
+"""Links of a resolver that are remembered as tried."""
+
 
 class Binder(ActDesk):
     """Finds the session of a conversation, or opens one."""
@@ -58,6 +62,8 @@ class Binder(ActDesk):
         """Turns whose human the program's identity resolver is asked about."""
         self._identified: set[Address] = set()
         """New conversations about whose human the resolver has been asked."""
+        self._followed: dict[tuple[str, str], str] = {}
+        """What the resolver said last of an identity, where it was written down."""
 
     @abstractmethod
     def _to_session(
@@ -226,8 +232,14 @@ class Binder(ActDesk):
     def _follow_resolver(self, platform: str, user_id: str, user: str) -> None:
         row = load_identity(self._services.store, platform, user_id)
         itself = default_user(platform, user_id)
-        if user == (row.unified if row is not None else itself):
+        root = root_of(user, partial(load_identity, self._services.store))
+        if root == (row.unified if row is not None else itself):
             return
+        if self._followed.get((platform, user_id)) == user:
+            return  # it was tried, and refused
+        if len(self._followed) >= _MAX_FOLLOWED:
+            self._followed.clear()
+        self._followed[platform, user_id] = user
         act: Link | Unlink = (
             Unlink(platform=platform, user_id=user_id, by="resolver")
             if user == itself

@@ -14,26 +14,20 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from random import Random
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import trio
 
 from . import views
 from .actors.acts import ActRefused, Pair, Unpair
-from .actors.codebook import sweep_codes
-from .actors.core.intake import seen_window
-from .actors.core.records import MalformedRecord
-from .actors.core.routing import InstanceRules, default_user
+from .actors.core.routing import InstanceRules
 from .actors.door import Door
-from .actors.errands import FollowRules, Identified
-from .actors.errors import Unidentified
+from .actors.errands import FollowRules
 from .actors.feed import FeedActor
-from .actors.journal import seen_key
 from .actors.kernel import ActorDeadError
-from .actors.ledger import load_identity, paired_identities
-from .actors.messages import CatchUp, InboundTurn, Instance, Rotate, SessionId, Wake
+from .actors.ledger import paired_identities
+from .actors.messages import CatchUp, Instance, Rotate, SessionId, Wake
 from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
 from .actors.services import NowUs, Post, Ref, Services
@@ -43,10 +37,12 @@ from .channels.base import Channel
 from .channels.retry import RetryPolicy
 from .config import Config, ConfigError
 from .hosting import kernel_of_this_loop
-from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
+from .identifying import Identifier, Resolving
+from .identity import IdentityResolver
 from .kinds import canonical_user_id
 from .storage.base import Batch, Store, Table
-from .storage.errors import Conflict, StorageError
+from .storage.errors import StorageError
+from .sweeping import sweep
 
 __all__ = ["Actors", "Engine", "RuntimeFailed", "next_stream"]
 
@@ -59,10 +55,6 @@ _STEADY_S: Final = 120.0
 _LAST_ROUNDS: Final = 2
 """How often everybody catches up before the actors stop: for what ended tasks have told, and for
 turns that were to begin because of it and are interrupted instead."""
-_SWEEP_S: Final = 3_600.0
-"""Seconds between two looks for messages that need not be recognised any more."""
-_SWEEP_KEYS: Final = 1_000
-"""Keys that one sweeping commit removes at most."""
 
 
 class RuntimeFailed(Exception):
@@ -100,7 +92,12 @@ class Engine:
         self._channels = channels
         self._rules = rules
         self.agents = agents
-        self._resolver = resolver
+        self.resolver = (
+            Resolving(resolver, settings.identity.resolver_timeout_s)
+            if resolver is not None
+            else None
+        )
+        """The program's own identity resolver, if it has brought one."""
         self.now_us = _now_us(clock)
         """The time, in microseconds since the Unix epoch, UTC."""
         self._rng = Random(seed)  # noqa: S311  (jitter needs no secrecy)
@@ -159,7 +156,7 @@ class Engine:
             door=Door(store, self._rules),
             canonical=canonical_user_id,
             self_link=settings.identity.self_link,
-            resolve=self._resolve if self._resolver is not None else None,
+            resolve=self.resolver.resolve if self.resolver is not None else None,
             failure_notice=settings.session.failure_notice or None,
         )
         registry = RegistryActor.start(services, next_stream(store))
@@ -170,7 +167,7 @@ class Engine:
                 self.agents,
                 store,
                 registry,
-                self._identify,
+                Identifier(store, registry, self.resolver),
                 max_context_tokens=settings.session.max_context_tokens,
             ),
             registry,
@@ -197,54 +194,8 @@ class Engine:
         )
         nursery.start_soon(self._wake_open_sessions, registry)
         nursery.start_soon(self._rotate, registry)
-        nursery.start_soon(self._sweep_seen)
+        nursery.start_soon(sweep, store, now_us)
         return Actors(nursery=nursery, registry=registry, feed=feed, channels=refs)
-
-    async def _resolve(self, platform: str, user_id: str) -> str:
-        """Who an identity is, as the program's own resolver says.
-
-        Raises:
-            Unidentified: it does not say.
-        """
-        assert self._resolver is not None  # else nobody asks
-        timeout_s = self.settings.identity.resolver_timeout_s
-        try:
-            return await resolve_user(self._resolver, platform, user_id, timeout_s=timeout_s)
-        except IdentityUnavailable as error:
-            raise Unidentified(str(error)) from error
-
-    async def tell_resolver(
-        self, act: Literal["link", "unlink"], platform: str, user_id: str, *user: str
-    ) -> None:
-        """Let the program's own resolver know of a link, or of its end.
-
-        Raises:
-            IdentityUnavailable: it failed.
-        """
-        assert self._resolver is not None  # else the store alone knows
-        await call_resolver(
-            self._resolver,
-            partial(getattr(self._resolver, act), platform, user_id, *user),
-            asked=f"{act} {user_id!r:.80} on {platform}",
-            timeout_s=self.settings.identity.resolver_timeout_s,
-        )
-
-    async def _identify(self, turn: InboundTurn) -> str:
-        """The user who wrote a turn.
-
-        Raises:
-            Unidentified: the program's identity resolver does not say.
-        """
-        platform, user_id = turn.platform, turn.user_id
-        if self._resolver is None:
-            row = load_identity(self._store, platform, user_id)
-            return row.unified if row is not None else default_user(platform, user_id)
-        user = await self._resolve(platform, user_id)
-        if turn.direct:
-            self._services.registry.tell(
-                Identified(address=turn.address, platform=turn.platform, user_id=user_id, user=user)
-            )
-        return user
 
     async def follow(
         self, registry: Ref, settings: Config, rules: Mapping[Instance, InstanceRules]
@@ -314,35 +265,6 @@ class Engine:
         while True:
             await trio.sleep(self.settings.session.idle_after_s)
             registry.tell(Rotate())
-
-    async def _sweep_seen(self) -> None:
-        """Remove what lies so far back that no platform delivers it again."""
-        while True:
-            stop = seen_key(max(seen_window(self.now_us()) - 1, 0), b"")
-            while page := self._store.scan(Table.SEEN, b"", stop, limit=_SWEEP_KEYS):
-                batch = Batch()
-                for key, _ in page:
-                    batch.delete(Table.SEEN, key)
-                if not await self._is_swept(batch):
-                    return
-            try:
-                expired = sweep_codes(self._store, self.now_us())
-            except (StorageError, MalformedRecord) as error:
-                logger.error("a one-time code cannot be read, and works no more: %s", error)  # noqa: TRY400
-            else:
-                if not await self._is_swept(expired):
-                    return
-            await trio.sleep(_SWEEP_S)
-
-    async def _is_swept(self, batch: Batch) -> bool:
-        """Remove what `batch` says; False once the store has failed, whose watcher ends it all."""
-        try:
-            await self._store.commit(batch)
-        except Conflict:
-            return True  # something was renewed meanwhile: the next round has it
-        except StorageError:
-            return False
-        return True
 
     # -- stopping --------------------------------------------------------------------------------
 

@@ -69,7 +69,6 @@ class Runtime:
         channels: Mapping[Instance, Channel],
         engine: Engine,
         actors: Actors,
-        resolver: IdentityResolver | None = None,
     ) -> None:
         self.store = store
         self._channels = channels
@@ -77,7 +76,7 @@ class Runtime:
         self._registry = actors.registry
         self._channel_refs = actors.channels
         self._nursery = actors.nursery
-        self._resolver = resolver
+        self._resolver = engine.resolver
         self._reloading = trio.Lock()
 
     def __repr__(self) -> str:
@@ -224,7 +223,7 @@ class Runtime:
             IdentityUnavailable: the program's identity resolver failed.
         """
         if self._resolver is not None and not dry_run:
-            await self._engine.tell_resolver("link", platform, user_id, user)
+            await self._resolver.tell("link", platform, user_id, user)
         return await self._change(
             Link(platform=platform, user_id=user_id, user=user, dry_run=dry_run, by=by)
         )
@@ -239,7 +238,7 @@ class Runtime:
             IdentityUnavailable: the program's identity resolver failed.
         """
         if self._resolver is not None and not dry_run:
-            await self._engine.tell_resolver("unlink", platform, user_id)
+            await self._resolver.tell("unlink", platform, user_id)
         return await self._change(
             Unlink(platform=platform, user_id=user_id, dry_run=dry_run, by=by)
         )
@@ -470,7 +469,6 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
                 channels=instances,
                 engine=engine,
                 actors=actors,
-                resolver=identity_resolver,
             )
 
 

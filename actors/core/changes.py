@@ -22,6 +22,7 @@ from .routing import (
     default_user,
     is_numbered,
     key_of,
+    root_of,
 )
 from .world import Plan, World
 
@@ -50,7 +51,7 @@ def plan_link(
         rows = [stored._replace(user=None, linked_us=now_us)]
         act = "unlink"
     else:
-        target = _root_of(world, _checked_user(user))
+        target = root_of(_checked_user(user), world.identity)
         if target == stored.unified:
             raise ActRefused(f"{name} is {target} already")
         if target == name:
@@ -118,13 +119,6 @@ def _checked_user(user: str) -> str:
             "without spaces around them"
         )
     return user
-
-
-def _root_of(world: World, user: str) -> str:
-    """The user that `user` is: the name of a linked identity leads to whom it is linked to."""
-    platform, colon, user_id = user.partition(":")
-    row = world.identity(platform, user_id) if colon else None
-    return row.user if row is not None and row.user is not None else user
 
 
 def plan_pair(

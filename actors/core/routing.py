@@ -33,6 +33,7 @@ __all__ = [
     "read_identity",
     "read_key",
     "record_of",
+    "root_of",
     "rule_of",
     "scope_of",
 ]
@@ -146,6 +147,13 @@ def pair_of(identity: IdentityRow, find: Callable[[str, str], IdentityRow | None
     platform, colon, user_id = identity.user.partition(":")
     root = find(platform, user_id) if colon else None
     return root.session_id if root is not None else None
+
+
+def root_of(user: str, find: Callable[[str, str], IdentityRow | None]) -> str:
+    """The user that `user` is: the name of a linked identity leads to whom it is linked to."""
+    platform, colon, user_id = user.partition(":")
+    row = find(platform, user_id) if colon else None
+    return row.user if row is not None and row.user is not None else user
 
 
 def check_session_name(name: str) -> None:

@@ -1,0 +1,77 @@
+"""Who writes a turn: asked of the links in the store, or of the program's own resolver."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from .actors.core.routing import default_user
+from .actors.errands import Identified
+from .actors.errors import Unidentified
+from .actors.ledger import load_identity
+from .actors.messages import InboundTurn
+from .actors.services import Ref
+from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
+from .storage.base import Reads
+
+__all__ = ["Identifier", "Resolving"]
+
+
+class Resolving:
+    """The program's own resolver, with the patience that is had with it."""
+
+    def __init__(self, resolver: IdentityResolver, timeout_s: float) -> None:
+        self._resolver = resolver
+        self._timeout_s = timeout_s
+
+    async def resolve(self, platform: str, user_id: str) -> str:
+        """The user that an identity is.
+
+        Raises:
+            Unidentified: the resolver does not say.
+        """
+        try:
+            return await resolve_user(self._resolver, platform, user_id, timeout_s=self._timeout_s)
+        except IdentityUnavailable as error:
+            raise Unidentified(str(error)) from error
+
+    async def tell(
+        self, act: Literal["link", "unlink"], platform: str, user_id: str, *user: str
+    ) -> None:
+        """Let the resolver know of a link, or of its end.
+
+        Raises:
+            IdentityUnavailable: it failed.
+        """
+        await call_resolver(
+            self._resolver,
+            partial(getattr(self._resolver, act), platform, user_id, *user),
+            asked=f"{act} {user_id!r:.80} on {platform}",
+            timeout_s=self._timeout_s,
+        )
+
+
+class Identifier:
+    """Says which user has written a turn."""
+
+    def __init__(self, store: Reads, registry: Ref, resolver: Resolving | None) -> None:
+        self._store = store
+        self._registry = registry
+        self._resolver = resolver
+
+    async def __call__(self, turn: InboundTurn) -> str:
+        """The user who wrote `turn`, whose user id is canonical.
+
+        Raises:
+            Unidentified: the program's own resolver does not say.
+        """
+        platform, user_id = turn.platform, turn.user_id
+        if self._resolver is None:
+            row = load_identity(self._store, platform, user_id)
+            return row.unified if row is not None else default_user(platform, user_id)
+        user = await self._resolver.resolve(platform, user_id)
+        if turn.direct:
+            self._registry.tell(
+                Identified(address=turn.address, platform=platform, user_id=user_id, user=user)
+            )
+        return user
