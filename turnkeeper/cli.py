@@ -11,13 +11,25 @@ import io
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from . import __version__
+from .actors.core.records import MalformedRecord
 from .channels.display import printable
-from .commands import bindings, checking, deliveries, overview, serving, sessions
+from .commands import (
+    access,
+    bindings,
+    checking,
+    deliveries,
+    identity,
+    overview,
+    pairs,
+    serving,
+    sessions,
+)
 from .commands.base import (
     INTERRUPTED,
     Argument,
@@ -40,13 +52,18 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *checking.COMMANDS,
     *sessions.COMMANDS,
     *bindings.COMMANDS,
+    *identity.COMMANDS,
+    *pairs.COMMANDS,
+    *access.COMMANDS,
     *deliveries.COMMANDS,
 )
 
 _GROUPS: Final[Mapping[str, str]] = {
+    "access": "who may talk to the agent at all",
     "bindings": "which session a conversation belongs to",
-    "channels": "the channel instances",
+    "channels": "the channel instances, and who is paired with a session",
     "deliveries": "what has not arrived, and another try",
+    "identity": "who is who: links between accounts, and every change that was made",
     "sessions": "who talked, and what was said",
 }
 """What the commands of two words are about, by their first word."""
@@ -56,6 +73,7 @@ _COMMON: Final = (
     argument("--config", metavar="FILE", help="configuration, TOML"),
     argument("-v", "--verbose", action="count", help="log more to stderr; -vv for everything"),
 )
+_HELP_COLUMNS: Final = 80
 _JSON: Final = argument("--json", action="store_true", help="print one JSON document")
 _EPILOG: Final = """\
 The state directory is --state, else $TURNKEEPER_STATE, else $XDG_STATE_HOME/turnkeeper, else
@@ -89,7 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CommandError, ConfigError, RuntimeFailed, storage.StorageError) as error:
+    except (
+        CommandError,
+        ConfigError,
+        MalformedRecord,
+        RuntimeFailed,
+        storage.StorageError,
+    ) as error:
         print(f"turnkeeper: {printable(str(error))}", file=sys.stderr)
         return _exit_code(error)
 
@@ -228,7 +252,7 @@ def _add_command(within: Any, word: str, command: Command) -> None:
     parser: argparse.ArgumentParser = within.add_parser(
         word,
         help=command.summary,
-        description=command.summary[0].upper() + command.summary[1:] + ".",
+        description=_description(command),
         epilog=f"examples:{examples}" if examples else None,
     )
     _add(parser, command.arguments)
@@ -236,6 +260,13 @@ def _add_command(within: Any, word: str, command: Command) -> None:
         _add(parser, (_JSON,))
     _add(parser, _COMMON)
     parser.set_defaults(command=command, parser=parser)
+
+
+def _description(command: Command) -> str:
+    text = command.summary[0].upper() + command.summary[1:] + "."
+    if command.details:
+        text += "\n\n" + textwrap.fill(command.details, _HELP_COLUMNS)
+    return text
 
 
 def _add(parser: argparse.ArgumentParser, arguments: Iterable[Argument]) -> None:

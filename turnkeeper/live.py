@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
+from .actors.acts import ActRefused
+from .actors.core.records import MalformedRecord
+from .actors.door import Refusal
+from .actors.errors import TurnRefused
 from .actors.messages import Outcome
 from .actors.registry import UnknownSession
 from .channels.base import Channel
+from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed
+from .identity import IdentityUnavailable
 from .join import host_seat
+from .reload import Reloaded
 from .runtime import Runtime
 from .shared_console import SharedConsole
+from .storage.errors import StorageError
+from .storage.keys import MAX_NUMBER
+from .views import time_of
 
-__all__ = ["ChannelState", "Presence", "channel_states", "live_operations", "this_process"]
+__all__ = [
+    "ChannelState",
+    "Presence",
+    "RefusalInfo",
+    "channel_states",
+    "live_operations",
+    "this_process",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +54,21 @@ class Presence:
     channels: tuple[ChannelState, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefusalInfo:
+    """A message that was not let in."""
+
+    at: datetime
+    instance: str
+    conversation: str
+    thread: str | None
+    message_id: str
+    platform: str
+    user_id: str
+    rule: str
+    """What kept it out."""
+
+
 def channel_states(
     channels: Sequence[Channel], kinds: Mapping[str, str]
 ) -> tuple[ChannelState, ...]:
@@ -52,9 +84,19 @@ def channel_states(
 
 
 def live_operations(
-    runtime: Runtime, console: SharedConsole, presence: Presence
+    runtime: Runtime,
+    console: SharedConsole,
+    presence: Presence,
+    reload: Callable[[], Awaitable[Reloaded]],
 ) -> dict[str, Operation]:
-    """The operations by name; `console` is where terminals join."""
+    """The operations by name.
+
+    Args:
+        runtime: carries them out.
+        console: where terminals join.
+        presence: what it says of itself.
+        reload: reads the configuration again. Raises ConfigError.
+    """
 
     async def tell_presence(_lines: JsonLines, _request: Mapping[str, Any]) -> Presence:
         return presence
@@ -67,12 +109,83 @@ def live_operations(
             raise RequestFailed("not_found", f"there is no delivery {delivery_id!r}") from error
 
     async def join(lines: JsonLines, request: Mapping[str, Any]) -> None:
-        conversation = request.get("conversation")
-        if conversation is not None and not isinstance(conversation, str):
-            raise RequestFailed("bad_request", "conversation must be a text")
+        conversation = _text_or_none(request, "conversation")
         await host_seat(console, lines, conversation)
 
-    return {"presence": tell_presence, "retry_delivery": retry_delivery, "join": join}
+    async def refusals(_lines: JsonLines, _request: Mapping[str, Any]) -> list[RefusalInfo]:
+        return [_refusal(refusal) for refusal in await runtime.refusals()]
+
+    async def read_again(_lines: JsonLines, _request: Mapping[str, Any]) -> Reloaded:
+        try:
+            return await reload()
+        except ConfigError as error:
+            raise RequestFailed("bad_config", str(error)) from error
+
+    return {
+        "presence": tell_presence,
+        "retry_delivery": retry_delivery,
+        "join": join,
+        "refusals": refusals,
+        "reload": read_again,
+        **{do: _operation(act) for do, act in _acts(runtime).items()},
+    }
+
+
+_Act: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[object]]
+
+
+def _acts(runtime: Runtime) -> dict[str, _Act]:
+    """The acts of an operator, each of which takes its arguments from a request."""
+    return {
+        "link": lambda given: runtime.link(
+            *_texts(given, "platform", "user_id", "user"), **_options(given)
+        ),
+        "unlink": lambda given: runtime.unlink(
+            *_texts(given, "platform", "user_id"), **_options(given)
+        ),
+        "pair": lambda given: runtime.pair(
+            *_texts(given, "platform", "user_id", "session_id"), **_options(given)
+        ),
+        "unpair": lambda given: runtime.unpair(
+            *_texts(given, "platform", "user_id"), **_options(given)
+        ),
+        "move": lambda given: runtime.move_binding(
+            _text(given, "instance"),
+            _text(given, "conversation"),
+            thread=_text_or_none(given, "thread"),
+            session_id=_text_or_none(given, "session_id"),
+            **_options(given),
+        ),
+        "undo": lambda given: runtime.undo(_number_or_none(given, "number"), **_options(given)),
+        "approve": lambda given: runtime.approve(_text(given, "code")),
+        "allow": lambda given: runtime.allow(*_texts(given, "instance", "user_id")),
+        "revoke": lambda given: runtime.revoke(*_texts(given, "instance", "user_id")),
+    }
+
+
+def _operation(act: _Act) -> Operation:
+    async def carry_out(_lines: JsonLines, request: Mapping[str, Any]) -> object:
+        try:
+            return await act(request)
+        except ActRefused as error:
+            raise RequestFailed("refused", str(error)) from error
+        except (IdentityUnavailable, TurnRefused, StorageError, MalformedRecord) as error:
+            raise RequestFailed("failed", str(error)) from error
+
+    return carry_out
+
+
+def _refusal(refusal: Refusal) -> RefusalInfo:
+    return RefusalInfo(
+        at=time_of(refusal.at_us),
+        instance=refusal.address.instance,
+        conversation=refusal.address.conversation,
+        thread=refusal.address.thread,
+        message_id=refusal.message_id,
+        platform=refusal.platform,
+        user_id=refusal.user_id,
+        rule=refusal.rule,
+    )
 
 
 def this_process(since: datetime, channels: tuple[ChannelState, ...]) -> Presence:
@@ -80,8 +193,34 @@ def this_process(since: datetime, channels: tuple[ChannelState, ...]) -> Presenc
     return Presence(pid=os.getpid(), since=since, channels=channels)
 
 
+# -- arguments -----------------------------------------------------------------------------------
+
+
 def _text(request: Mapping[str, Any], name: str) -> str:
     value = request.get(name)
     if not isinstance(value, str):
         raise RequestFailed("bad_request", f"{name} must be a text")
     return value
+
+
+def _texts(request: Mapping[str, Any], *names: str) -> list[str]:
+    return [_text(request, name) for name in names]
+
+
+def _text_or_none(request: Mapping[str, Any], name: str) -> str | None:
+    return _text(request, name) if request.get(name) is not None else None
+
+
+def _number_or_none(request: Mapping[str, Any], name: str) -> int | None:
+    value = request.get(name)
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_NUMBER):
+        raise RequestFailed("bad_request", f"{name} must be a whole number")
+    return value
+
+
+def _options(request: Mapping[str, Any]) -> Any:
+    """What is said of every change: it is an operator's, and perhaps a dry run."""
+    dry_run = request.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise RequestFailed("bad_request", "dry_run must be true or false")
+    return {"dry_run": dry_run, "by": "operator"}

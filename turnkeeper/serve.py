@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from os import PathLike
 from typing import Unpack
 
@@ -35,15 +35,20 @@ def run(state_dir: str | PathLike[str] | None, **options: Unpack[RuntimeOptions]
     trio.run(main)
 
 
-async def serve(runtime: Runtime, signals: AsyncIterable[int]) -> None:
+async def serve(
+    runtime: Runtime, signals: AsyncIterable[int], hung_up: Callable[[], bool] | None = None
+) -> None:
     """Wait for the first of `signals`, or until `runtime` can hear nothing any more.
 
-    A second signal, while the runtime stops, makes it hurry.
+    A second signal, while the runtime stops, makes it hurry. `hung_up` is called for SIGHUP; where
+    it returns True, the runtime goes on.
     """
     stop = trio.Event()
 
     async def listen() -> None:
         async for number in signals:
+            if number == signal.SIGHUP and hung_up is not None and hung_up():
+                continue
             name = signal.Signals(number).name
             if stop.is_set():
                 logger.warning("%s again: stopping at once", name)

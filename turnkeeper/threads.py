@@ -7,7 +7,7 @@ actors themselves as pykka refs. Every call may come from any thread but the run
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
@@ -20,8 +20,10 @@ from .actors.acts import AccessEntry, Change
 from .actors.core.window import Message
 from .actors.messages import Address, Outcome
 from .actors.services import Ref
+from .config import Config
 from .links import IdentityLink
 from .people import AccessInfo, ChangeInfo, PairInfo
+from .reload import Reloaded
 from .runtime import Runtime, RuntimeOptions, open_runtime
 from .stories import DeliveryInfo, Story
 
@@ -147,6 +149,10 @@ class Handle:
     def undo(self, number: int | None = None, *, dry_run: bool = False) -> Change:
         """Like `Runtime.undo`."""
         return self.call(partial(self._runtime.undo, dry_run=dry_run), number)
+
+    def reload(self, config: Config | Mapping[str, Any] | str | PathLike[str]) -> Reloaded:
+        """Like `Runtime.reload`."""
+        return self.call(self._runtime.reload, config)
 
     def approve(self, code: str) -> AccessEntry:
         """Like `Runtime.approve`."""

@@ -18,6 +18,7 @@ __all__ = [
     "Exit",
     "Invocation",
     "NoSuchThing",
+    "NothingRuns",
     "UsageError",
     "argument",
     "natural",
@@ -60,6 +61,12 @@ class NoSuchThing(CommandError):
     """There is nothing of that name."""
 
     exit = Exit.NOT_FOUND
+
+
+class NothingRuns(CommandError):
+    """Only a runtime could do it, and none runs on the state directory."""
+
+    exit = Exit.STATE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +118,8 @@ class Command:
     """What it does, in a line that goes on after "turnkeeper … —"."""
     action: Action
     arguments: tuple[Argument, ...] = ()
+    details: str = ""
+    """What more there is to say in its help, in whole sentences."""
     examples: tuple[str, ...] = ()
     lists: bool = False
     """Whether it prints data, and so understands `--json`."""

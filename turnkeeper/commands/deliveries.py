@@ -8,7 +8,7 @@ from .. import stories
 from ..control import BadLine, RequestFailed, ask
 from ..stories import show_place
 from ..views import DeliveryInfo
-from .base import Command, CommandError, Exit, Invocation, NoSuchThing, argument
+from .base import Command, CommandError, Exit, Invocation, NoSuchThing, NothingRuns, argument
 from .output import limit_of, moment, print_fields, print_json, print_line, print_rows
 from .reading import frozen
 from .sessions import LIMIT
@@ -20,10 +20,6 @@ _RETRY_TIMEOUT_S: Final = 60.0
 _ARRIVED_OR_ON_ITS_WAY: Final = frozenset({"delivered", "rendered", "retrying"})
 _OVER_AND_WELL: Final = frozenset({"delivered", "rendered"})
 _ID: Final = argument("id", metavar="ID", help="the delivery, e.g. s1/4")
-
-
-class _NothingRuns(CommandError):
-    exit = Exit.STATE
 
 
 def _list(invocation: Invocation) -> int:
@@ -109,7 +105,7 @@ def _retry(invocation: Invocation) -> int:
     except (RequestFailed, BadLine, OSError) as error:
         raise CommandError(f"delivery {delivery_id} was not tried again: {error}") from error
     if outcome is None:
-        raise _NothingRuns(
+        raise NothingRuns(
             f"no runtime runs on {invocation.state_dir}, and only one can send: "
             "start `turnkeeper run`, then retry"
         )

@@ -76,11 +76,13 @@ def print_rows(
         sys.stdout.write(f"… and {left_out} more; --limit 0 lists all\n")
 
 
-def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, a line each."""
-    for line in table(("", ""), list(fields)):
+def print_fields(fields: Iterable[Sequence[object]], *, indent: str = "") -> None:
+    """Print a name and what belongs to it, a line each; all of them as long."""
+    rows = list(fields)
+    headings = [""] * len(rows[0]) if rows else []
+    for line in table(headings, rows):
         if line:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(f"{indent}{line}\n")
 
 
 def moment(at: datetime | None) -> str | None:

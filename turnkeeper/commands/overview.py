@@ -80,7 +80,8 @@ def _size(size_bytes: int) -> str:
 
 
 def _channels(invocation: Invocation) -> int:
-    configured = {c.name: c.kind for c in load_config(invocation.config).channels}
+    sections = load_config(invocation.config).channels
+    configured = {section.name: section.kind for section in sections if section.kind is not None}
     presence = _presence(invocation.state_dir)
     with frozen(invocation.state_dir) as reads:
         rows = overview.channels(reads, presence, configured)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -21,12 +23,14 @@ from ..control import BadLine, ControlServer, RequestFailed, connect
 from ..join import JoinedConsole
 from ..kinds import make_channel
 from ..live import Presence, channel_states, live_operations, this_process
+from ..reload import Reloaded
 from ..runtime import Runtime, open_runtime
 from ..serve import serve
 from ..shared_console import SharedConsole
-from ..storage.errors import StoreLocked
+from ..storage.errors import StorageError, StoreLocked
+from .acting import ask_live
 from .base import INTERRUPTED, Command, CommandError, Exit, Invocation, argument
-from .output import hint
+from .output import hint, print_fields, print_json, print_line
 
 __all__ = ["COMMANDS"]
 
@@ -35,6 +39,7 @@ logger = logging.getLogger("turnkeeper")
 _JOIN_PATIENCE_S: Final = 3.0
 """How long a runtime that holds the state directory may take to open its control socket."""
 _STDIN: Final = 0
+_STDOUT: Final = 1
 _STDERR: Final = 2
 _LOOK_AGAIN_S: Final = 0.05
 _CONSOLE: Final = "console"
@@ -62,39 +67,79 @@ class _Host:
             ConfigError: it is wrong.
         """
         self._state_dir = invocation.state_dir
+        self._config = invocation.config.absolute() if invocation.config else None
         self._settings = load_config(invocation.config)
         reference = invocation.arguments.agent or self._settings.agent
         self._agent: Agent = load_agent(reference) if reference else builtin_agent
-        self._channels, self._console = _make_channels(
-            self._settings, invocation.arguments.conversation, local=local
+        self._make_channels = partial(
+            _make_channels, conversation=invocation.arguments.conversation, local=local
         )
+        self._channels, self._console = self._make_channels(self._settings)
+        self._kinds = {c.name: c.kind for c in self._settings.channels if c.kind is not None}
+        self._terminals = [fd for fd in (_STDIN, _STDOUT, _STDERR) if os.isatty(fd)]
 
     async def run(self) -> int:
         """Run until a signal, or until no channel can hear anything any more."""
         since = datetime.now(UTC)
-        kinds = {c.name: c.kind for c in self._settings.channels if c.kind is not None}
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if self._config is not None:
+            numbers.append(signal.SIGHUP)
+        with trio.open_signal_receiver(*numbers) as signals:
             async with open_runtime(
                 self._state_dir,
                 agent=self._agent,
                 channels=self._channels,
-                config=_without_kinds(self._settings),
+                config=_without_kinds(self._settings, self._kinds),
             ) as runtime:
-                presence = this_process(since, channel_states(self._channels, kinds))
+                presence = this_process(since, channel_states(self._channels, self._kinds))
                 self._open_control_socket(runtime, presence)
                 self._greet(presence)
-                await serve(runtime, signals)
+                await serve(runtime, signals, partial(self._hung_up, runtime))
         return Exit.FAILED if self._console.failures else Exit.OK
 
     def _open_control_socket(self, runtime: Runtime, presence: Presence) -> None:
         try:
-            server = ControlServer(
-                self._state_dir, live_operations(runtime, self._console, presence)
-            )
+            reload = partial(self._reload, runtime)
+            operations = live_operations(runtime, self._console, presence, reload)
+            server = ControlServer(self._state_dir, operations)
         except OSError as error:
             logger.warning("no control socket, so that nobody can join: %s", error)
         else:
             runtime.start_soon(server.serve)
+
+    # -- a changed configuration -----------------------------------------------------------------
+
+    async def _reload(self, runtime: Runtime) -> Reloaded:
+        """Follow the configuration file as it is now.
+
+        Raises:
+            ConfigError: it is wrong, or there is none; nothing was changed.
+        """
+        if self._config is None:
+            raise ConfigError(
+                "the runtime has no configuration file to read again: it was started without "
+                "--config"
+            )
+        wanted = await trio.to_thread.run_sync(load_config, self._config)
+        self._make_channels(wanted)  # as the next start will
+        reloaded = await runtime.reload(_without_kinds(wanted, self._kinds))
+        logger.info("applied from %s: %s", self._config, "; ".join(reloaded.applied) or "nothing")
+        if reloaded.waiting:
+            logger.warning("waits for a restart: %s", "; ".join(reloaded.waiting))
+        return reloaded
+
+    def _hung_up(self, runtime: Runtime) -> bool:
+        """Reload at SIGHUP; False where it says that the terminal has gone."""
+        if not all(os.isatty(fd) for fd in self._terminals):
+            return False
+        runtime.start_soon(self._reload_unasked, runtime)
+        return True
+
+    async def _reload_unasked(self, runtime: Runtime) -> None:
+        try:
+            await self._reload(runtime)
+        except (ConfigError, StorageError) as error:
+            logger.error("SIGHUP: nothing was changed: %s", error)  # noqa: TRY400
 
     def _greet(self, presence: Presence) -> None:
         names = ", ".join(channel.name for channel in presence.channels)
@@ -106,14 +151,17 @@ class _Host:
             )
 
 
-def _without_kinds(settings: Config) -> Config:
-    """The settings for channels that are made already: their rules stay."""
-    made = tuple(replace(channel, kind=None, options={}) for channel in settings.channels)
-    return replace(settings, channels=made)
+def _without_kinds(settings: Config, made: Mapping[str, str]) -> Config:
+    """The settings where channels of these names and kinds are made already: their rules stay."""
+    channels = tuple(
+        replace(channel, kind=None) if channel.kind == made.get(channel.name) else channel
+        for channel in settings.channels
+    )
+    return replace(settings, channels=channels)
 
 
 def _make_channels(
-    settings: Config, conversation: str | None, *, local: bool
+    settings: Config, *, conversation: str | None, local: bool
 ) -> tuple[list[Channel], SharedConsole]:
     """Every channel, and among them the console that other terminals join."""
     overrides: dict[str, Any] = {"conversation": conversation} if conversation else {}
@@ -215,6 +263,24 @@ _SHARED: Final = (
     ),
 )
 
+# -- reload --------------------------------------------------------------------------------------
+
+
+def _reload(invocation: Invocation) -> int:
+    reloaded = ask_live(
+        invocation, "reload", "so there is nothing to tell: the next start reads its configuration"
+    )
+    if invocation.json:
+        print_json(reloaded)
+        return Exit.OK
+    rows = [("applied", key) for key in reloaded["applied"]]
+    rows.extend(("at restart", key) for key in reloaded["waiting"])
+    print_fields(rows)
+    if not rows:
+        print_line("nothing has changed")
+    return Exit.OK
+
+
 COMMANDS: Final = (
     Command(
         words=("run",),
@@ -233,5 +299,16 @@ COMMANDS: Final = (
         action=_chat,
         arguments=_SHARED,
         examples=("turnkeeper chat", 'echo "hello" | turnkeeper chat --conversation work'),
+    ),
+    Command(
+        words=("reload",),
+        summary="let the runtime that runs read its configuration file again",
+        details=(
+            "Access, scopes and [pairing] are followed at once; all else waits for a restart, and "
+            "is named. A file that is wrong changes nothing. SIGHUP does the same."
+        ),
+        action=_reload,
+        examples=("turnkeeper reload", "turnkeeper reload --json | jq .waiting"),
+        lists=True,
     ),
 )

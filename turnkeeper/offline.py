@@ -1,0 +1,93 @@
+"""An act on a store that no runtime runs on.
+
+The registry carries it out, as it would in a runtime. No session wakes, no turn runs and nothing is
+sent: whoever would be told is told nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from .actors.acts import Act
+from .actors.core.access import AccessRules
+from .actors.core.routing import InstanceRules, read_binding
+from .actors.door import Door
+from .actors.ledger import starting_with
+from .actors.messages import Instance
+from .actors.registry import RegistryActor
+from .actors.services import Post, Services
+from .config import Config
+from .engine import next_stream
+from .hosting import kernel_of_this_loop
+from .kinds import canonical_user_id, platform_of_kind
+from .rules import scope_rules
+from .storage.base import Reads, Table
+from .storage.codec import decode
+from .storage.lmdb_store import open_lmdb
+from .storage.state_dir import find_store
+
+__all__ = ["perform", "platform_of"]
+
+_AGENT: Final = "main"
+"""Who answers where a section names nobody."""
+
+
+async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
+    """Carry out `act` on the store in `state_dir`; return what the registry answers.
+
+    Args:
+        state_dir: holds a store already: whoever mistypes its name makes no new one.
+        act: what to do.
+        settings: says by which scopes a conversation is moved where no session is named.
+
+    Raises:
+        ActRefused: it makes no sense as things are; nothing was changed.
+        StorageError: the store cannot be used: a runtime holds it (`StoreLocked`), for example.
+        MalformedRecord: what is stored cannot be read.
+    """
+    find_store(state_dir)
+    async with open_lmdb(state_dir) as store, kernel_of_this_loop():
+        rules = _rules(settings)
+        services = Services(
+            store=store,
+            now_us=lambda: time.time_ns() // 1000,
+            rules=rules,
+            door=Door(store, rules),
+            canonical=canonical_user_id,
+        )
+        registry = RegistryActor.start(services, next_stream(store))
+        services.registry = registry
+        services.post = Post(channels={}, feed=registry, hearers=frozenset())
+        try:
+            return await registry.ask(act, block=False)
+        finally:
+            registry.stop(block=False)
+
+
+def _rules(settings: Config) -> dict[Instance, InstanceRules]:
+    """How the conversations of the configured instances are routed; access matters to no act."""
+    return {
+        Instance(section.name): InstanceRules(
+            agent=section.agent or _AGENT,
+            scope=scope_rules(settings.session, section),
+            access=AccessRules(),
+        )
+        for section in settings.channels
+    }
+
+
+def platform_of(reads: Reads, settings: Config, instance: str) -> str | None:
+    """The platform of an instance that does not run; None if nothing tells it.
+
+    That is its kind in the configuration, or whoever wrote there before.
+    """
+    for section in settings.channels:
+        if section.name == instance and section.kind is not None:
+            return platform_of_kind(section.kind)
+    for _, data in starting_with(reads, Table.BINDINGS, b""):
+        row = read_binding(decode(data))
+        if row.instance == instance:
+            return row.platform
+    return None
