@@ -29,7 +29,9 @@ async def _fill(state_dir: Path) -> None:
         await web.receive("never arrives", conversation="c2", user_id="u2", message_id="m3")
         await web.receive(HOSTILE, conversation="c3", user_id="u3", message_id="m4")
         await web.next_sent()
-        await web.receive("in a thread", conversation="c1", thread="t1", message_id="m5")
+        await web.receive(
+            "in a thread", conversation="c1", thread="t1", user_id="u4", message_id="m5"
+        )
         await web.next_sent()
         while {info.status for info in await runtime.deliveries()} != {"failed"}:
             await trio.lowlevel.checkpoint()

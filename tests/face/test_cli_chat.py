@@ -102,9 +102,20 @@ def test_chat_joins_a_gateway_that_has_other_channels_only(tmp_path: Path) -> No
         chat.wait_for("turn 1 of session s1")
 
 
-def test_conversations_have_sessions_of_their_own(tmp_path: Path) -> None:
+def test_the_conversations_of_one_human_share_a_session(tmp_path: Path) -> None:
     state = ("--state", tmp_path / "state")
     with running(*state) as gateway:
+        gateway.type("hello\n")
+        gateway.wait_for("turn 1 of session s1")
+        work = turnkeeper("chat", *state, "--conversation", "work", stdin="hello\n")
+        assert "turn 2 of session s1" in work.stdout
+
+
+def test_conversations_have_sessions_of_their_own_where_the_scope_says_so(tmp_path: Path) -> None:
+    state = ("--state", tmp_path / "state")
+    config = tmp_path / "tk.toml"
+    config.write_text('[session]\ndm_scope = "per-conversation"\n', encoding="utf-8")
+    with running(*state, "--config", config) as gateway:
         gateway.type("hello\n")
         gateway.wait_for("turn 1 of session s1")
         work = turnkeeper("chat", *state, "--conversation", "work", stdin="hello\n")
