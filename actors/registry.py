@@ -98,7 +98,7 @@ class RegistryActor(Binder):
             handler = self._HANDLERS.get(type(message))  # pyright: ignore[reportUnknownArgumentType]
             if handler is not None:
                 return handler(self, message)
-            self._to_session(message.session_id, message, self.take_reply())
+            self._let_in(message, self.take_reply())
         except Exception as error:  # the supervisor's edge: one bad session stops no other
             if (answer := self.take_reply()) is None:
                 logger.exception("%s could not be handled", type(message).__name__)
@@ -309,7 +309,7 @@ class RegistryActor(Binder):
                 return Outcome(status="failed", reason="no_recipient")
             if binding.session_id != message.session_id:
                 return Outcome(status="failed", reason="not_owner")
-        self._to_session(message.session_id, message, self.take_reply())
+        self._let_in(message, self.take_reply())
         return None
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
