@@ -220,7 +220,7 @@ def _chosen(draft: Draft, row: BindingRow, scope: Scope, agent: str) -> SessionD
         current = draft.session(row.session_id)
         alone = current.agent == agent and len(list(islice(draft.places(current), 2))) == 1
         return current if alone else draft.open(agent)
-    holder = draft.holder(key)
+    holder = draft.server_of(key) if scope == "user" else draft.holder(key)
     if holder is None:
         holder = draft.open(agent)
         draft.give_key(key, holder)
@@ -256,20 +256,23 @@ def plan_undo(
     for platform, user_id, before, _ in undone.identities:
         rows.append(IdentityRow(platform, user_id, *before))
         draft.decide(rows[-1])
+    settled = list(rows)
     for key, before, _ in undone.keys:
         draft.give_key(tuple(key), draft.find(before) if before is not None else None)
-    for instance, conversation, thread, before, after, version, scope in undone.moves:
+    for instance, conversation, thread, before, after, _, scope in undone.moves:
         place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
         session = draft.session(after)
         owned = (row for row in world.places_of_session(session.stream) if row.address == place)
         held = next(owned, None)
-        if held is None or held.version != version:
+        if held is None:
             raise ActRefused(
                 f"{instance}/{conversation} was moved again since change {number}; "
                 "`bindings move` can move it anywhere"
             )
         draft.move(held, draft.session(before), scope)
-    for row in rows:
+        if held.user_id is not None:
+            settled.append(draft.identity(held.platform, held.user_id))
+    for row in settled:
         draft.settle(row)
     restore = {
         session_id: Address(Instance(place[0]), place[1], place[2])
@@ -278,7 +281,8 @@ def plan_undo(
     }
     return draft.finish(
         "undo",
-        merge=not apart and undone.act != "move",
+        merge=undone.act in {"unlink", "unpair"},
+        rejoin={(earlier, host) for host, earlier, joined in undone.joins if not joined},
         hide=[(row, undone.at_us) for row in rows] if apart else (),
         restore=restore,
         undoes=number,

@@ -12,7 +12,7 @@ the rules now name for it, and histories, keys and active channels go along:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -37,6 +37,7 @@ from .routing import (
     KeyRow,
     Scope,
     default_user,
+    is_for_others,
     pair_of,
     record_of,
 )
@@ -66,7 +67,9 @@ class SessionDraft:
 
     @property
     def last_active_us(self) -> int:
-        return self.head.last_active_us if self.head is not None else 0
+        """When a human last wrote in it; 0 if nobody ever did."""
+        head = self.head
+        return head.last_active_us if head is not None and (head.settled or head.open_turns) else 0
 
 
 class Draft:
@@ -128,6 +131,15 @@ class Draft:
     def holder(self, key: Key) -> SessionDraft | None:
         row = self._keys[key][1] if key in self._keys else self.world.key(key)
         return self.find(row.session_id) if row is not None and row.session_id else None
+
+    def server_of(self, key: Key) -> SessionDraft | None:
+        """The session that serves the user of `key`; None if it came to serve others meanwhile."""
+        holder = self.holder(key)
+        if holder is None or is_for_others(
+            self.places(holder), key[2], holder.session_id, self.identity
+        ):
+            return None
+        return holder
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -202,16 +214,19 @@ class Draft:
             for row in rows:
                 if row.session_id != target.session_id:
                     original = self._moves[row.address][0] if row.address in self._moves else row
-                    self.move(original, target)
+                    self.move(original, target, "user")
 
     def _target(self, identity: IdentityRow, agent: str, current: SessionDraft) -> SessionDraft:
         """The session of an identity's conversations, which are in `current` now."""
         paired = self.pair_of(identity)
         if paired is not None:
             return self.find(paired) or self.open(agent, paired)
-        key: Key = ("user", agent, identity.unified)
-        holder = self.holder(key)
-        if holder is not None and (self.mode != "apart" or holder is current):
+        user = identity.unified
+        key: Key = ("user", agent, user)
+        holder = self.server_of(key)
+        if holder is not None and (
+            self.mode != "apart" or holder is current or self._is_used_by(holder, user, identity)
+        ):
             return holder
         if self._may_take(current, key, identity):
             self._take(current, key)
@@ -238,6 +253,16 @@ class Draft:
         return all(
             other.unified == key[2] or other.session_id == session.session_id
             for other in (self.identity(*who) for who in others)
+        )
+
+    def _is_used_by(self, session: SessionDraft, user: str, leaving: IdentityRow) -> bool:
+        """Whether another identity of `user` has conversations in a session, as that user."""
+        return any(
+            self.identity(row.platform, row.user_id).unified == user
+            for row in self.places(session)
+            if row.scope == "user"
+            and row.user_id is not None
+            and (row.platform, row.user_id) != leaving[:2]
         )
 
     def _take(self, session: SessionDraft, key: Key) -> None:
@@ -270,6 +295,7 @@ class Draft:
         act: str,
         *,
         merge: bool,
+        rejoin: Collection[tuple[str, str]] = (),
         hide: Iterable[tuple[IdentityRow, int]] = (),
         restore: Mapping[str, Address] | None = None,
         undoes: int | None = None,
@@ -279,6 +305,7 @@ class Draft:
         Args:
             act: what was asked for.
             merge: whether a session that loses its last conversation goes on in the other one.
+            rejoin: sessions that do so anyhow, each with the one that it had been part of before.
             hide: identities, and since when what they said where they leave is not to be shown.
             restore: active channels to bring back, where the session owns the place again.
             undoes: number of the change that is taken back.
@@ -286,7 +313,11 @@ class Draft:
         moves = list(self._moves.values())
         gainers = [self.session(row.session_id) for _, row in moves]
         joined = self._leave_contexts(gainers)
-        emptied = self._emptied(moves) if merge else {}
+        emptied = {
+            earlier: target
+            for earlier, target in self._emptied(moves).items()
+            if merge or (earlier, target.session_id) in rejoin
+        }
         actives = self._actives(moves, restore or {})
         last = {before.session_id: before.address for before, _ in moves}
         for before, after in moves:
@@ -320,6 +351,7 @@ class Draft:
                 )
         for active in actives:
             self._set_active(active)
+        self._keep_active(moves, {active.session_id for active in actives})
         return self._plan(act, moves, joined, actives, undoes)
 
     def _leave_contexts(self, gainers: Sequence[SessionDraft]) -> list[Joined]:
@@ -394,7 +426,11 @@ class Draft:
     ) -> list[ActiveChange]:
         """Active channels move with their conversations; the human's newest one counts."""
         changes: list[ActiveChange] = []
-        gone = {(before.session_id, before.address) for before, _ in moves}
+        gone = {
+            (before.session_id, before.address)
+            for before, after in moves
+            if before.session_id != after.session_id
+        }
         for session_id in dict.fromkeys(before.session_id for before, _ in moves):
             session = self.session(session_id)
             if session.active is not None and (session_id, session.active) in gone:
@@ -423,6 +459,8 @@ class Draft:
     def _newest_active(
         self, session: SessionDraft, rows: Sequence[tuple[BindingRow, BindingRow]]
     ) -> Address | None:
+        if self.mode == "back" and session.active is not None:
+            return None
         newest_us = session.last_active_us if session.active is not None else -1
         best: Address | None = None
         for before, after in rows:
@@ -446,6 +484,19 @@ class Draft:
                 by=self.text,
             )
         )
+
+    def _keep_active(
+        self, moves: Sequence[tuple[BindingRow, BindingRow]], changed: Collection[str]
+    ) -> None:
+        """A conversation that stays where it is, by another rule, stays the active one."""
+        for before, after in moves:
+            session = self.session(after.session_id)
+            is_active = before.session_id == after.session_id and session.active == after.address
+            if is_active and session.session_id not in changed:
+                place = session.active
+                self._set_active(
+                    ActiveChange(session_id=session.session_id, before=place, after=place)
+                )
 
     def _plan(
         self,
@@ -480,6 +531,7 @@ class Draft:
                 for change in actives
             ),
             undoes=undoes,
+            joins=tuple((j.session_id, j.earlier, j.joined) for j in joined),
         )
         change = Change(
             number=self.number,

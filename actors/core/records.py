@@ -187,6 +187,8 @@ class ChangeRecord:
     """`(session, place before, place)` each; a place is a list of three, or None."""
     undoes: int | None = None
     """Number of the change that this one takes back."""
+    joins: tuple[Any, ...] = ()
+    """`(session, earlier session, whether it joined)` each; False where it left."""
 
 
 @message

@@ -8,7 +8,7 @@ binding names the rule that made it, so that it can be explained afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from ..frozen import fact
@@ -26,6 +26,7 @@ __all__ = [
     "ScopeRules",
     "check_session_name",
     "default_user",
+    "is_for_others",
     "is_numbered",
     "key_of",
     "pair_of",
@@ -154,6 +155,31 @@ def root_of(user: str, find: Callable[[str, str], IdentityRow | None]) -> str:
     platform, colon, user_id = user.partition(":")
     row = find(platform, user_id) if colon else None
     return row.user if row is not None and row.user is not None else user
+
+
+def is_for_others(
+    places: Iterable[BindingRow],
+    user: str,
+    session_id: str,
+    find: Callable[[str, str], IdentityRow | None],
+) -> bool:
+    """Whether a session has come to be that of somebody other than `user`.
+
+    A key stays with its session when the last conversation of its user was moved elsewhere, and
+    others may have been put there since. Those who are paired with the session are its guests.
+
+    Args:
+        places: what the session owns.
+        user: whose session it was.
+        session_id: its name.
+        find: reads identities.
+    """
+    for row in places:
+        if row.scope == "user" and row.user_id is not None:
+            identity = find(row.platform, row.user_id) or IdentityRow(row.platform, row.user_id)
+            if identity.unified != user and pair_of(identity, find) != session_id:
+                return True
+    return False
 
 
 def check_session_name(name: str) -> None:
