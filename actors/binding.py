@@ -27,6 +27,7 @@ from .core.routing import (
     KeyRow,
     Scope,
     default_user,
+    is_for_others,
     key_of,
     pair_of,
     record_of,
@@ -38,7 +39,7 @@ from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
 from .journal import batch_for, load_binding, load_session_number, name_key
 from .kernel import TrioFuture
-from .ledger import key_key, load_identity, load_key, put_binding
+from .ledger import StoreWorld, key_key, load_identity, load_key, put_binding
 from .messages import Accept, Address, InboundTurn, SessionId
 from .services import Ref, Resolve, Services
 
@@ -135,6 +136,8 @@ class Binder(ActDesk):
         user = identity.unified if identity is not None else ""
         key = ("name", paired) if paired else key_of(scope, agent, place, turn.guild, user)
         holder = self._holder(key) if key is not None else None
+        if holder is not None and key not in self._opening and key == ("user", agent, user):
+            holder = self._if_still_for(user, holder)
         if holder is None or holder.session_id is None:
             return self._open_session(row, agent, key, holder)
         session_id = SessionId(holder.session_id)
@@ -155,6 +158,14 @@ class Binder(ActDesk):
             return load_key(self._services.store, key)
         stream = load_session_number(self._services.store, key[1])
         return KeyRow(key[1], stream, 0, key) if stream is not None else None
+
+    def _if_still_for(self, user: str, holder: KeyRow) -> KeyRow:
+        """The session that serves a user, or nobody, if it has come to be that of somebody else."""
+        world = StoreWorld(self._services.store, self._next_stream)
+        places = world.places_of_session(holder.stream)
+        if is_for_others(places, user, holder.session_id or "", world.identity):
+            return holder._replace(session_id=None)
+        return holder
 
     def _open_session(
         self, row: BindingRow, agent: str, key: Key | None, before: KeyRow | None
