@@ -6,7 +6,7 @@ since the Unix epoch, UTC.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, NewType, TypeAlias
+from typing import Final, Literal, NamedTuple, NewType, TypeAlias
 
 from .frozen import message
 
@@ -43,6 +43,7 @@ __all__ = [
     "TurnId",
     "TurnInterrupted",
     "Wake",
+    "split_record_id",
 ]
 
 Instance = NewType("Instance", str)
@@ -54,7 +55,18 @@ TurnId = NewType("TurnId", str)
 DeliveryId = NewType("DeliveryId", str)
 """`<session>/<seq of the record that asked for it>`: stable across attempts and restarts."""
 
+_MAX_DIGITS: Final = 18
+"""Decimal digits of a sequence number: so many always fit into 64 bits."""
+
 OutcomeStatus: TypeAlias = Literal["delivered", "rendered", "failed", "retrying", "unknown"]
+
+
+def split_record_id(record_id: str) -> tuple[SessionId, int] | None:
+    """The session and the sequence number in the id of a turn or a delivery; None if it is none."""
+    session_id, slash, seq = record_id.rpartition("/")
+    if not slash or len(seq) > _MAX_DIGITS or not (seq.isascii() and seq.isdecimal()):
+        return None
+    return SessionId(session_id), int(seq)
 
 
 class Address(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
@@ -50,13 +50,11 @@ from .messages import (
     TurnFinished,
     TurnInterrupted,
     Wake,
+    split_record_id,
 )
 from .services import Services
 
 __all__ = ["SessionActor"]
-
-_MAX_DIGITS: Final = 18
-"""Decimal digits of a sequence number: so many always fit into 64 bits."""
 
 
 class SessionActor(OutputGate):
@@ -278,5 +276,5 @@ class SessionActor(OutputGate):
 
 def _seq_of(delivery_id: DeliveryId) -> int:
     """Sequence number in a delivery's id; 0, which no record has, if it holds none."""
-    seq = delivery_id.rpartition("/")[2]
-    return int(seq) if seq.isdecimal() and len(seq) <= _MAX_DIGITS else 0
+    parts = split_record_id(delivery_id)
+    return parts[1] if parts is not None else 0

@@ -39,6 +39,7 @@ from .actors.messages import (
     RetryDelivery,
     SendMessage,
     SessionId,
+    split_record_id,
 )
 from .actors.registry import UnknownSession
 from .actors.services import Ref
@@ -202,8 +203,10 @@ class Runtime:
         Raises:
             UnknownSession: the id names no session.
         """
-        session_id = SessionId(delivery_id.rpartition("/")[0])
-        message = RetryDelivery(session_id=session_id, delivery_id=DeliveryId(delivery_id))
+        parts = split_record_id(delivery_id)
+        if parts is None:
+            raise UnknownSession(f"{delivery_id!r:.80} names no delivery: SESSION/NUMBER does")
+        message = RetryDelivery(session_id=parts[0], delivery_id=DeliveryId(delivery_id))
         return cast("Outcome", await self._registry.ask(message, block=False))
 
     async def link(

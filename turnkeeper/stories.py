@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final, cast
+from typing import cast
 
 from .actors.core.records import (
     AssistantRecord,
@@ -22,15 +22,12 @@ from .actors.core.records import (
     address_of,
 )
 from .actors.journal import load_binding, load_head, load_record, load_records, load_session_number
-from .actors.messages import Address
+from .actors.messages import Address, split_record_id
 from .storage.base import Reads, Table
 from .storage.keys import split_log_key
 from .views import DeliveryInfo, Story, heads, pages, time_of
 
 __all__ = ["DeliveryInfo", "Story", "deliveries", "delivery", "explain", "show_place"]
-
-_MAX_DIGITS: Final = 18
-"""Decimal digits of a sequence number: so many always fit into 64 bits."""
 
 
 def show_place(place: Address | None) -> str:
@@ -39,12 +36,6 @@ def show_place(place: Address | None) -> str:
         return "feed"
     thread = f"/{place.thread}" if place.thread is not None else ""
     return f"{place.instance}/{place.conversation}{thread}"
-
-
-def _split(record_id: str) -> tuple[str, int] | None:
-    session_id, slash, seq = record_id.rpartition("/")
-    known = slash and seq.isdecimal() and len(seq) <= _MAX_DIGITS
-    return (session_id, int(seq)) if known else None
 
 
 # -- deliveries ----------------------------------------------------------------------------------
@@ -104,7 +95,7 @@ def _tale(store: Reads, session_id: str, stream: int, seq: int) -> _Tale | None:
 
 def delivery(store: Reads, delivery_id: str) -> DeliveryInfo | None:
     """One delivery; None if the id names none."""
-    parts = _split(delivery_id)
+    parts = split_record_id(delivery_id)
     if parts is None:
         return None
     session_id, seq = parts
@@ -154,7 +145,7 @@ def _troubled(store: Reads) -> Iterator[tuple[int, int]]:
 
 def explain(store: Reads, record_id: str) -> Story | None:
     """The story of a session, a turn or a delivery; None if the id names none."""
-    parts = _split(record_id)
+    parts = split_record_id(record_id)
     session_id, seq = parts if parts is not None else (record_id, 1)
     stream = load_session_number(store, session_id)
     if stream is None:
