@@ -50,6 +50,7 @@ __all__ = [
     "key_key",
     "load_identity",
     "load_key",
+    "pages",
     "paired_identities",
     "past_bindings",
     "past_key",
@@ -182,14 +183,20 @@ def past_bindings(store: Reads, place: Address) -> list[BindingRow]:
     ]
 
 
-def starting_with(store: Reads, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """All of `table` whose keys begin with `prefix`, in order."""
+def pages(store: Reads, table: Table, prefix: bytes = b"") -> Iterator[list[tuple[bytes, bytes]]]:
+    """All of `table` whose keys begin with `prefix`, in order, some at a time."""
     start = prefix
     while page := store.scan(table, start, _after(prefix), limit=_PAGE):
-        yield from page
+        yield page
         if len(page) < _PAGE:
             return
         start = page[-1][0] + b"\0"
+
+
+def starting_with(store: Reads, table: Table, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """All of `table` whose keys begin with `prefix`, in order."""
+    for page in pages(store, table, prefix):
+        yield from page
 
 
 def _after(prefix: bytes) -> bytes | None:

@@ -1,8 +1,9 @@
 """Whether what is stored holds together: every log read and replayed, every table compared.
 
-The logs are the truth; heads, names, bindings, the index of seen messages and the index of trouble
-follow from them. Each difference, gap or unreadable record is one problem with its place. Reads
-only: one pass over the logs, then one over each table.
+The logs are the truth, those of the sessions and the ledger of who is who. Heads, names, bindings
+and their past, session keys, identities, access, and every index follow from them. Only one-time
+codes follow from nothing, and are looked at alone. Each difference, gap or unreadable record is one
+problem with its place. Reads only: one pass over the logs, then one over each table.
 """
 
 from __future__ import annotations
@@ -14,23 +15,34 @@ from .actors.core.conversation import Conversation
 from .actors.core.head import read_head
 from .actors.core.intake import body_digest, seen_window
 from .actors.core.records import (
+    AccessRecord,
     BoundRecord,
+    ChangeRecord,
     DeliveryRecord,
     FeedRecord,
+    HiddenRecord,
+    KeyedRecord,
+    LinkedRecord,
     MalformedRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
+    ReleasedRecord,
     ReopenedRecord,
+    UnlinkedRecord,
     UserRecord,
     turn_of,
     unpack,
 )
-from .actors.core.routing import BindingRow
-from .actors.journal import FEED_STREAM, binding_key, name_key, seen_hash, seen_key
+from .actors.journal import FEED_STREAM, load_record, name_key, seen_hash, seen_key
+from .actors.ledger import LEDGER_STREAM, starting_with
 from .storage.base import Reads, Table
-from .storage.keys import MAX_NUMBER, log_key, number_key, split_log_key
-from .verify_tables import Expected, Problem, Unreadable, compare_tables, decoded, difference
+from .storage.errors import CorruptRecord, RecordFromFuture
+from .storage.keys import number_key, split_log_key
+from .verify_people import People, compare_codes
+from .verify_places import Keys, Places, row_of
+from .verify_rows import Problem, Unreadable, compare_row, decoded, difference, readable
+from .verify_tables import compare_names, seen_without_owner, trouble_without_log
 
 __all__ = ["Problem", "Verification"]
 
@@ -40,8 +52,18 @@ _Trouble = dict[int, tuple[str, int, str | None]]
 """Sequence number of a turn or delivery -> what became of it, when, and why."""
 
 
+_ELSEWHERE: Final = frozenset({FeedRecord.kind, ChangeRecord.kind, AccessRecord.kind})
+"""Kinds of record that no session's log holds."""
+
+
 class Verification:
-    """One examination of a store, over one frozen moment of it."""
+    """One examination of a store, over one frozen moment of it.
+
+    In memory are, besides the session that is being replayed, the numbers of all sessions, the
+    newest binding of each place, the holder of each key, each identity that was ever decided about,
+    and the moves in the ledger whose sessions have not been read yet. The rest is compared as soon
+    as it has been read.
+    """
 
     def __init__(
         self, reads: Reads, now_us: int, progress: Callable[[int], None] | None = None
@@ -56,32 +78,60 @@ class Verification:
         self._reads = reads
         self._oldest_window = seen_window(now_us) - 1
         self._progress = progress
-        self._expected = Expected()
+        self._names: dict[bytes, int] = {}
+        self._seen = 0
+        """Rows of `Table.SEEN` that a user record has been found to own."""
+        self._broken: dict[int, str] = {}
+        """Logs that could not be read whole, and the ids of their sessions: what is missing in them
+        cannot be held against anything else."""
+        self._places = Places(reads)
+        self._keys = Keys(reads)
+        self._people = People(reads)
         self.records = 0
-        """Records read so far, the feed's included."""
+        """Records read so far, the feed's and the ledger's included."""
         self.sessions = 0
         """Logs of sessions read so far."""
 
     def problems(self) -> Iterator[Problem]:
         """Find every problem: those of the logs in their order, then those of the tables."""
         yield from self._feed()
+        yield from self._ledger()
         for stream in self._streams():
             yield from self._session(stream)
-        yield from compare_tables(self._reads, self._expected)
+        yield from self._heads_of_no_session()
+        yield from self._tables()
+
+    def _tables(self) -> Iterator[Problem]:
+        reads, broken = self._reads, self._broken
+        yield from compare_names(reads, self._names, broken)
+        yield from self._places.compare(broken)
+        yield from self._keys.compare(broken)
+        yield from self._people.compare()
+        yield from compare_codes(reads)
+        yield from seen_without_owner(reads, self._seen, broken)
+        yield from trouble_without_log(reads)
 
     # -- logs ------------------------------------------------------------------------------------
 
     def _streams(self) -> Iterator[int]:
         """Number of every session that has a log or a head."""
         stream = 1
-        while stream < MAX_NUMBER:
+        while stream < LEDGER_STREAM:
             if not self._reads.last_seq(stream):
-                following = self._reads.scan(Table.HEADS, number_key(stream), limit=1)
+                following = self._reads.scan(
+                    Table.HEADS, number_key(stream), number_key(LEDGER_STREAM), limit=1
+                )
                 if not following:
                     return
                 stream = int.from_bytes(following[0][0], "big")
             yield stream
             stream += 1
+
+    def _heads_of_no_session(self) -> Iterator[Problem]:
+        for key, _ in self._reads.scan(Table.HEADS, number_key(LEDGER_STREAM), limit=_PAGE):
+            yield Problem(
+                place=f"head {int.from_bytes(key, 'big')}", text="no session has such a number"
+            )
 
     def _log(self, stream: int) -> Iterator[tuple[int, Record | Problem]]:
         """Every record of a log, or what is wrong with it."""
@@ -89,13 +139,13 @@ class Verification:
         while page := self._reads.read_log(stream, start, limit=_PAGE):
             for seq, data in page:
                 if seq != expected:
-                    self._expected.broken.add(stream)
+                    self._broken.setdefault(stream, "")
                     yield seq, _problem(stream, expected, f"missing: the next record is {seq}")
                 expected = seq + 1
                 try:
                     yield seq, unpack(decoded(data))
                 except (Unreadable, MalformedRecord) as error:
-                    self._expected.broken.add(stream)
+                    self._broken.setdefault(stream, "")
                     yield seq, _problem(stream, seq, str(error))
             self.records += len(page)
             if self._progress is not None:
@@ -109,63 +159,123 @@ class Verification:
             elif not isinstance(record, FeedRecord):
                 yield _problem(FEED_STREAM, seq, f"a {record.kind!r} record in the feed")
 
+    def _ledger(self) -> Iterator[Problem]:
+        for seq, record in self._log(LEDGER_STREAM):
+            if isinstance(record, Problem):
+                self._people.lost()
+                yield record
+                continue
+            try:
+                yield from self._entry(seq, record)
+            except (CorruptRecord, TypeError, ValueError) as error:
+                self._broken.setdefault(LEDGER_STREAM, "")
+                self._people.lost()
+                yield _problem(LEDGER_STREAM, seq, f"malformed: {error}")
+
+    def _entry(self, seq: int, record: Record) -> Iterator[Problem]:
+        match record:
+            case ChangeRecord():
+                self._people.decided(record)
+                for instance, conversation, thread, *sessions, version, _ in record.moves:
+                    yield from self._places.moved(
+                        _place(LEDGER_STREAM, seq),
+                        "ledger",
+                        (instance, conversation, thread),
+                        tuple(sessions),
+                        version,
+                    )
+                if record.undoes is not None and not 0 < record.undoes < seq:
+                    yield _problem(
+                        LEDGER_STREAM, seq, f"takes back {record.undoes}, which is no earlier one"
+                    )
+            case AccessRecord():
+                self._people.judged(record)
+            case _:
+                yield _problem(LEDGER_STREAM, seq, f"a {record.kind!r} record in the ledger")
+
     def _session(self, stream: int) -> Iterator[Problem]:
         conversation, trouble = Conversation(), _Trouble()
+        keyed: dict[tuple[str, ...], tuple[int, KeyedRecord]] = {}
         is_empty = True
         for seq, record in self._log(stream):
             is_empty = False
             if isinstance(record, Problem):
                 yield record
                 continue
-            if (seq == 1) != isinstance(record, OpenedRecord) or isinstance(record, FeedRecord):
+            if (seq == 1) != isinstance(record, OpenedRecord) or record.kind in _ELSEWHERE:
                 yield _problem(stream, seq, f"a {record.kind!r} record does not belong here")
             conversation.next_seq = seq
             conversation.apply(record)
             _note_trouble(trouble, record)
+            if isinstance(record, KeyedRecord):
+                keyed[tuple(record.key)] = seq, record
             yield from self._follow(stream, seq, record, conversation.session_id)
+        session_id = conversation.session_id
         if is_empty:
+            self._broken[stream] = self._named_by_head(stream)
             yield Problem(place=f"log {stream}", text="missing: no record of this session is left")
             return
         self.sessions += 1
-        if stream not in self._expected.broken:
-            yield from self._check_head(stream, conversation)
+        if session_id:
+            for seq, record in keyed.values():
+                place = _place(stream, seq)
+                yield from self._keys.keyed(place, record, session_id, stream)
+        if stream in self._broken:
+            self._broken[stream] = session_id or self._named_by_head(stream)
+            return
+        yield from self._check_head(stream, conversation)
+        if stream not in self._broken:
             yield from self._check_trouble(stream, trouble)
 
+    def _named_by_head(self, stream: int) -> str:
+        """Whose log it is, where the log cannot tell; empty if the head cannot either."""
+        data = self._reads.get(Table.HEADS, number_key(stream))
+        try:
+            return readable(data, read_head).session_id if data is not None else ""
+        except Unreadable:
+            return ""
+
     def _follow(self, stream: int, seq: int, record: Record, session_id: str) -> Iterator[Problem]:
-        """Note what must follow from `record` in the tables, or look whether it does.
+        """Note what must follow from `record` elsewhere, or look whether it does.
 
         `session_id` is empty where the record that holds it cannot be read.
         """
+        place = _place(stream, seq)
         match record:
             case OpenedRecord():
-                self._expected.names[name_key(record.session_id)] = stream
+                self._names[name_key(record.session_id)] = stream
             case BoundRecord() if session_id:
-                self._note_binding(stream, record, session_id)
+                yield from self._places.bound(place, row_of(record, session_id, stream))
+            case ReleasedRecord() if session_id:
+                yield from self._places.released(place, record, session_id)
+            case LinkedRecord() | UnlinkedRecord():
+                yield from self._check_change(place, record.number)
+                yield from self._check_joined(place, record.stream, record.session_id)
+            case HiddenRecord():
+                yield from self._check_change(place, record.number)
             case UserRecord():
                 yield from self._check_seen(stream, seq, record, session_id)
             case _:
                 pass
 
-    def _note_binding(self, stream: int, record: BoundRecord, session_id: str) -> None:
-        row = BindingRow(
-            session_id=session_id,
-            stream=stream,
-            version=record.version,
-            instance=record.instance,
-            conversation=record.conversation,
-            thread=record.thread,
-            platform=record.platform,
-            guild=record.guild,
-            direct=record.direct,
-            at_us=record.at_us,
-            by=record.by,
-            user_id=record.user_id,
-            scope=record.scope,
-            from_session=record.from_session,
-        )
-        bindings, key = self._expected.bindings, binding_key(row.address)
-        if key not in bindings or bindings[key].version < row.version:
-            bindings[key] = row
+    def _check_change(self, place: str, number: int) -> Iterator[Problem]:
+        """Look whether the ledger has a change; of a damaged ledger, the damage has been told."""
+        if LEDGER_STREAM not in self._broken:
+            change = load_record(self._reads, LEDGER_STREAM, number) if number > 0 else None
+            if not isinstance(change, ChangeRecord):
+                yield Problem(place=place, text=f"names change {number}, which the ledger has not")
+
+    def _check_joined(self, place: str, stream: int, session_id: str) -> Iterator[Problem]:
+        """Look whether the log that joined, or left, is that session's."""
+        try:
+            opened = load_record(self._reads, stream, 1)
+        except (CorruptRecord, RecordFromFuture):
+            return  # told where that log is read
+        if opened is None and self._reads.get(Table.HEADS, number_key(stream)) is None:
+            yield Problem(place=place, text=f"names log {stream}, which does not exist")
+        elif isinstance(opened, OpenedRecord) and opened.session_id != session_id:
+            text = f"names log {stream} of {session_id}, which is that of {opened.session_id}"
+            yield Problem(place=place, text=text)
 
     # -- rows of one session ---------------------------------------------------------------------
 
@@ -181,22 +291,25 @@ class Verification:
             yield Problem(place=place, text=str(error))
             return
         replayed = conversation.head()
+        if stored.next_seq > replayed.next_seq:
+            self._broken[stream] = conversation.session_id
+            last = replayed.next_seq - 1
+            text = f"tells of {stored.next_seq - 1} records, and the log ends with {last}"
+            yield Problem(place=place, text=text)
+            return
         for name, is_stored, follows in zip(stored._fields, stored, replayed, strict=True):
             if is_stored != follows:
                 text = f"{name} is {is_stored!r:.80}, the log says {follows!r:.80}"
                 yield Problem(place=place, text=text)
 
     def _check_trouble(self, stream: int, expected: _Trouble) -> Iterator[Problem]:
-        start, stop = log_key(stream, 0), log_key(stream + 1, 0)
         stored: dict[int, Any] = {}
-        while page := self._reads.scan(Table.TROUBLE, start, stop, limit=_PAGE):
-            for key, data in page:
-                seq = split_log_key(key)[1]
-                try:
-                    stored[seq] = tuple(decoded(data))
-                except (Unreadable, TypeError) as error:
-                    stored[seq] = str(error)
-            start = page[-1][0] + b"\0"
+        for key, data in starting_with(self._reads, Table.TROUBLE, number_key(stream)):
+            seq = split_log_key(key)[1]
+            try:
+                stored[seq] = tuple(decoded(data))
+            except (Unreadable, TypeError) as error:
+                stored[seq] = str(error)
         for seq in sorted(stored.keys() | expected.keys()):
             if stored.get(seq) != expected.get(seq):
                 yield Problem(
@@ -214,15 +327,14 @@ class Verification:
             if window >= self._oldest_window:
                 yield Problem(place=place, text="missing: a redelivery would be taken as new")
             return
-        self._expected.seen += 1
-        try:
-            stored = decoded(data)
-        except Unreadable as error:
-            yield Problem(place=place, text=str(error))
-            return
-        expected = [session_id or stored[0], seq, body_digest(turn)]
-        if stored != expected:
-            yield Problem(place=place, text=difference(stored, expected))
+        self._seen += 1
+        expected = [session_id, seq, body_digest(turn)]
+        yield from compare_row(place, data, expected, lambda row: _seen_row(row, session_id))
+
+
+def _seen_row(payload: Any, session_id: str) -> Any:
+    """The row as it is, in the name of a session that cannot be told where that is empty."""
+    return payload if session_id else ["", *payload[1:]]
 
 
 def _note_trouble(trouble: _Trouble, record: Record) -> None:
@@ -237,5 +349,9 @@ def _note_trouble(trouble: _Trouble, record: Record) -> None:
             pass
 
 
+def _place(stream: int, seq: int) -> str:
+    return f"ledger {seq}" if stream == LEDGER_STREAM else f"log {stream}/{seq}"
+
+
 def _problem(stream: int, seq: int, text: str) -> Problem:
-    return Problem(place=f"log {stream}/{seq}", text=text)
+    return Problem(place=_place(stream, seq), text=text)

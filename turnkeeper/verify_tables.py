@@ -1,145 +1,80 @@
-"""The derived tables, compared with what the logs say; the second half of `verify`."""
+"""The tables that follow from single sessions, compared with what the logs say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord, UserRecord, turn_of, unpack
-from .actors.core.routing import BindingRow, read_binding
-from .actors.journal import name_key, seen_hash, seen_key
+from .actors.journal import SeenRow, name_key, seen_hash, seen_key
+from .actors.ledger import starting_with
+from .actors.self_works import COMMAND_DIGEST
 from .storage.base import Reads, Table
-from .storage.codec import decode
-from .storage.errors import CorruptRecord, RecordFromFuture
+from .storage.codec import encode
 from .storage.keys import split_log_key
-from .views import pages
+from .verify_rows import Problem, Unreadable, adopt, compare_table, decoded
 
-__all__ = ["Expected", "Problem", "Unreadable", "compare_tables", "decoded", "difference"]
+__all__ = ["compare_names", "seen_without_owner", "trouble_without_log"]
 
 _LOG_KEY_BYTES: Final = 16
+_COMMAND: Final[SeenRow] = ("", 0, COMMAND_DIGEST)
+_COMMAND_DATA: Final = encode(list(_COMMAND))
+"""What is kept of a command: it was heard, and no log tells of it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """Something that does not hold."""
+def compare_names(
+    reads: Reads, names: Mapping[bytes, int], broken: Collection[int]
+) -> Iterator[Problem]:
+    """What is wrong with the names of sessions.
 
-    place: str
-    """`log STREAM/SEQ`, or a table and what its row is about."""
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
-
-
-class Unreadable(Exception):
-    """A stored value is not what was written."""
-
-
-@dataclass(slots=True)
-class Expected:
-    """What follows from the logs, as far as it must be kept until every log is read."""
-
-    names: dict[bytes, int] = field(default_factory=dict[bytes, int])
-    """Key in `Table.NAMES` -> session number."""
-    bindings: dict[bytes, BindingRow] = field(default_factory=dict[bytes, BindingRow])
-    """Key in `Table.BINDINGS` -> the newest binding of that place."""
-    seen: int = 0
-    """Rows of `Table.SEEN` that a user record has been found to own."""
-    broken: set[int] = field(default_factory=set[int])
-    """Logs that could not be read whole: what is missing in them cannot be held against a table."""
-
-
-def compare_tables(reads: Reads, expected: Expected) -> Iterator[Problem]:
-    """What is wrong with names, bindings, and rows of the other tables that no log owns."""
-    yield from _names(reads, expected)
-    yield from _bindings(reads, expected)
-    if sum(1 for _ in _rows(reads, Table.SEEN)) != expected.seen:
-        yield from _seen_without_owner(reads, expected)
-    yield from _trouble_without_log(reads)
-
-
-def decoded(data: bytes) -> Any:
-    """The stored value.
-
-    Raises:
-        Unreadable: it is damaged, or of a newer version.
+    Args:
+        reads: the frozen moment.
+        names: key -> number of the session, as the logs have it.
+        broken: numbers of the logs that cannot be read whole.
     """
-    try:
-        return decode(data)
-    except (CorruptRecord, RecordFromFuture) as error:
-        raise Unreadable(f"unreadable: {error}") from error
+    expected = dict(names)
+    if broken:
+        expected.update(
+            (key, number)
+            for key, number in adopt(reads, Table.NAMES, _number)
+            if key not in expected and number in broken
+        )
+    yield from compare_table(
+        reads, Table.NAMES, expected, _number, lambda number: f"name of session {number}"
+    )
 
 
-def difference(stored: object, expected: object) -> str:
-    """How `stored` differs from what was expected; None stands for nothing."""
-    if stored is None:
-        return f"missing: the log says {expected!r:.120}"
-    if expected is None:
-        return f"holds {stored!r:.120}, of which no log tells"
-    return f"holds {stored!r:.120}, the log says {expected!r:.120}"
+def _number(payload: Any) -> int:
+    return payload  # type: ignore[no-any-return]  # whatever it is, it is compared with a number
 
 
-def _rows(reads: Reads, table: Table) -> Iterator[tuple[bytes, bytes]]:
-    return chain.from_iterable(pages(reads, table))
+def seen_without_owner(reads: Reads, owned: int, broken: Collection[int]) -> Iterator[Problem]:
+    """Rows by which messages are recognised, and that no record and no command owns.
 
-
-def _names(reads: Reads, expected: Expected) -> Iterator[Problem]:
-    found: set[bytes] = set()
-    for key, data in _rows(reads, Table.NAMES):
-        found.add(key)
-        place, number = f"name {key.hex()}", expected.names.get(key)
-        try:
-            stored = decoded(data)
-        except Unreadable as error:
-            yield Problem(place=place, text=str(error))
-            continue
-        if stored != number and not (number is None and stored in expected.broken):
-            yield Problem(place=place, text=difference(stored, number))
-    for key, number in expected.names.items():
-        if key not in found:
-            yield Problem(place=f"name of session {number}", text="missing")
-
-
-def _bindings(reads: Reads, expected: Expected) -> Iterator[Problem]:
-    found: set[bytes] = set()
-    for key, data in _rows(reads, Table.BINDINGS):
-        found.add(key)
-        row = expected.bindings.get(key)
-        place = _place(row) if row is not None else f"binding {key.hex()}"
-        try:
-            stored = read_binding(decoded(data))
-        except (Unreadable, MalformedRecord) as error:
-            yield Problem(place=place, text=str(error))
-            continue
-        if stored != row and not (row is None and stored.stream in expected.broken):
-            yield Problem(place=place, text=difference(stored, row))
-    for key, row in expected.bindings.items():
-        if key not in found:
-            yield Problem(place=_place(row), text=f"missing: log {row.stream} has it")
-
-
-def _place(row: BindingRow) -> str:
-    thread = f"/{row.thread}" if row.thread is not None else ""
-    return f"binding of {row.instance}/{row.conversation}{thread}"
-
-
-def _seen_without_owner(reads: Reads, expected: Expected) -> Iterator[Problem]:
-    for key, data in _rows(reads, Table.SEEN):
+    Args:
+        reads: the frozen moment.
+        owned: how many rows have been found from the logs.
+        broken: numbers of the logs that cannot be read whole.
+    """
+    others = sum(1 for _, data in starting_with(reads, Table.SEEN, b"") if data != _COMMAND_DATA)
+    if others == owned:
+        return
+    for key, data in starting_with(reads, Table.SEEN, b""):
         place = f"seen {key.hex()}"
+        if data == _COMMAND_DATA:
+            continue
         try:
             session_id, seq, _ = decoded(data)
-            owned = _seen_key_of(reads, str(session_id), int(seq), expected.broken)
+            owner = _seen_key_of(reads, str(session_id), int(seq), broken)
         except (Unreadable, MalformedRecord, TypeError, ValueError) as error:
             yield Problem(place=place, text=str(error))
             continue
-        if owned is not None and owned != key:
+        if owner is not None and owner != key:
             yield Problem(place=place, text=f"leads to {session_id}/{seq}, which is another")
 
 
-def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: set[int]) -> bytes | None:
+def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: Collection[int]) -> bytes | None:
     """Key of the message that a record accepted; None if its log is damaged anyway."""
     name = reads.get(Table.NAMES, name_key(session_id))
     stream = decoded(name) if name is not None else None
@@ -152,8 +87,9 @@ def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: set[int]) -> b
     return seen_key(seen_window(record.at_us), seen_hash(turn_of(record)))
 
 
-def _trouble_without_log(reads: Reads) -> Iterator[Problem]:
-    for key, _ in _rows(reads, Table.TROUBLE):
+def trouble_without_log(reads: Reads) -> Iterator[Problem]:
+    """Rows of trouble that belong to no session."""
+    for key, _ in starting_with(reads, Table.TROUBLE, b""):
         if len(key) != _LOG_KEY_BYTES:
             yield Problem(place=f"trouble {key.hex()}", text="has a key of another kind")
             continue

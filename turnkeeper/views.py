@@ -38,6 +38,7 @@ from .actors.journal import (
     load_records,
     load_session_number,
 )
+from .actors.ledger import pages
 from .actors.messages import Address, SessionId
 from .collector import collector_paused
 from .storage.base import Reads, Table
@@ -67,8 +68,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("turnkeeper")
-
-_PAGE: Final = 1_000
 
 
 @message
@@ -195,14 +194,6 @@ def _info(head: Head) -> SessionInfo:
         joined=tuple(earlier for _, earlier in head.joined or ()),
         merged_into=head.merged_into,
     )
-
-
-def pages(store: Reads, table: Table) -> Iterator[list[tuple[bytes, bytes]]]:
-    """All of `table`, in order, some at a time."""
-    start = b""
-    while page := store.scan(table, start, limit=_PAGE):
-        yield page
-        start = page[-1][0] + b"\0"
 
 
 def heads(store: Reads) -> Iterator[tuple[int, Head]]:
