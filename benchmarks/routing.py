@@ -5,7 +5,8 @@
 The registry's own actor runs, and is timed from within. *Resolving* lasts from the moment at which
 it takes a turn out of its mailbox until it knows the session: checks, access, commands, binding.
 *Handing over* is the rest: the session's actor is found or brought into memory, and gets the turn.
-Cold is a conversation's first message since the start, whose binding is read; warm, a later one.
+When the agent's turn begins, *who wrote* is looked up in the store. Cold is a
+conversation's first message since the start, whose binding is read; warm, a later one.
 """
 
 from __future__ import annotations
@@ -208,6 +209,15 @@ def add_random(report: Report, plan: Plan, cold: Spent, warm: Spent) -> None:
             Figure(
                 name=f"resolving, {name}, p50",
                 value=spent.resolving_us,
+                unit="µs",
+                beside="a whole turn",
+                beside_value=spent.wall_us,
+            )
+        )
+        report.add(
+            Figure(
+                name=f"saying who wrote, {name}, p50",
+                value=spent.identifying_us,
                 unit="µs",
                 beside="a whole turn",
                 beside_value=spent.wall_us,

@@ -1,11 +1,11 @@
-"""The registry's own actor, timed from within a running runtime."""
+"""The parts of a running runtime that find out whose turn it is, timed from within."""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, ClassVar, Final
@@ -14,8 +14,9 @@ from benchmarks.clocks import Clocks
 from benchmarks.load import Said, say_all
 from benchmarks.populations import PeopleChannel
 from turnkeeper import engine
-from turnkeeper.actors.messages import Accept
+from turnkeeper.actors.messages import Accept, InboundTurn
 from turnkeeper.actors.registry import RegistryActor
+from turnkeeper.identifying import Identifier
 
 __all__ = ["IN_FLIGHT", "Spent", "WatchedRegistry", "clock_us", "in_place", "spent_on", "watched"]
 
@@ -49,6 +50,18 @@ class WatchedRegistry(RegistryActor):
             self.resolving_ns.append(known_ns - self._began_ns)
 
 
+class WatchedIdentifier(Identifier):
+    """Says who wrote a turn that begins, and how long that took."""
+
+    identifying_ns: ClassVar[list[int]] = []
+
+    async def __call__(self, turn: InboundTurn) -> str:
+        began_ns = time.perf_counter_ns()
+        user = await super().__call__(turn)
+        self.identifying_ns.append(time.perf_counter_ns() - began_ns)
+        return user
+
+
 @contextmanager
 def in_place(names: dict[str, Any], name: str, value: object) -> Generator[None]:
     """Let `name` mean `value` for a while."""
@@ -63,9 +76,14 @@ def in_place(names: dict[str, Any], name: str, value: object) -> Generator[None]
             del names[name]
 
 
-def watched() -> AbstractContextManager[None]:
-    """Let the runtimes that are opened meanwhile have a watched registry."""
-    return in_place(engine.__dict__, "RegistryActor", WatchedRegistry)
+@contextmanager
+def watched() -> Generator[None]:
+    """Let the runtimes that are opened meanwhile be watched ones."""
+    with (
+        in_place(engine.__dict__, "RegistryActor", WatchedRegistry),
+        in_place(engine.__dict__, "Identifier", WatchedIdentifier),
+    ):
+        yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +95,9 @@ class Spent:
     cpu_us: float
     """On a processor, of both threads."""
     resolving_us: float
-    """The median, as the next."""
+    """The median, as the next two."""
     handing_over_us: float
+    identifying_us: float
     mean_us: float
     """Of resolving."""
 
@@ -86,20 +105,22 @@ class Spent:
 async def spent_on(channel: PeopleChannel, messages: Sequence[Said]) -> Spent:
     """Let humans say all of it, and look at the registry."""
     resolving, handing_over = WatchedRegistry.resolving_ns, WatchedRegistry.handing_over_ns
+    identifying = WatchedIdentifier.identifying_ns
     gc.collect()
-    resolving.clear()
-    handing_over.clear()
+    for times in (resolving, handing_over, identifying):
+        times.clear()
     began = Clocks.now()
     await say_all(channel, messages, IN_FLIGHT)
     spent, turns = Clocks.now().since(began), len(messages)
-    if len(resolving) != turns:
-        raise RuntimeError(f"the registry passed on {len(resolving)} of {turns} turns")
+    if not len(resolving) == len(identifying) == turns:
+        raise RuntimeError(f"{len(resolving)} and {len(identifying)} of {turns} turns were seen")
     return Spent(
         turns=turns,
         wall_us=spent.wall_s / turns * 1e6,
         cpu_us=spent.process_s / turns * 1e6,
         resolving_us=median(resolving) / 1e3,
         handing_over_us=median(handing_over) / 1e3,
+        identifying_us=median(identifying) / 1e3,
         mean_us=fmean(resolving) / 1e3,
     )
 
