@@ -310,6 +310,16 @@ def restarted(directory: Path, conversation: str) -> dict[str, Any]:
     return found
 
 
+def harness_s() -> float:
+    """What that process spends on importing what only a benchmark needs (pytest comes along)."""
+    took: list[float] = []
+    for module in ("turnkeeper", "benchmarks.restarting"):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        took.append(time.monotonic() - began)
+    return took[1] - took[0]
+
+
 def drop_from_cache(directory: Path) -> None:
     """Let the system forget what it knows of the data file; nobody may have it open."""
     for path in directory.rglob("data.mdb"):
@@ -326,6 +336,7 @@ class Restarts:
     large: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     uncached: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """To the large population, whose pages were in no cache."""
+    harness_s: list[float] = field(default_factory=list[float])
 
 
 def measure_restarts(scratch: Path, plan: Plan, rng: Random) -> Restarts:
@@ -336,6 +347,7 @@ def measure_restarts(scratch: Path, plan: Plan, rng: Random) -> Restarts:
         found.uncached.append(restarted(large, chat(rng.randrange(plan.large))))
         found.large.append(restarted(large, chat(rng.randrange(plan.large))))
         found.small.append(restarted(small, chat(rng.randrange(plan.small))))
+        found.harness_s.append(harness_s())
     return found
 
 
@@ -361,6 +373,13 @@ def add_restarts(report: Report, plan: Plan, found: Restarts) -> None:
 
     first, rest = "at the first turn", "at rest"
     add("start of process to first turn accepted", "s", lambda run: run["since_start_s"], "≤ 0.5")
+    report.add(
+        Figure(
+            name="of that, imports that only the benchmark needs",
+            value=median(found.harness_s),
+            unit="s",
+        )
+    )
     add("open_runtime to first turn accepted", "s", lambda run: run["since_open_s"])
     add("open_runtime to open work looked for", "s", lambda run: run["looked_s"])
     add(f"private memory {first}", "MiB", lambda run: run["at_accept"]["private_bytes"] / MIB)
