@@ -23,7 +23,6 @@ from .reload import Reloaded
 from .runtime import Runtime
 from .shared_console import SharedConsole
 from .storage.errors import StorageError
-from .storage.keys import MAX_NUMBER
 from .views import time_of
 
 __all__ = [
@@ -213,7 +212,7 @@ def _text_or_none(request: Mapping[str, Any], name: str) -> str | None:
 
 def _number_or_none(request: Mapping[str, Any], name: str) -> int | None:
     value = request.get(name)
-    if value is not None and (type(value) is not int or not 0 <= value <= MAX_NUMBER):
+    if value is not None and type(value) is not int:
         raise RequestFailed("bad_request", f"{name} must be a whole number")
     return value
 

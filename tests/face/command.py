@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,16 @@ class Terminal:
         start, self._read_to = self._read_to, found + len(text)
         return self.seen[start : self._read_to]
 
+    def hang_up(self) -> None:
+        """Close the terminal, as its window does; the shell tells the command."""
+        self.close()
+        self.process.send_signal(signal.SIGHUP)
+
+    def close(self) -> None:
+        if self._human >= 0:
+            os.close(self._human)
+            self._human = -1
+
     def wait(self) -> int:
         """Wait for the end of the command; return its exit code."""
         while self._read():
@@ -102,12 +113,13 @@ def terminal(*arguments: object, env: Mapping[str, str] | None = None) -> Genera
         start_new_session=True,
     )
     os.close(program)
+    shown = Terminal(process, human)
     try:
-        yield Terminal(process, human)
+        yield shown
     finally:
         process.kill()
         process.wait()
-        os.close(human)
+        shown.close()
 
 
 @contextmanager

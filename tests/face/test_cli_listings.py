@@ -73,8 +73,8 @@ def test_columns_align(call: Call) -> None:
         ("sessions context s1", "seq role kind at instance conversation text"),
         (
             "bindings list",
-            """instance conversation thread session_id version platform guild direct since by user_id
-            scope from_session""",
+            """instance conversation thread session_id version platform guild direct since by
+            user_id scope from_session""",
         ),
         (
             "deliveries list",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from time import monotonic, sleep
 from typing import Any, Final, NoReturn
 
 import trio
@@ -49,15 +49,15 @@ def carry_out(
     Raises:
         CommandError: it was refused, or nobody could carry it out.
     """
-    give_up_at = time.monotonic() + _LOCK_PATIENCE_S
+    give_up_at = monotonic() + _LOCK_PATIENCE_S
     while (answer := _answer(invocation, do, **given)) is None:
         settings = load_config(invocation.config)
         try:
             done = trio.run(perform, invocation.state_dir, at_rest(), settings)
         except StoreLocked:
-            if time.monotonic() > give_up_at:
+            if monotonic() > give_up_at:
                 raise
-            time.sleep(_LOOK_AGAIN_S)
+            sleep(_LOOK_AGAIN_S)
         except ActRefused as refusal:
             raise CommandError(str(refusal)) from refusal
         else:
