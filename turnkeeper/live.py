@@ -23,7 +23,7 @@ from .reload import Reloaded
 from .runtime import Runtime
 from .shared_console import SharedConsole
 from .storage.errors import StorageError
-from .views import time_of
+from .views import Story, time_of
 
 __all__ = [
     "ChannelState",
@@ -114,6 +114,9 @@ def live_operations(
     async def refusals(_lines: JsonLines, _request: Mapping[str, Any]) -> list[RefusalInfo]:
         return [_refusal(refusal) for refusal in await runtime.refusals()]
 
+    async def explain(_lines: JsonLines, request: Mapping[str, Any]) -> Story | None:
+        return await runtime.explain(_text(request, "id"))
+
     async def read_again(_lines: JsonLines, _request: Mapping[str, Any]) -> Reloaded:
         try:
             return await reload()
@@ -125,6 +128,7 @@ def live_operations(
         "retry_delivery": retry_delivery,
         "join": join,
         "refusals": refusals,
+        "explain": explain,
         "reload": read_again,
         **{do: _operation(act) for do, act in _acts(runtime).items()},
     }

@@ -82,6 +82,16 @@ async def test_what_makes_no_sense_is_refused_in_words(
         assert await runtime.changes() == []
 
 
+async def test_the_runtime_explains_what_it_knows(gateway: Gateway) -> None:
+    async with gateway.up():
+        await gateway.say("tg", "ann")
+        story = await asked(gateway, "explain", id="s1/4")
+        assert (story["id"], story["kind"]) == ("s1/4", "turn")
+        assert await asked(gateway, "explain", id="s9/1") is None
+        with pytest.raises(RequestFailed, match="id must be a text"):
+            await asked(gateway, "explain")
+
+
 async def test_a_resolver_that_fails_is_told_and_nothing_is_linked(gateway: Gateway) -> None:
     class Broken:
         def resolve(self, platform: str, user_id: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from .. import overview, stories
 from ..config import load_config
-from ..control import BadLine, ask
+from ..control import BadLine, RequestFailed, ask
 from ..live import ChannelState, Presence
 from ..overview import ChannelRow, Status
+from ..views import Story
 from .base import Command, Exit, Invocation, NoSuchThing, argument
 from .output import hint, moment, print_fields, print_json, print_line, print_rows
 from .reading import frozen
@@ -97,10 +98,20 @@ def _channels(invocation: Invocation) -> int:
     return Exit.OK
 
 
+def _known_live(invocation: Invocation) -> Story | None:
+    """What only the runtime that runs can tell: what it did not let in."""
+    try:
+        answer = ask(invocation.state_dir, "explain", id=invocation.arguments.id)
+    except (OSError, BadLine, RequestFailed) as error:
+        hint(f"the runtime that runs cannot be asked: {error}")
+        return None
+    return Story(**answer) if answer is not None else None
+
+
 def _explain(invocation: Invocation) -> int:
     record_id: str = invocation.arguments.id
     with frozen(invocation.state_dir) as reads:
-        story = stories.explain(reads, record_id)
+        story = stories.explain(reads, record_id) or _known_live(invocation)
     if story is None:
         raise NoSuchThing(
             f"{record_id!r} is no session, turn or delivery; `turnkeeper sessions list` and "
