@@ -117,19 +117,13 @@ def live_operations(
     async def explain(_lines: JsonLines, request: Mapping[str, Any]) -> Story | None:
         return await runtime.explain(_text(request, "id"))
 
-    async def read_again(_lines: JsonLines, _request: Mapping[str, Any]) -> Reloaded:
-        try:
-            return await reload()
-        except ConfigError as error:
-            raise RequestFailed("bad_config", str(error)) from error
-
     return {
         "presence": tell_presence,
         "retry_delivery": retry_delivery,
         "join": join,
         "refusals": refusals,
         "explain": explain,
-        "reload": read_again,
+        "reload": _operation(lambda _given: reload()),
         **{do: _operation(act) for do, act in _acts(runtime).items()},
     }
 
@@ -172,6 +166,8 @@ def _operation(act: _Act) -> Operation:
             return await act(request)
         except ActRefused as error:
             raise RequestFailed("refused", str(error)) from error
+        except ConfigError as error:
+            raise RequestFailed("bad_config", str(error)) from error
         except (IdentityUnavailable, TurnRefused, StorageError, MalformedRecord) as error:
             raise RequestFailed("failed", str(error)) from error
 

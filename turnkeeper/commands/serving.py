@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import trio
 
+from ..actors.core.records import MalformedRecord
+from ..actors.errors import TurnRefused
 from ..agent import Agent
 from ..agents import load_agent
 from ..builtin_agent import builtin_agent
@@ -138,7 +140,7 @@ class _Host:
     async def _reload_unasked(self, runtime: Runtime) -> None:
         try:
             await self._reload(runtime)
-        except (ConfigError, StorageError) as error:
+        except (ConfigError, StorageError, MalformedRecord, TurnRefused) as error:
             logger.error("SIGHUP: nothing was changed: %s", error)  # noqa: TRY400
 
     def _greet(self, presence: Presence) -> None:
