@@ -48,7 +48,7 @@ class ActDesk(TrioActor):
     def __init__(self, services: Services, next_stream: int) -> None:
         super().__init__()
         self._services = services
-        self._next_stream = next_stream
+        self._next_stream: int = next_stream
         self._acts: deque[Held] = deque()
         self._act: Held | None = None
         """The act that is being carried out."""
@@ -239,6 +239,7 @@ class ActDesk(TrioActor):
                 answer.fail(_refusal(error))
 
     def _done(self, work: Work) -> None:
+        self._services.acts_done += 1
         if work.decided:
             self._services.door.decided()
         for place in work.moved:

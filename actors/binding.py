@@ -37,7 +37,7 @@ from .core.routing import (
 )
 from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
-from .journal import batch_for, load_binding, load_session_number, name_key
+from .journal import batch_for, load_owner, load_session_number, name_key
 from .kernel import TrioFuture
 from .ledger import StoreWorld, key_key, load_identity, load_key, put_binding
 from .messages import Accept, Address, InboundTurn, SessionId
@@ -57,6 +57,8 @@ class Binder(ActDesk):
     def __init__(self, services: Services, next_stream: int) -> None:
         super().__init__(services, next_stream)
         self._places: Recent[Address, SessionId] = Recent()
+        self._just_read: tuple[SessionId, int] | None = None
+        """The session that was resolved last, and its number."""
         self._opening: dict[Key, KeyRow] = {}
         """Keys of sessions that are on their way to the store; `("name", id)` for a named one."""
         self._asking: dict[Address, list[Held]] = {}
@@ -92,9 +94,11 @@ class Binder(ActDesk):
         if (asking := self._asking.get(place)) is not None:
             asking.append((message, answer))
             return None
-        binding = load_binding(services.store, place)
-        if binding is not None:
-            return SessionId(binding.session_id)
+        owner = load_owner(services.store, place)
+        if owner is not None:
+            session_id = SessionId(owner[0])
+            self._just_read = session_id, owner[1]
+            return session_id
         rules = services.rules[place.instance]
         scope = scope_of(turn.direct, turn.guild, rules.scope)
         user_id = turn.user_id if turn.direct else None

@@ -237,7 +237,12 @@ class RegistryActor(Binder):
 
     def _bring_in(self, session_id: SessionId) -> Ref:
         store = self._services.store
-        stream = load_session_number(store, session_id)
+        known = self._just_read
+        stream = (
+            known[1]
+            if known is not None and known[0] == session_id
+            else load_session_number(store, session_id)
+        )
         conversation = load_conversation(store, stream) if stream is not None else None
         if stream is None or conversation is None:
             raise UnknownSession(f"there is no session {session_id!r}")

@@ -66,6 +66,8 @@ class Services:
     max_open_turns: int = MAX_OPEN_TURNS
     stopping: bool = False
     """Whether what could begin now belongs to the next start."""
+    acts_done: int = 0
+    """How many acts were carried out: whoever remembers what they change asks again after each."""
     registry: Ref = field(init=False)
     """Set, like the two that follow, once that actor has started: they need each other."""
     runner: TurnRunner = field(init=False)

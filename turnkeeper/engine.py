@@ -167,7 +167,7 @@ class Engine:
                 self.agents,
                 store,
                 registry,
-                Identifier(store, registry, self.resolver),
+                Identifier(services, self.resolver),
                 max_context_tokens=settings.session.max_context_tokens,
             ),
             registry,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from .actors.core.routing import default_user
 from .actors.errands import Identified
 from .actors.errors import Unidentified
 from .actors.ledger import load_identity
 from .actors.messages import InboundTurn
-from .actors.services import Ref
+from .actors.services import Services
 from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
-from .storage.base import Reads
 
 __all__ = ["Identifier", "Resolving"]
+
+_MAX_KNOWN: Final = 16_384
+"""Users that are remembered before all are asked for again: some 4 MB."""
 
 
 class Resolving:
@@ -54,10 +56,12 @@ class Resolving:
 class Identifier:
     """Says which user has written a turn."""
 
-    def __init__(self, store: Reads, registry: Ref, resolver: Resolving | None) -> None:
-        self._store = store
-        self._registry = registry
+    def __init__(self, services: Services, resolver: Resolving | None) -> None:
+        self._services = services
         self._resolver = resolver
+        self._users: dict[tuple[str, str], str] = {}
+        """What the store said since the last act."""
+        self._acts_done = 0
 
     async def __call__(self, turn: InboundTurn) -> str:
         """The user who wrote `turn`, whose user id is canonical.
@@ -67,11 +71,22 @@ class Identifier:
         """
         platform, user_id = turn.platform, turn.user_id
         if self._resolver is None:
-            row = load_identity(self._store, platform, user_id)
-            return row.unified if row is not None else default_user(platform, user_id)
+            return self._stored(platform, user_id)
         user = await self._resolver.resolve(platform, user_id)
         if turn.direct:
-            self._registry.tell(
+            self._services.registry.tell(
                 Identified(address=turn.address, platform=platform, user_id=user_id, user=user)
             )
+        return user
+
+    def _stored(self, platform: str, user_id: str) -> str:
+        services = self._services
+        if self._acts_done != services.acts_done or len(self._users) >= _MAX_KNOWN:
+            self._users.clear()
+            self._acts_done = services.acts_done
+        user = self._users.get((platform, user_id))
+        if user is None:
+            row = load_identity(services.store, platform, user_id)
+            user = row.unified if row is not None else default_user(platform, user_id)
+            self._users[platform, user_id] = user
         return user
