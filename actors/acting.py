@@ -27,7 +27,7 @@ from .messages import Address, SessionId
 from .services import Ref, Services
 from .works import work_of
 
-__all__ = ["ActDesk", "Held"]
+__all__ = ["MAX_ACTS", "ActDesk", "Held"]
 
 logger = logging.getLogger("turnkeeper.registry")
 

@@ -256,8 +256,9 @@ def plan_undo(
     for platform, user_id, before, _ in undone.identities:
         rows.append(IdentityRow(platform, user_id, *before))
         draft.decide(rows[-1])
-    settled = list(rows)
+    settled = [one for row in rows for one in (row, *world.identities_of(default_user(*row[:2])))]
     for key, before, _ in undone.keys:
+        settled += _identities_under(world, key)
         draft.give_key(tuple(key), draft.find(before) if before is not None else None)
     for instance, conversation, thread, before, after, _, scope in undone.moves:
         place = Address(instance=Instance(instance), conversation=conversation, thread=thread)
@@ -271,9 +272,9 @@ def plan_undo(
             )
         draft.move(held, draft.session(before), scope)
         if held.user_id is not None:
-            settled.append(draft.identity(held.platform, held.user_id))
-    for row in settled:
-        draft.settle(row)
+            settled.append(IdentityRow(held.platform, held.user_id))
+    for platform, user_id in dict.fromkeys(row[:2] for row in settled):
+        draft.settle(draft.identity(platform, user_id))
     restore = {
         session_id: Address(Instance(place[0]), place[1], place[2])
         for session_id, place, _ in undone.actives
@@ -287,6 +288,15 @@ def plan_undo(
         restore=restore,
         undoes=number,
     )
+
+
+def _identities_under(world: World, key: Sequence[str]) -> list[IdentityRow]:
+    """Whoever may have come to a session under a user's key since it was given away."""
+    if key[0] != "user":
+        return []
+    platform, colon, user_id = key[2].partition(":")
+    root = [IdentityRow(platform, user_id)] if colon else []
+    return [*root, *world.identities_of(key[2])]
 
 
 def _touched(change: ChangeRecord) -> set[tuple[str, ...]]:

@@ -337,10 +337,26 @@ class Draft:
             self.session(after.session_id).records.append(record_of(after))
         for earlier, target in emptied.items():
             joined += self._join(self.session(earlier), target)
-        leaving = {(row.platform, row.user_id): row for row, _ in moves}
+        self._hide(moves, hide)
+        for active in actives:
+            self._set_active(active)
+        self._keep_active(moves, {active.session_id for active in actives})
+        return self._plan(act, moves, joined, actives, undoes)
+
+    def _hide(
+        self,
+        moves: Sequence[tuple[BindingRow, BindingRow]],
+        hide: Iterable[tuple[IdentityRow, int]],
+    ) -> None:
+        """Let each session that an identity leaves show no more of what it said there."""
         for identity, since_us in hide:
-            if (left := leaving.get(identity[:2])) is not None:
-                self.session(left.session_id).records.append(
+            sessions = dict.fromkeys(
+                row.session_id
+                for row, _ in moves
+                if (row.platform, row.user_id) == (identity.platform, identity.user_id)
+            )
+            for session_id in sessions:
+                self.session(session_id).records.append(
                     HiddenRecord(
                         at_us=self.now_us,
                         platform=identity.platform,
@@ -349,10 +365,6 @@ class Draft:
                         number=self.number,
                     )
                 )
-        for active in actives:
-            self._set_active(active)
-        self._keep_active(moves, {active.session_id for active in actives})
-        return self._plan(act, moves, joined, actives, undoes)
 
     def _leave_contexts(self, gainers: Sequence[SessionDraft]) -> list[Joined]:
         """Sessions that own a conversation again leave the contexts which they had joined."""
@@ -507,11 +519,7 @@ class Draft:
         undoes: int | None,
     ) -> Plan:
         identities = [pair for pair in self._identities.values() if pair[0] != pair[1]]
-        keys = [
-            (before, after)
-            for before, after in self._keys.values()
-            if (before.session_id if before else None) != after.session_id
-        ]
+        keys = [(before, after) for before, after in self._keys.values() if before != after]
         record = ChangeRecord(
             at_us=self.now_us,
             act=act,
@@ -525,6 +533,7 @@ class Draft:
             keys=tuple(
                 (after.key, before.session_id if before else None, after.session_id)
                 for before, after in keys
+                if (before.session_id if before else None) != after.session_id
             ),
             actives=tuple(
                 (change.session_id, _plain(change.before), _plain(change.after))

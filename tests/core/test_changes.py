@@ -45,9 +45,22 @@ from turnkeeper.actors.core.routing import (
 from turnkeeper.actors.core.world import Plan
 from turnkeeper.actors.messages import Address, InboundTurn, Instance
 
-PLATFORMS: Final = {"tg": "telegram", "dc": "discord", "wa": "whatsapp", "tg2": "telegram"}
-"""Instance -> platform. `wa` has another agent."""
-AGENTS: Final = {"tg": "main", "dc": "main", "wa": "ops", "tg2": "main"}
+PLATFORMS: Final = {
+    "tg": "telegram",
+    "tg2": "telegram",
+    "tg_ops": "telegram",
+    "dc": "discord",
+    "dc_ops": "discord",
+    "wa_ops": "whatsapp",
+}
+INSTANCES_OF: Final = {
+    platform: [name for name, p in PLATFORMS.items() if p == platform]
+    for platform in PLATFORMS.values()
+}
+
+
+def agent_at(instance: str) -> str:
+    return "ops" if instance.endswith("ops") else "main"
 
 
 class Who(NamedTuple):
@@ -125,11 +138,11 @@ class Paper:
         self, who: Who, instance: str = "", conversation: str = "", scope: Scope = "user"
     ) -> str:
         """A direct message: its place is bound as the rules say, if it is new. The session."""
-        instance = instance or next(name for name, p in PLATFORMS.items() if p == who.platform)
+        instance = instance or INSTANCES_OF[who.platform][0]
         place = Address(Instance(instance), conversation or f"dm {who.user_id}")
         now_us = self.later()
         if place not in self.bindings:
-            self._bind(who, place, scope, AGENTS[instance])
+            self._bind(who, place, scope, agent_at(instance))
         row = self.bindings[place]
         turn = InboundTurn(
             address=place,
@@ -210,7 +223,7 @@ class Paper:
             self.identities[Who(row.platform, row.user_id)] = row
         for earlier, key in plan.keys:
             assert self.keys.get(key.key) == earlier
-            assert key.version == (earlier.version + 1 if earlier is not None else 1)
+            assert key.version > (earlier.version if earlier is not None else 0)
             self.keys[key.key] = key
         stored = unpack(pack(plan.record))
         assert isinstance(stored, ChangeRecord)
@@ -234,7 +247,7 @@ class Paper:
 
     def move(self, place: Address, session_id: str | None, scope: Scope = "user") -> Plan:
         row, now_us = self.bindings[place], self.later()
-        agent = AGENTS[row.instance]
+        agent = agent_at(row.instance)
         return self.apply(
             plan_move(self, row, session_id, scope, agent, now_us=now_us, by="operator")
         )
@@ -285,7 +298,7 @@ class Paper:
             },
             "holders": {k: r.session_id for k, r in self.keys.items() if r.session_id is not None},
             "joined": {name: self.joined(name) & set(names) for name in names},
-            "active": {name: head.active_channel for name, head in heads.items()},
+            "active": {n: h.active_channel for n, h in heads.items() if h.active_channel},
             "merged": {name: head.merged_into for name, head in heads.items()},
         }
 
@@ -615,6 +628,18 @@ def test_undo_of_a_link_gives_back_the_session_and_hides_what_was_said_since(
     assert world.active("s2") == Address(Instance("dc"), "dm 2")
 
 
+def test_undo_hides_in_the_session_of_every_agent_what_was_said_there(world: Paper) -> None:
+    for who in (ANN, BOB):
+        for instance in INSTANCES_OF[who.platform]:
+            world.hears(who, instance, f"dm {instance}")
+    world.link(BOB, str(ANN))
+    left = {row.session_id for row in world.places_of_identity(*BOB)}
+    assert len(left) == 2
+    world.undo(1)
+    assert all(world.kinds(session_id)[-1] == "active" for session_id in left)
+    assert all("hidden" in world.kinds(session_id) for session_id in left)
+
+
 def test_undo_is_refused_when_something_builds_on_the_change(world: Paper) -> None:
     world.hears(ANN)
     world.hears(BOB)
@@ -715,6 +740,27 @@ def test_a_session_that_came_to_serve_others_serves_its_first_user_no_more(world
     assert world.home(ANN) != world.home(BOB)
 
 
+def test_undo_of_a_pair_takes_those_along_who_followed_it(world: Paper) -> None:
+    world.pair(BOB, "family")
+    world.pair(CID, "family")
+    world.link(ANN, str(BOB))
+    assert world.hears(CID) == world.hears(ANN) == "family"
+    world.undo(1)
+    assert world.home(ANN) != "family"
+
+
+def test_undo_of_a_link_takes_those_along_who_came_under_the_same_name(world: Paper) -> None:
+    world.pair(BOB, "family")
+    world.link(ANN, str(BOB))
+    world.hears(ANN)
+    world.link(CID, "carol")
+    world.link(ANN, "carol")
+    assert world.hears(CID) == world.home(ANN)
+    world.undo(4)
+    assert world.home(ANN) == "family"
+    assert world.home(CID) != "family"
+
+
 def test_changes_of_other_people_do_not_keep_one_from_being_undone(world: Paper) -> None:
     for who in (ANN, BOB, CID):
         world.hears(who)
@@ -762,6 +808,9 @@ class Lives(RuleBasedStateMachine):
                 # another one now, lives on by itself: nobody is shown more than before.
                 assert all(after["joined"][name] <= before["joined"][name] for name in names)
                 del after["joined"], before["joined"], after["merged"], before["merged"]
+            after["active"] = {
+                n: place for n, place in after["active"].items() if n in before["active"]
+            }
             assert after == before
 
     @rule(who=people, instance=st.sampled_from(list(PLATFORMS)), number=st.integers(1, 2))
@@ -821,7 +870,8 @@ class Lives(RuleBasedStateMachine):
         owned: dict[Address, tuple[int, int]] = {}
         """The newest version of each place, and the log that has it."""
         released: set[tuple[Address, int]] = set()
-        held: dict[Key, tuple[int, int, bool]] = {}
+        held: dict[Key, tuple[int, bool, int]] = {}
+        """The newest version of each key; in whose log it was given, if not only given up."""
         for stream, log in self.world.logs.items():
             for record in log:
                 match record:
@@ -831,7 +881,7 @@ class Lives(RuleBasedStateMachine):
                     case ReleasedRecord():
                         released.add((_place(record), record.version))
                     case KeyedRecord():
-                        said = (record.version, stream, record.held)
+                        said = (record.version, record.held, stream)
                         held[record.key] = max(held.get(record.key, said), said)
                     case _:
                         pass
@@ -839,7 +889,7 @@ class Lives(RuleBasedStateMachine):
             assert owned[place] == (row.version, row.stream)
             assert {v for p, v in released if p == place} == set(range(2, row.version + 1))
         for key, holder in self.world.keys.items():
-            version, stream, is_held = held[key]
+            version, is_held, stream = held[key]
             assert version == holder.version
             if is_held:
                 assert holder.session_id == self.world.cores[stream].session_id
