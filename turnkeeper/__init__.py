@@ -57,6 +57,7 @@ from .identity import IdentityResolver, IdentityUnavailable
 from .identity_file import FileIdentityResolver
 from .links import IdentityLink, InMemoryIdentityResolver
 from .people import AccessInfo, ChangeInfo, PairInfo
+from .reload import Reloaded
 from .runtime import Runtime, RuntimeFailed, open_runtime
 from .serve import run
 from .storage.errors import StorageError
@@ -108,6 +109,7 @@ __all__ = [
     "Receipt",
     "Refusal",
     "Rejected",
+    "Reloaded",
     "Reply",
     "Runtime",
     "RuntimeFailed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -225,11 +226,11 @@ class Runtime:
             ActRefused: it is so already, or makes no sense; nothing was changed.
             IdentityUnavailable: the program's identity resolver failed.
         """
+        act = Link(platform=platform, user_id=user_id, user=user, dry_run=dry_run, by=by)
         if self._resolver is not None and not dry_run:
+            await self._change(replace(act, dry_run=True))  # what is refused, it need not know
             await self._resolver.tell("link", platform, user_id, user)
-        return await self._change(
-            Link(platform=platform, user_id=user_id, user=user, dry_run=dry_run, by=by)
-        )
+        return await self._change(act)
 
     async def unlink(
         self, platform: str, user_id: str, *, dry_run: bool = False, by: By = "program"
@@ -240,11 +241,11 @@ class Runtime:
             ActRefused: it is not linked.
             IdentityUnavailable: the program's identity resolver failed.
         """
+        act = Unlink(platform=platform, user_id=user_id, dry_run=dry_run, by=by)
         if self._resolver is not None and not dry_run:
+            await self._change(replace(act, dry_run=True))
             await self._resolver.tell("unlink", platform, user_id)
-        return await self._change(
-            Unlink(platform=platform, user_id=user_id, dry_run=dry_run, by=by)
-        )
+        return await self._change(act)
 
     async def pair(
         self,
