@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile
 from typing import Any, Final
 
 import trio
@@ -77,8 +78,9 @@ def log(store: Reads, stream: int = 1) -> list[Record]:
 
 
 def kinds(store: Reads, stream: int = 1) -> list[str]:
-    """The kind of every record of a session, without what opened it."""
-    return [record.kind for record in log(store, stream)[2:]]
+    """The kind of every record of a session, without those that opened it."""
+    opening = {"opened", "keyed", "bound"}
+    return [r.kind for r in dropwhile(lambda record: record.kind in opening, log(store, stream))]
 
 
 def said(store: Reads, stream: int = 1) -> tuple[list[str], list[str]]:

@@ -43,16 +43,36 @@ async def test_64_first_messages_at_once_make_one_session_and_are_answered_in_or
         assert [info.id for info in await stage.runtime.sessions()] == ["s1"]
 
 
-async def test_conversations_threads_and_instances_are_kept_apart() -> None:
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "group"])
+async def test_conversations_threads_and_instances_are_kept_apart(direct: bool) -> None:
+    tg, ws = LoopbackChannel("tg"), LoopbackChannel("ws")
+    async with on_stage(echo, tg, ws, session={"dm_scope": "per-conversation"}) as stage:
+        ids = [
+            (await tg.receive("hi", conversation="c1", direct=direct)).session_id,
+            (await tg.receive("hi", conversation="c2", direct=direct)).session_id,
+            (await tg.receive("hi", conversation="c1", thread="t1", direct=direct)).session_id,
+            (await ws.receive("hi", conversation="c1", direct=direct)).session_id,
+        ]
+        assert ids == ["s1", "s2", "s3", "s4"]
+        for number in range(1, 5):
+            assert [record.kind for record in log(stage.store, number)[:2]] == ["opened", "bound"]
+
+
+async def test_two_humans_are_kept_apart_and_one_is_not() -> None:
     tg, ws = LoopbackChannel("tg"), LoopbackChannel("ws")
     async with on_stage(echo, tg, ws):
-        ids = [
-            (await tg.receive("hi", conversation="c1")).session_id,
-            (await tg.receive("hi", conversation="c2")).session_id,
-            (await tg.receive("hi", conversation="c1", thread="t1")).session_id,
-            (await ws.receive("hi", conversation="c1")).session_id,
+        ann = [
+            (await tg.receive("hi", conversation="c1", user_id="ann")).session_id,
+            (await tg.receive("hi", conversation="c1", user_id="ann", thread="t1")).session_id,
+            (await tg.receive("hi", conversation="c2", user_id="ann")).session_id,
+            (await ws.receive("hi", conversation="c1", user_id="ann")).session_id,
         ]
-        assert len(set(ids)) == 4
+        bob = [
+            (await tg.receive("hi", conversation="c3", user_id="bob")).session_id,
+            (await ws.receive("hi", conversation="c2", user_id="bob")).session_id,
+        ]
+    assert ann == ["s1"] * 4
+    assert bob == ["s2"] * 2
 
 
 async def test_a_binding_outlives_the_runtime() -> None:
@@ -61,12 +81,13 @@ async def test_a_binding_outlives_the_runtime() -> None:
         first = await tg.receive("one")
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk) as stage:
         second = await tg.receive("two")
-        other = await tg.receive("three", conversation="c2")
+        other = await tg.receive("three", conversation="c2", user_id="u2")
         binding = await stage.runtime.binding("tg", "c1")
     assert first.session_id == second.session_id == "s1"
     assert other.session_id == "s2"
     assert binding is not None
-    assert (binding.session_id, binding.version, binding.by) == ("s1", 1, "first message")
+    assert (binding.session_id, binding.version) == ("s1", 1)
+    assert binding.by == "first message, dm_scope per-user"
 
 
 async def test_one_session_that_is_slow_to_answer_holds_no_other() -> None:
@@ -79,9 +100,9 @@ async def test_one_session_that_is_slow_to_answer_holds_no_other() -> None:
 
     tg = LoopbackChannel("tg")
     async with on_stage(agent, tg, runtime={"stop_deadline_s": 0.0}):
-        await tg.receive("wait", conversation="slow")
+        await tg.receive("wait", conversation="slow", user_id="slow")
         for number in range(10):
-            await tg.receive("go", conversation=f"c{number}")
+            await tg.receive("go", conversation=f"c{number}", user_id=f"u{number}")
             assert (await tg.next_sent()).conversation == f"c{number}"
 
 
@@ -96,4 +117,5 @@ async def test_a_session_is_opened_in_the_same_commit_as_its_binding() -> None:
     tg = LoopbackChannel("tg")
     async with on_stage(echo, tg) as stage:
         await tg.receive("hi")
-        assert [record.kind for record in log(stage.store)[:3]] == ["opened", "bound", "user"]
+        opened = [record.kind for record in log(stage.store)[:4]]
+        assert opened == ["opened", "keyed", "bound", "user"]

@@ -31,7 +31,7 @@ async def two_sessions() -> MemoryDisk:
     disk = MemoryDisk()
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk):
         for conversation in ("c1", "c2"):
-            await tg.receive("hi", conversation=conversation)
+            await tg.receive("hi", conversation=conversation, user_id=conversation)
             await tg.next_sent()
     return disk
 
@@ -41,8 +41,8 @@ async def test_a_session_that_cannot_be_read_is_refused_and_not_written_over() -
     rot_head(disk, 1)
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk):
         with pytest.raises(SessionDamaged, match="cannot be read"):
-            await tg.receive("again", conversation="c1")
-        await tg.receive("again", conversation="c2")
+            await tg.receive("again", conversation="c1", user_id="c1")
+        await tg.receive("again", conversation="c2", user_id="c2")
         assert (await tg.next_sent()).conversation == "c2"
     assert disk.tables.get(table_key(Table.HEADS, number_key(1))) == ROT
 
@@ -71,7 +71,7 @@ async def test_a_damaged_head_does_not_keep_others_from_going_on_after_a_restart
         hang, tg := LoopbackChannel("tg"), disk=disk, runtime={"stop_deadline_s": 0.0}
     ):
         for conversation in ("c1", "c2", "c3"):
-            await tg.receive("hi", conversation=conversation)
+            await tg.receive("hi", conversation=conversation, user_id=conversation)
     rot_head(disk, 1)
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk):
         answered = {(await tg.next_sent()).conversation for _ in range(2)}
@@ -90,11 +90,11 @@ async def test_a_damaged_record_of_open_work_is_refused_and_not_written_over() -
         hang, tg := LoopbackChannel("tg"), disk=disk, runtime={"stop_deadline_s": 0.0}
     ):
         await tg.receive("hi")
-    rot_record(disk, 1, 3)
+    rot_record(disk, 1, 4)
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk) as stage:
-        with pytest.raises(SessionDamaged, match="record 1/3"):
+        with pytest.raises(SessionDamaged, match="record 1/4"):
             await tg.receive("again")
-        assert stage.store.last_seq(1) == 4
+        assert stage.store.last_seq(1) == 5
 
 
 async def test_a_delivery_that_cannot_be_read_is_a_dead_letter_and_the_next_one_goes() -> None:

@@ -32,7 +32,7 @@ async def test_a_message_heard_again_while_it_is_being_accepted_is_accepted_once
             assert not accepted
             stage.store.release()
         assert sorted(answer.duplicate for answer in accepted) == [False, True, True, True, True]
-        assert {answer.turn_id for answer in accepted} == {"s1/3"}
+        assert {answer.turn_id for answer in accepted} == {"s1/4"}
         assert (await tg.next_sent()).text == "hi"
         await wait_all_tasks_blocked()
         assert said(stage.store) == (["hi"], ["hi"])
@@ -128,7 +128,7 @@ async def test_a_message_id_that_comes_with_another_body_is_refused_and_changes_
         await tg.receive("hi", message_id="m1")
 
     async def write_other() -> None:
-        with pytest.raises(MessageIdReused, match="'m1' of 'c1' on 'tg' was accepted as s1/3") as e:
+        with pytest.raises(MessageIdReused, match="'m1' of 'c1' on 'tg' was accepted as s1/4") as e:
             await tg.receive(**({"text": "hi", "message_id": "m1"} | other))  # type: ignore[arg-type]
         refused.append(e.value)
 
@@ -163,9 +163,9 @@ async def test_the_same_id_in_another_conversation_or_on_another_instance_is_ano
 async def test_a_message_heard_again_in_another_thread_names_the_session_that_took_it() -> None:
     tg = LoopbackChannel("tg")
     async with on_stage(echo, tg) as stage:
-        first = await tg.receive("hi", message_id="m1")
-        await tg.receive("there", message_id="m2", thread="t1")
-        again = await tg.receive("hi", message_id="m1", thread="t1")
+        first = await tg.receive("hi", message_id="m1", direct=False)
+        await tg.receive("there", message_id="m2", thread="t1", direct=False)
+        again = await tg.receive("hi", message_id="m1", thread="t1", direct=False)
         assert again.duplicate
         assert (again.session_id, again.turn_id) == (first.session_id, first.turn_id)
         assert said(stage.store, 2)[0] == ["there"]

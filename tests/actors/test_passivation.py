@@ -111,7 +111,7 @@ async def test_messages_that_meet_a_leaving_session_are_neither_lost_nor_reorder
                 await trio.lowlevel.checkpoint()
             text = f"{conversation} {number}"
             texts[conversation].append(text)
-            await tg.receive(text, conversation=conversation)
+            await tg.receive(text, conversation=conversation, user_id=conversation)
 
     async def operator(number: int) -> None:
         for _ in range(20):
@@ -121,7 +121,7 @@ async def test_messages_that_meet_a_leaving_session_are_neither_lost_nor_reorder
 
     async with on_stage(echo, tg, session={"idle_after_s": 0.01}) as stage:
         for conversation in texts:
-            await tg.receive("first", conversation=conversation)
+            await tg.receive("first", conversation=conversation, user_id=conversation)
         async with trio.open_nursery() as nursery:
             for number, conversation in enumerate(texts, 1):
                 nursery.start_soon(human, conversation)

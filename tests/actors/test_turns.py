@@ -67,7 +67,7 @@ async def test_no_more_agents_run_at_once_than_are_allowed() -> None:
     tg = LoopbackChannel("tg")
     async with on_stage(agent, tg, runtime={"max_running_turns": 3}):
         for number in range(30):
-            await tg.receive("hi", conversation=f"c{number}")
+            await tg.receive("hi", conversation=f"c{number}", user_id=f"u{number}")
         for _ in range(30):
             await tg.next_sent()
     assert most == 3
@@ -90,10 +90,10 @@ async def test_a_poisonous_turn_is_given_up_after_three_attempts_and_the_next_on
             await tg.receive(text)
         assert [(await tg.next_sent()).text for _ in range(2)] == ["one", "two"]
         await wait_all_tasks_blocked()
-        assert [attempt for turn, attempt, _ in attempts if turn == "s1/3"] == [1, 2, 3]
-        first, second, third = [at for turn, _, at in attempts if turn == "s1/3"]
+        assert [attempt for turn, attempt, _ in attempts if turn == "s1/4"] == [1, 2, 3]
+        first, second, third = [at for turn, _, at in attempts if turn == "s1/4"]
         assert (second - first, third - second) == pytest.approx((0.5, 1.0))
-        story = explain(stage.store, "s1/3")
+        story = explain(stage.store, "s1/4")
         assert story is not None
         assert "quarantined after 3 attempts: RuntimeError: boom" in story.lines[-1]
         assert len(tg.sent) == 2
@@ -210,7 +210,7 @@ async def test_last_attempts_after_crashes_run_one_by_one() -> None:
     for life in range(2):
         async with on_stage(agent, tg := LoopbackChannel("tg"), disk=disk):
             for number in range(10 if not life else 0):
-                await tg.receive("hi", conversation=f"c{number}")
+                await tg.receive("hi", conversation=f"c{number}", user_id=f"u{number}")
             await wait_all_tasks_blocked()
             assert len(running) == 10
             disk = crashed(disk)

@@ -27,6 +27,7 @@ from turnkeeper import (
     Receipt,
     Rejected,
     Turn,
+    UnknownSession,
     Unreachable,
 )
 from turnkeeper.actors.core.records import DeliveryRecord
@@ -327,8 +328,11 @@ async def test_an_operator_sends_nothing_again_that_has_arrived_or_is_under_way(
         assert (await retry(waiting.delivery_id)).reason == "already_open"
         tg.release()
         await tg.next_sent()
-        for nonsense in ("s1/1", "s1/3", "s1/999", "s1/x", "s1/" + "9" * 5_000):
-            assert (await retry(nonsense)).reason == "no_such_delivery"
+        for another in ("s1/0", "s1/1", "s1/4", "s1/999", "s1/" + "9" * 18):
+            assert (await retry(another)).reason == "no_such_delivery"
+        for nonsense in ("", "s1", "s1/", "s1/x", "s1/-1", "s1/\u0665", "s1/" + "9" * 5_000):
+            with pytest.raises(UnknownSession, match="names no delivery"):
+                await retry(nonsense)
         assert [sent.text for sent in tg.sent] == ["hi", "ho"]
 
 
@@ -454,8 +458,8 @@ async def test_a_channel_hears_how_each_of_its_turns_ended() -> None:
         await channel.write("be silent")
         await wait_all_tasks_blocked()
         assert [(ended.status, ended.turn_id) for ended in channel.ended] == [
-            ("answered", "s1/3"),
-            ("silent", "s1/6"),
+            ("answered", "s1/4"),
+            ("silent", "s1/7"),
         ]
         assert channel.ended[0].delivery_id == channel.attempts[0][1].delivery_id
 

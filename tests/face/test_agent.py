@@ -252,7 +252,7 @@ async def test_a_turn_tells_who_said_what_and_where() -> None:
         )
         await wait_all_tasks_blocked()
         (turn,) = turns
-        assert (turn.id, turn.attempt, turn.text) == ("s1/3", 1, "hi")
+        assert (turn.id, turn.attempt, turn.text) == ("s1/4", 1, "hi")
         assert turn.attachments == (image,)
         assert turn.reply_to == "m0"
         assert turn.context == SessionContext(
@@ -265,7 +265,7 @@ async def test_a_turn_tells_who_said_what_and_where() -> None:
             user_name="Ann",
             unified_user_id="telegram:u1",
             session_id="s1",
-            turn_id="s1/3",
+            turn_id="s1/4",
         )
         assert turn.session.id == "s1"
         assert turn.session.state == "idle"
@@ -448,7 +448,7 @@ async def test_a_thousand_turns_at_once_never_see_each_others_context() -> None:
         for number in range(1_000):
 
             async def write(name: str = f"c{number}") -> None:
-                await tg.receive(name, conversation=name)
+                await tg.receive(name, conversation=name, user_id=name)
 
             nursery.start_soon(write)
         for _ in range(1_000):

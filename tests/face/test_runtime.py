@@ -134,7 +134,7 @@ async def test_a_stopped_runtime_takes_nothing_more() -> None:
         stopping.set()
         await wait_all_tasks_blocked()
         try:
-            await tg.receive("late", conversation="c2")
+            await tg.receive("late", conversation="c2", user_id="u2")
         except ShuttingDown as error:
             refused = error.retryable
 
@@ -267,7 +267,7 @@ async def test_a_runtime_that_stops_while_it_wakes_thousands_of_sessions_leaves_
         hang, tg := LoopbackChannel("tg"), disk=disk, runtime={"stop_deadline_s": 0.0}
     ):
         for number in range(3_000):
-            await tg.receive("hi", conversation=f"c{number}")
+            await tg.receive("hi", conversation=f"c{number}", user_id=f"u{number}")
     async with Kernel.open() as kernel:
         async with on_stage(
             hang, LoopbackChannel("tg"), disk=disk, runtime={"stop_deadline_s": 0.0}
@@ -296,7 +296,7 @@ async def test_nobody_is_told_delivered_when_nothing_was(autojump_clock: MockClo
     async with on_stage(echo, tg) as stage:
         send = stage.runtime.send_message
         await tg.receive("hi", conversation="c1")
-        await tg.receive("hi", conversation="c2")
+        await tg.receive("hi", conversation="c2", user_id="u2")
         await tg.next_sent()
         await tg.next_sent()
         with pytest.raises(UnknownSession):
@@ -370,7 +370,7 @@ async def test_every_id_can_be_explained_and_no_other() -> None:
         assert session is not None
         assert (turn.kind, delivery.kind, session.kind) == ("turn", "delivery", "session")
         assert "telegram user 'u1' wrote message 'm1' in tg/c1" in turn.lines[0]
-        assert "answered; the reply is delivery s1/4" in turn.lines[-1]
+        assert "answered; the reply is delivery s1/5" in turn.lines[-1]
         assert "delivered as" in delivery.lines[-1]
         assert "owns tg/c1" in session.lines[-1]
         for nonsense in ("", "s2", "s1/", "s1/0", "s1/99", "s1/x", "/3", "s1/" + "9" * 5_000):

@@ -17,10 +17,10 @@ async def test_what_is_received_is_durable_and_what_is_answered_is_sent() -> Non
     async with on_stage(echo, tg) as stage:
         accepted = await tg.receive("hi", conversation="12345", user_id="u1", message_id="m1")
         assert (accepted.session_id, accepted.duplicate) == ("s1", False)
-        assert log(stage.store)[2].kind == "user"
+        assert log(stage.store)[3].kind == "user"
         sent = await tg.next_sent()
         assert (sent.conversation, sent.thread, sent.text) == ("12345", None, "hi")
-        assert sent.delivery_id == "s1/4"
+        assert sent.delivery_id == "s1/5"
         assert sent.reply_to == "m1"
         assert tg.sent == [sent]
         assert (await tg.receive("hi", conversation="12345", message_id="m1")).duplicate
@@ -137,7 +137,7 @@ async def test_faults_come_in_the_order_in_which_they_were_asked_for(
     async with on_stage(echo, tg):
         await tg.receive("hi")
         await trio.sleep(60)
-        assert [sent.delivery_id for sent in tg.sent] == ["s1/4", "s1/4"]
+        assert [sent.delivery_id for sent in tg.sent] == ["s1/5", "s1/5"]
     assert autojump_clock.current_time() >= 60
 
 

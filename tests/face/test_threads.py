@@ -40,7 +40,9 @@ def test_plain_threads_use_a_runtime_together(tmp_path: Path) -> None:
 
         def human(name: str) -> None:
             for number in range(20):
-                handle.call(partial(tg.receive, f"{name} {number}", conversation=name))
+                handle.call(
+                    partial(tg.receive, f"{name} {number}", conversation=name, user_id=name)
+                )
 
         humans = [threading.Thread(target=human, args=(f"c{n}",)) for n in range(4)]
         for thread in humans:
@@ -61,7 +63,8 @@ def test_the_handle_offers_what_the_runtime_does(tmp_path: Path) -> None:
         accepted = handle.call(partial(tg.receive, "hi", conversation="c1"))
         handle.call(tg.next_sent)
         assert handle.session("s1").id == accepted.session_id
-        assert [record.kind for record in handle.history("s1")][:3] == ["opened", "bound", "user"]
+        opened = [record.kind for record in handle.history("s1")][:4]
+        assert opened == ["opened", "keyed", "bound", "user"]
         assert [message.text for message in handle.context("s1")] == ["hi", "hi"]
         binding = handle.binding("tg", "c1")
         assert binding is not None
@@ -73,7 +76,7 @@ def test_the_handle_offers_what_the_runtime_does(tmp_path: Path) -> None:
         assert handle.retry_delivery(outcome.delivery_id).reason == "already_arrived"
         nobody = Address(instance=Instance("tg"), conversation="c2")
         assert handle.send_message("s1", "psst", nobody).reason == "no_recipient"
-        story = handle.explain("s1/3")
+        story = handle.explain("s1/4")
         assert story is not None
         assert story.kind == "turn"
         assert handle.feed() == []
@@ -193,7 +196,9 @@ async def converse(tg: LoopbackChannel, handle: Handle) -> list[str]:
     call = handle.call
     await asyncio.gather(
         *(
-            asyncio.to_thread(call, partial(tg.receive, str(n), conversation=f"c{n}"))
+            asyncio.to_thread(
+                call, partial(tg.receive, str(n), conversation=f"c{n}", user_id=f"u{n}")
+            )
             for n in range(8)
         )
     )
