@@ -11,15 +11,11 @@ from abc import abstractmethod
 from functools import partial
 from typing import Any, Final
 
-from ..storage.base import Table
-from ..storage.codec import encode
 from ..storage.errors import StorageError
 from .acting import ActDesk, Held
 from .acts import Link, Unlink
 from .core.conversation import Conversation
 from .core.directory import Recent
-from .core.effects import Step
-from .core.records import KeyedRecord, OpenedRecord, Record
 from .core.routing import (
     BindingRow,
     IdentityRow,
@@ -30,16 +26,15 @@ from .core.routing import (
     is_for_others,
     key_of,
     pair_of,
-    record_of,
     root_of,
     rule_of,
     scope_of,
 )
 from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
-from .journal import batch_for, load_owner, load_session_number, name_key
+from .journal import load_owner, load_session_number
 from .kernel import TrioFuture
-from .ledger import StoreWorld, key_key, load_identity, load_key, put_binding
+from .ledger import StoreWorld, load_identity, load_key, opening
 from .messages import Accept, Address, InboundTurn, SessionId
 from .services import Ref, Resolve, Services
 
@@ -179,26 +174,12 @@ class Binder(ActDesk):
         self._next_stream += 1
         session_id = SessionId(key[1] if key is not None and key[0] == "name" else f"s{stream}")
         row = row._replace(session_id=session_id, stream=stream)
-        records: list[Record] = [
-            OpenedRecord(at_us=row.at_us, session_id=session_id, agent=agent, by=row.by)
-        ]
         holder: KeyRow | None = None
         if key is not None:
             holder = KeyRow(session_id, stream, before.version + 1 if before else 1, key)
             self._opening[key] = holder
-            if key[0] != "name":
-                records.append(KeyedRecord(at_us=row.at_us, key=key, version=holder.version))
-        records.append(record_of(row))
-        conversation = Conversation()
-        step = Step(conversation.next_seq)
-        for record in records:
-            conversation.apply(record)
-            step.records.append(record)
-        batch = batch_for(stream, conversation, step)
-        batch.create(Table.NAMES, name_key(session_id), encode(stream))
-        put_binding(batch, row, first=True)
-        if holder is not None and holder.key[0] != "name":
-            batch.put(Table.KEYS, key_key(holder.key), encode(list(holder)))
+        is_named = key is not None and key[0] == "name"
+        batch, conversation = opening(row, agent, None if is_named else holder)
         self._services.store.submit(batch, partial(self._opened, row.address, key))
         self._start(session_id, stream, conversation)
         return session_id

@@ -17,7 +17,14 @@ from ..storage.keys import HASH_BYTES, hash16, number_key
 from .core.conversation import Conversation
 from .core.effects import Step
 from .core.head import Head
-from .core.records import AccessRecord, ChangeRecord, Record, pack
+from .core.records import (
+    AccessRecord,
+    ChangeRecord,
+    KeyedRecord,
+    OpenedRecord,
+    Record,
+    pack,
+)
 from .core.routing import (
     BindingRow,
     IdentityRow,
@@ -26,6 +33,7 @@ from .core.routing import (
     read_binding,
     read_identity,
     read_key,
+    record_of,
 )
 from .core.world import Plan
 from .journal import (
@@ -50,6 +58,7 @@ __all__ = [
     "key_key",
     "load_identity",
     "load_key",
+    "opening",
     "pages",
     "paired_identities",
     "past_bindings",
@@ -141,6 +150,31 @@ def put_binding(batch: Batch, row: BindingRow, *, first: bool = False) -> None:
     batch.put(Table.PLACES, session_place_key(row), b"\0")
     if row.user_id is not None:
         batch.put(Table.PLACES, user_place_key(row), b"\0")
+
+
+def opening(row: BindingRow, agent: str, holder: KeyRow | None) -> tuple[Batch, Conversation]:
+    """The batch that opens a session, which owns the place of `row` and serves a key, if any.
+
+    Returns:
+        The batch, and the state of the session after it.
+    """
+    records: list[Record] = [
+        OpenedRecord(at_us=row.at_us, session_id=row.session_id, agent=agent, by=row.by)
+    ]
+    if holder is not None:
+        records.append(KeyedRecord(at_us=row.at_us, key=holder.key, version=holder.version))
+    records.append(record_of(row))
+    conversation = Conversation()
+    step = Step(conversation.next_seq)
+    for record in records:
+        conversation.apply(record)
+        step.records.append(record)
+    batch = batch_for(row.stream, conversation, step)
+    batch.create(Table.NAMES, name_key(row.session_id), encode(row.stream))
+    put_binding(batch, row, first=True)
+    if holder is not None:
+        batch.put(Table.KEYS, key_key(holder.key), encode(list(holder)))
+    return batch, conversation
 
 
 def put_identity(batch: Batch, before: IdentityRow | None, row: IdentityRow) -> None:

@@ -23,15 +23,13 @@ import trio
 
 import turnkeeper as tk
 from benchmarks.disk import Disk
-from benchmarks.load import Said, quiet, running, say_all
+from benchmarks.load import AnsweringChannel, Said, quiet, running, say_all, user_of
 from benchmarks.populations import (
     PLATFORM,
-    PeopleChannel,
     Population,
     chat,
     messages_in,
     prepare,
-    user_id_of,
 )
 from benchmarks.report import Figure, Report, read_options
 
@@ -67,7 +65,7 @@ class Found:
 
 async def measure(directory: Path, plan: Plan, rng: Random, disk: Disk) -> Found:
     """Links alone, links beside turns, and as many turns alone, again and again."""
-    population, channel, found = Population(plan.identities), PeopleChannel(), Found()
+    population, channel, found = Population(plan.identities), AnsweringChannel(), Found()
     half = plan.identities // 2
     users = map(population.user, rng.sample(range(half), half))
     uninvolved = rng.sample(range(half, plan.identities), UNINVOLVED)
@@ -93,13 +91,13 @@ async def link_all(runtime: tk.Runtime, strangers: Sequence[int], users: Iterato
     """Link one after the other; how long it took, in seconds."""
     began = time.perf_counter()
     for stranger in strangers:
-        change = await runtime.link(PLATFORM, user_id_of(chat(stranger)), next(users))
+        change = await runtime.link(PLATFORM, user_of(chat(stranger)), next(users))
         if len(change.moved) != 1 or len(change.joined) != 1:
             raise RuntimeError(f"not one conversation and one history were moved: {change}")
     return time.perf_counter() - began
 
 
-async def talk(channel: PeopleChannel, messages: Iterable[Said]) -> list[float]:
+async def talk(channel: AnsweringChannel, messages: Iterable[Said]) -> list[float]:
     """Let humans say all of it; how long each waited for the reply, in milliseconds."""
     shared, times = iter(messages), list[float]()
 
@@ -116,7 +114,7 @@ async def talk(channel: PeopleChannel, messages: Iterable[Said]) -> list[float]:
 
 
 async def talk_meanwhile(
-    channel: PeopleChannel,
+    channel: AnsweringChannel,
     messages: Iterable[Said],
     found: Found,
     runtime: tk.Runtime,

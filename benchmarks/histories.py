@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from benchmarks.load import REPLY, TEXT, Said
+from benchmarks.load import REPLY, TEXT, Said, user_of
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import Step
 from turnkeeper.actors.core.intake import body_digest, seen_window
@@ -20,9 +20,10 @@ from turnkeeper.actors.core.records import (
     Record,
     user_record,
 )
-from turnkeeper.actors.core.routing import bind
-from turnkeeper.actors.journal import batch_for, binding_key, name_key, seen_hash, seen_key
-from turnkeeper.actors.messages import Address, InboundTurn, Instance, SessionId
+from turnkeeper.actors.core.routing import BindingRow, KeyRow, default_user, rule_of
+from turnkeeper.actors.journal import batch_for, seen_hash, seen_key
+from turnkeeper.actors.ledger import opening
+from turnkeeper.actors.messages import Address, InboundTurn, Instance
 from turnkeeper.storage.base import Batch, Store, Table
 from turnkeeper.storage.codec import Payload, encode
 
@@ -66,18 +67,17 @@ class _Writer:
 
     def next_batch(self, turns: int) -> Batch:
         """The next `turns` turns, and before the first of them what opens the session."""
-        core, now_us = self._core, time.time_ns() // 1000
-        step = Step(core.next_seq)
-        tables: list[tuple[Table, bytes, bytes]] = []
+        now_us = time.time_ns() // 1000
+        opened: Batch | None = None
         if not self.opened:
             self.opened = True
-            tables += self._open(step, now_us)
-        for _ in range(turns):
-            tables.append(self._take_turn(step, now_us))
-        batch = batch_for(self._stream, core, step)
-        for row in tables:
+            opened = self._open(now_us)
+        step = Step(self._core.next_seq)
+        rows = [self._take_turn(step, now_us) for _ in range(turns)]
+        batch = batch_for(self._stream, self._core, step)
+        for row in rows:
             batch.put(*row)
-        return batch
+        return _both(opened, batch) if opened is not None else batch
 
     def _record(self, step: Step, record: Record) -> int:
         step.records.append(record)
@@ -89,19 +89,30 @@ class _Writer:
             address=self._place,
             platform="loopback",
             message_id=said.message_id,
-            user_id="u1",
+            user_id=user_of(self._place.conversation),
             text=TEXT,
         )
 
-    def _open(self, step: Step, now_us: int) -> list[tuple[Table, bytes, bytes]]:
-        session_id = SessionId(f"s{self._stream}")
-        row, records = bind(self._turn(), session_id, self._stream, "main", "first message", now_us)
-        for record in records:
-            self._record(step, record)
-        return [
-            (Table.NAMES, name_key(session_id), encode(self._stream)),
-            (Table.BINDINGS, binding_key(self._place), encode([*row])),
-        ]
+    def _open(self, now_us: int) -> Batch:
+        turn, session_id = self._turn(), f"s{self._stream}"
+        row = BindingRow(
+            session_id=session_id,
+            stream=self._stream,
+            version=1,
+            instance=INSTANCE,
+            conversation=self._place.conversation,
+            thread=None,
+            platform=turn.platform,
+            guild=None,
+            direct=True,
+            at_us=now_us,
+            by=rule_of("user", None, None),
+            user_id=turn.user_id,
+            scope="user",
+        )
+        key = ("user", "main", default_user(turn.platform, turn.user_id))
+        batch, self._core = opening(row, "main", KeyRow(session_id, self._stream, 1, key))
+        return batch
 
     def _take_turn(self, step: Step, now_us: int) -> tuple[Table, bytes, bytes]:
         turn = self._turn()
@@ -128,3 +139,12 @@ class _Writer:
         )
         row: Payload = [self._core.session_id, seq, body_digest(turn)]
         return Table.SEEN, seen_key(seen_window(now_us), seen_hash(turn)), encode(row)
+
+
+def _both(one: Batch, other: Batch) -> Batch:
+    """Two batches on one stream, the second behind the first, as one."""
+    stream, first_seq, records = one.appends[0]
+    both = Batch()
+    both.append(stream, first_seq, [*records, *(other.appends[0][2] if other.appends else ())])
+    both.puts = [*one.puts, *other.puts]
+    return both

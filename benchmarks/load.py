@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import trio
-import trio.testing
 
 import turnkeeper as tk
 from turnkeeper.channels.base import Outbound, Receipt
@@ -27,6 +26,7 @@ __all__ = [
     "quiet",
     "running",
     "say_all",
+    "user_of",
 ]
 
 TEXT: Final = "Could you remind me tomorrow at nine to water the old fern?"
@@ -40,6 +40,11 @@ class Said(NamedTuple):
 
     conversation: str
     message_id: str
+
+
+def user_of(conversation: str) -> str:
+    """The human of a conversation: each has one of its own, and so each conversation a session."""
+    return f"u-{conversation}"
 
 
 class AnsweringChannel(LoopbackChannel):
@@ -57,7 +62,12 @@ class AnsweringChannel(LoopbackChannel):
     async def say(self, said: Said) -> None:
         """A human writes; return when the turn was accepted and the reply has been sent."""
         answered = self._asked[said.message_id] = trio.Event()
-        await self.receive(TEXT, conversation=said.conversation, message_id=said.message_id)
+        await self.receive(
+            TEXT,
+            conversation=said.conversation,
+            user_id=user_of(said.conversation),
+            message_id=said.message_id,
+        )
         await answered.wait()
 
     async def send(self, outbound: Outbound) -> Receipt:
@@ -110,6 +120,8 @@ async def say_all(channel: AnsweringChannel, messages: Iterable[Said], in_flight
 
 async def quiet(runtime: tk.Runtime) -> None:
     """Return when nothing is under way: the outcome of the last turn is durable, too."""
-    await trio.testing.wait_all_tasks_blocked()
+    from trio.testing import wait_all_tasks_blocked  # brings pytest in, which takes its time
+
+    await wait_all_tasks_blocked()
     await runtime.store.commit(Batch())
-    await trio.testing.wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.load import REPLY, TEXT, AnsweringChannel, Said
+from benchmarks.load import REPLY, TEXT, Said, user_of
 from turnkeeper.actors.core.changes import plan_link
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import Step
@@ -37,7 +37,7 @@ from turnkeeper.actors.core.routing import (
 )
 from turnkeeper.actors.journal import batch_for, name_key, seen_hash, seen_key
 from turnkeeper.actors.ledger import batch_of_plan, key_key, put_binding
-from turnkeeper.actors.messages import Accepted, Address, InboundTurn, Instance
+from turnkeeper.actors.messages import Address, InboundTurn, Instance
 from turnkeeper.collector import collector_paused
 from turnkeeper.storage.base import Batch, Store, Table
 from turnkeeper.storage.codec import encode
@@ -45,12 +45,10 @@ from turnkeeper.storage.lmdb_store import open_lmdb
 
 __all__ = [
     "PLATFORM",
-    "PeopleChannel",
     "Population",
     "chat",
     "messages_in",
     "prepare",
-    "user_id_of",
     "write_population",
 ]
 
@@ -66,23 +64,9 @@ def chat(number: int) -> str:
     return f"dm-{number:07}"
 
 
-def user_id_of(conversation: str) -> str:
-    """The identity whose direct conversation it is."""
-    return f"u-{conversation.removeprefix('dm-')}"
-
-
 def messages_in(numbers: Iterable[int], name: str) -> list[Said]:
     """One message each in the conversations of these identities."""
     return [Said(chat(number), f"{name}-{number}-{at}") for at, number in enumerate(numbers)]
-
-
-class PeopleChannel(AnsweringChannel):
-    """A platform on which every conversation is that of one human."""
-
-    async def receive(self, text: str, **turn: Any) -> Accepted:
-        """The human of the conversation writes."""
-        turn["user_id"] = user_id_of(turn["conversation"])
-        return await super().receive(text, **turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +147,7 @@ def _link(batch: Batch, store: Store, population: Population, number: int) -> No
     plan = plan_link(
         _NobodyYet(number + 1),
         PLATFORM,
-        user_id_of(chat(number)),
+        user_of(chat(number)),
         population.user(number),
         now_us=_now_us(),
         by="program",
@@ -230,7 +214,7 @@ def _binding(session_id: str, stream: int, number: int, user: str, now_us: int) 
         direct=True,
         at_us=now_us,
         by=rule_of("user", None, user),
-        user_id=user_id_of(chat(number)),
+        user_id=user_of(chat(number)),
         scope="user",
     )
 
@@ -240,7 +224,7 @@ def _turn(row: BindingRow) -> InboundTurn:
         address=Address(instance=INSTANCE, conversation=row.conversation),
         platform=PLATFORM,
         message_id=f"past-{row.conversation}",
-        user_id=user_id_of(row.conversation),
+        user_id=user_of(row.conversation),
         text=TEXT,
     )
 

@@ -16,8 +16,7 @@ from typing import Any
 import trio
 
 from benchmarks.living import Memory, memory
-from benchmarks.load import Said, quiet, running
-from benchmarks.populations import PeopleChannel
+from benchmarks.load import AnsweringChannel, Said, quiet, running
 from turnkeeper.actors.messages import Accepted
 
 __all__ = ["Restarted"]
@@ -38,7 +37,7 @@ class Restarted:
     """After that look, which goes on beside the first turns."""
 
 
-class FirstTurnChannel(PeopleChannel):
+class FirstTurnChannel(AnsweringChannel):
     """Notes when a turn was accepted, and the memory of the process then."""
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ from typing import Any, Final
 import trio
 
 from benchmarks.disk import Disk
-from benchmarks.load import quiet, running, say_all
-from benchmarks.populations import PeopleChannel, Population, chat, messages_in, prepare
+from benchmarks.load import AnsweringChannel, quiet, running, say_all
+from benchmarks.populations import Population, chat, messages_in, prepare
 from benchmarks.report import Figure, Report, read_options
 from benchmarks.watching import (
     IN_FLIGHT,
@@ -104,7 +104,7 @@ async def one_round(
     directory: Path, people: Sequence[int], warm: Sequence[int], name: str, rounds: Rounds
 ) -> None:
     """Start, and hear from `people`, who were silent since then; then from some of them again."""
-    channel = PeopleChannel()
+    channel = AnsweringChannel()
     async with running(directory, channel) as runtime:
         await quiet(runtime)  # it has looked for open work
         rounds.cold.append(await spent_on(channel, messages_in(people, f"cold-{name}")))
@@ -265,7 +265,7 @@ class Writes:
 
 async def count_writes(directory: Path, people: Sequence[int]) -> Writes:
     """Two turns each in bound conversations: a cold one, then a warm one."""
-    writes, channel = Writes(turns=2 * len(people)), PeopleChannel()
+    writes, channel = Writes(turns=2 * len(people)), AnsweringChannel()
     async with running(directory, channel) as runtime:
         await quiet(runtime)
         submit = runtime.store.submit

@@ -11,8 +11,7 @@ from statistics import fmean, median
 from typing import Any, ClassVar, Final
 
 from benchmarks.clocks import Clocks
-from benchmarks.load import Said, say_all
-from benchmarks.populations import PeopleChannel
+from benchmarks.load import AnsweringChannel, Said, say_all
 from turnkeeper import engine
 from turnkeeper.actors.messages import Accept, InboundTurn
 from turnkeeper.actors.registry import RegistryActor
@@ -102,7 +101,7 @@ class Spent:
     """Of resolving."""
 
 
-async def spent_on(channel: PeopleChannel, messages: Sequence[Said]) -> Spent:
+async def spent_on(channel: AnsweringChannel, messages: Sequence[Said]) -> Spent:
     """Let humans say all of it, and look at the registry."""
     resolving, handing_over = WatchedRegistry.resolving_ns, WatchedRegistry.handing_over_ns
     identifying = WatchedIdentifier.identifying_ns
