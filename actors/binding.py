@@ -32,7 +32,7 @@ from .core.routing import (
 )
 from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
-from .journal import load_owner, load_session_number
+from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
 from .ledger import StoreWorld, load_identity, load_key, opening
 from .messages import Accept, Address, InboundTurn, SessionId
@@ -89,10 +89,10 @@ class Binder(ActDesk):
         if (asking := self._asking.get(place)) is not None:
             asking.append((message, answer))
             return None
-        owner = load_owner(services.store, place)
-        if owner is not None:
-            session_id = SessionId(owner[0])
-            self._just_read = session_id, owner[1]
+        binding = load_binding(services.store, place)
+        if binding is not None:
+            session_id = SessionId(binding.session_id)
+            self._just_read = session_id, binding.stream
             return session_id
         rules = services.rules[place.instance]
         scope = scope_of(turn.direct, turn.guild, rules.scope)

@@ -38,7 +38,6 @@ __all__ = [
     "load_binding",
     "load_conversation",
     "load_head",
-    "load_owner",
     "load_record",
     "load_records",
     "load_seen",
@@ -178,18 +177,6 @@ def load_binding(store: Reads, place: Address) -> BindingRow | None:
     """The binding of `place`, or None."""
     data = store.get(Table.BINDINGS, binding_key(place))
     return read_binding(decode(data)) if data is not None else None
-
-
-def load_owner(store: Reads, place: Address) -> tuple[str, int] | None:
-    """Id and number of the session that owns `place`, or None: what a turn needs of a binding."""
-    data = store.get(Table.BINDINGS, binding_key(place))
-    if data is None:
-        return None
-    match decode(data):
-        case [str(session_id), int(stream), *_]:
-            return session_id, stream
-        case row:
-            raise CorruptRecord(f"the binding of {place} is kept as {row!r:.80}")
 
 
 def load_seen(store: Reads, seen: bytes, now_us: int) -> SeenRow | None:
