@@ -1,8 +1,9 @@
 """Random lives of a session beside a simple model of it, with a crash wherever one may fall.
 
 The model knows the promises only: one turn at a time in order, attempts counted once each, one
-delivery under way for each place, in order. Whatever the session writes must bring back, by
-replay, the state that wrote it.
+delivery under way for each place, in order. Acts give it conversations, take them away and let it
+share histories with others, whatever else is open. Whatever the session writes, and whatever is
+written for it, must bring back, by replay, the state that wrote it.
 """
 
 from __future__ import annotations
@@ -34,10 +35,18 @@ from turnkeeper.actors.core.effects import (
     StartTurn,
     Step,
 )
+from turnkeeper.actors.core.head import read_head
 from turnkeeper.actors.core.records import (
+    ActiveRecord,
     AssistantRecord,
+    BoundRecord,
+    HiddenRecord,
+    KeyedRecord,
+    LinkedRecord,
     OpenedRecord,
     Record,
+    ReleasedRecord,
+    UnlinkedRecord,
     UserRecord,
     address_of,
     turn_of,
@@ -53,6 +62,7 @@ from turnkeeper.actors.messages import (
     SessionId,
     ToolCall,
 )
+from turnkeeper.storage.codec import decode, encode
 
 T = TypeVar("T")
 
@@ -106,6 +116,10 @@ class Life(RuleBasedStateMachine):
         """Deliveries of which an earlier attempt may have arrived."""
         self.attempts: dict[int, int] = {}
         self.dead: list[int] = []
+        self.active: Address | None = None
+        self.joined: dict[int, str] = {}
+        self.hidden: list[tuple[str, str, int, int]] = []
+        self.merged_into: str | None = None
         opened = OpenedRecord(at_us=self.now_us, session_id="s1", agent="main", by="first message")
         self.core.apply(opened)
         self.log.append(opened)
@@ -200,8 +214,8 @@ class Life(RuleBasedStateMachine):
             address=place, platform="p", message_id=f"m{seq}", user_id="u", text=text
         )
         self.open.append(seq)
+        self.active = place
         self.perform(self.core.accept(turn, self.now_us), expected=1)
-        assert self.core.active_channel == place
 
     def running(self) -> bool:
         return self.phase == "running"
@@ -279,15 +293,20 @@ class Life(RuleBasedStateMachine):
     def something_is_under_way(self) -> bool:
         return bool(self.under_way)
 
-    def report(self, seq: int, status: OutcomeStatus, *, may_have_arrived: bool = False) -> Step:
-        report = DeliveryReported(
+    def news(
+        self, seq: int, status: OutcomeStatus, *, may_have_arrived: bool = False
+    ) -> DeliveryReported:
+        return DeliveryReported(
             session_id=SessionId("s1"),
             delivery_id=DeliveryId(f"s1/{seq}"),
             attempt=self.attempts[seq],
             status=status,
             may_have_arrived=may_have_arrived,
         )
-        return self.core.report(seq, report, self.now_us)
+
+    def report(self, seq: int, status: OutcomeStatus, *, may_have_arrived: bool = False) -> Step:
+        news = self.news(seq, status, may_have_arrived=may_have_arrived)
+        return self.core.report(seq, news, self.now_us)
 
     @precondition(something_is_under_way)
     @rule(pick=st.integers(0, 100), status=finals)
@@ -346,6 +365,121 @@ class Life(RuleBasedStateMachine):
         assert not again.records
         assert not again.effects
 
+    @precondition(lambda self: any(lane[0] not in self.under_way for lane in self.lanes.values()))
+    @rule(pick=st.integers(0, 100))
+    def another_attempt_is_not_allowed(self, pick: int) -> None:
+        paused = sorted(lane[0] for lane in self.lanes.values() if lane[0] not in self.under_way)
+        seq = self.one_of(paused, pick)
+        self.attempts[seq] += 1
+        step = self.core.may_not_retry(seq, self.news(seq, "failed"), self.now_us)
+        assert AnswerMayRetry(False) in step.effects
+        self.end_delivery(seq)
+        self.dead.append(seq)
+        self.perform(step)
+        following = self.lanes.get(self.place_of(seq))
+        assert not following or following[0] in self.under_way
+
+    # -- what acts write -----------------------------------------------------------------------
+
+    def taken_over(self, *records: Record) -> None:
+        """Records that were written for this session while it held still."""
+        self.now_us += 1
+        for record in records:
+            assert self.core.apply(record) == len(self.log) + 1
+            self.log.append(record)
+
+    @rule(place=human_places, version=st.integers(1, 9))
+    def a_conversation_comes(self, place: Address, version: int) -> None:
+        self.merged_into = None
+        bound = BoundRecord(
+            at_us=self.now_us,
+            instance=place.instance,
+            conversation=place.conversation,
+            thread=place.thread,
+            version=version,
+            by="link to ann",
+            platform="p",
+            guild=None,
+            direct=True,
+            user_id="u",
+            scope="user",
+        )
+        if version == 1:
+            self.perform(self.core.bind(bound), expected=1)
+        else:
+            self.taken_over(bound)
+
+    @rule(place=human_places, merged=st.booleans())
+    def a_conversation_goes(self, place: Address, merged: bool) -> None:
+        if self.active == place:
+            self.active = None
+        if merged:
+            self.merged_into = "s2"
+        self.taken_over(
+            ReleasedRecord(
+                at_us=self.now_us,
+                instance=place.instance,
+                conversation=place.conversation,
+                thread=place.thread,
+                version=2,
+                by="link to ann",
+                to_session="s2",
+                merged=merged,
+            )
+        )
+
+    @rule(held=st.booleans())
+    def a_key_comes_or_goes(self, held: bool) -> None:
+        before = self.core.head()
+        self.taken_over(
+            KeyedRecord(at_us=self.now_us, key=("user", "main", "ann"), version=1, held=held)
+        )
+        assert self.core.head() == before._replace(next_seq=before.next_seq + 1)
+
+    @rule(stream=st.integers(2, 4))
+    def an_earlier_session_joins(self, stream: int) -> None:
+        self.joined[stream] = f"s{stream}"
+        self.taken_over(
+            LinkedRecord(
+                at_us=self.now_us, session_id=f"s{stream}", stream=stream, number=1, by="operator"
+            )
+        )
+
+    @rule(stream=st.integers(2, 4), user_id=st.sampled_from("uv"), hides=st.booleans())
+    def an_earlier_session_leaves(self, stream: int, user_id: str, hides: bool) -> None:
+        self.joined.pop(stream, None)
+        self.taken_over(
+            UnlinkedRecord(
+                at_us=self.now_us, session_id=f"s{stream}", stream=stream, number=2, by="operator"
+            )
+        )
+        if hides:
+            self.hidden.append(("p", user_id, self.now_us - 5, len(self.log) + 1))
+            self.taken_over(
+                HiddenRecord(
+                    at_us=self.now_us,
+                    platform="p",
+                    user_id=user_id,
+                    since_us=self.hidden[-1][2],
+                    number=2,
+                )
+            )
+
+    @rule(place=places)
+    def the_active_channel_is_set(self, place: Address | None) -> None:
+        self.active = place
+        self.taken_over(
+            ActiveRecord(
+                at_us=self.now_us,
+                instance=place.instance if place else None,
+                conversation=place.conversation if place else None,
+                thread=place.thread if place else None,
+                by="operator",
+            )
+        )
+
+    # -- the end of a process ------------------------------------------------------------------
+
     @rule()
     def the_process_dies_and_starts_again(self) -> None:
         self.now_us += 1
@@ -381,6 +515,15 @@ class Life(RuleBasedStateMachine):
         assert head.open_deliveries == sum(map(len, self.lanes.values()))
         assert self.core.idle == (not self.open and not self.lanes)
         assert self.core.running == (self.open[0] if self.phase == "running" else 0)
+
+    @invariant()
+    def the_session_knows_what_it_shares(self) -> None:
+        head = self.core.head()
+        assert self.core.active_channel == head.active_channel == self.active
+        assert dict(head.joined or ()) == self.joined
+        assert list(head.hidden or ()) == self.hidden
+        assert head.merged_into == self.core.merged_into == self.merged_into
+        assert read_head(decode(encode(list(head)))) == head
 
     def teardown(self) -> None:
         """A crash between any two records, were it possible, would lose nothing either."""

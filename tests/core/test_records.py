@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,9 @@ def record_of(cls: type[Record]) -> st.SearchStrategy[Record]:
 
 def as_tuples(value: Any) -> Any:
     """`value` with the lists that the codec makes of tuples as tuples again."""
-    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(map(as_tuples, cast("Sequence[Any]", value)))
 
 
 @given(st.one_of([record_of(cls) for cls in KINDS]))
