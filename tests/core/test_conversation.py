@@ -22,14 +22,19 @@ from turnkeeper.actors.core.effects import (
 from turnkeeper.actors.core.records import (
     AssistantRecord,
     AttemptRecord,
+    BoundRecord,
     DeliveryRecord,
     FailureRecord,
+    HiddenRecord,
     InterruptedRecord,
+    LinkedRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
+    ReleasedRecord,
     SilentRecord,
     ToolRecord,
+    UnlinkedRecord,
     UserRecord,
 )
 from turnkeeper.actors.messages import (
@@ -408,6 +413,40 @@ def test_another_attempt_begins_only_when_the_last_one_is_known_to_have_failed(
     assert session.take(session.core.may_retry(seq, 2, NOW_US)) == [AnswerMayRetry(False)]
 
 
+def test_an_attempt_that_is_not_allowed_any_more_ends_the_delivery_and_lets_the_next_one_go(
+    session: Session,
+) -> None:
+    seq, step = session.core.send("one", address(), NOW_US)
+    session.take(step)
+    after, step = session.core.send("two", address(), NOW_US)
+    session.take(step)
+    report = DeliveryReported(
+        session_id=SessionId("s1"),
+        delivery_id=DeliveryId(f"s1/{seq}"),
+        attempt=2,
+        status="failed",
+        reason="access_revoked",
+    )
+    step = session.core.may_not_retry(seq, report, NOW_US)
+    assert (step.records, session.take(step)) == ([], [AnswerMayRetry(False)])
+    session.report(seq, "retrying", reason="refused")
+    effects = session.take(session.core.may_not_retry(seq, report, NOW_US))
+    assert effects == [
+        SettleDelivery(seq, report),
+        Dispatch(after, None),
+        AnswerMayRetry(False),
+    ]
+    assert [
+        (record.delivery_seq, record.status, record.attempt, record.reason)
+        for record in session.log[-3:]
+        if isinstance(record, DeliveryRecord)
+    ] == [
+        (seq, "sending", 2, None),
+        (seq, "failed", 2, "access_revoked"),
+        (after, "sending", 1, None),
+    ]
+
+
 def test_a_report_that_comes_twice_or_late_changes_nothing(session: Session) -> None:
     seq, step = session.core.send("one", address(), NOW_US)
     session.take(step)
@@ -472,3 +511,102 @@ def test_what_has_no_place_goes_to_the_feed(session: Session) -> None:
     assert dispatch.record.instance is None
     session.report(seq, "rendered")
     assert session.core.idle
+
+
+# -- what belongs to whom ------------------------------------------------------------------------
+
+
+def bound(conversation: str = "c1") -> BoundRecord:
+    return BoundRecord(
+        at_us=NOW_US,
+        instance="tg",
+        conversation=conversation,
+        thread=None,
+        version=1,
+        by="first message, dm_scope per-user",
+        platform="telegram",
+        guild=None,
+        direct=True,
+    )
+
+
+def released(conversation: str = "c1", *, merged: bool = False) -> ReleasedRecord:
+    return ReleasedRecord(
+        at_us=NOW_US,
+        instance="tg",
+        conversation=conversation,
+        thread=None,
+        version=2,
+        by="link to ann",
+        to_session="s2",
+        merged=merged,
+    )
+
+
+def test_one_more_conversation_is_recorded_and_is_not_active_before_a_human_writes(
+    session: Session,
+) -> None:
+    session.accept("hi", "c1")
+    assert session.take(session.core.bind(bound("c2"))) == []
+    assert session.log[-1] == bound("c2")
+    assert session.core.active_channel == address("c1")
+    session.accept("hello", "c2")
+    assert session.core.active_channel == address("c2")
+
+
+def test_a_conversation_that_goes_is_not_the_active_one_any_more(session: Session) -> None:
+    session.accept("hi", "c1")
+    session.core.apply(released("c2"))
+    assert session.core.active_channel == address("c1")
+    session.core.apply(released("c1"))
+    assert session.core.active_channel is None
+
+
+def test_a_conversation_that_goes_takes_no_turn_or_delivery_along(session: Session) -> None:
+    session.accept("one")
+    session.accept("two")
+    session.core.apply(released(merged=True))
+    session.log.append(released(merged=True))
+    assert session.core.open_turns == 2
+    said, end, start = session.finish(2, "yes")
+    assert isinstance(said, Dispatch)
+    assert isinstance(end, EndTurn)
+    assert end.turn.address == address()
+    assert isinstance(start, StartTurn)
+
+
+def test_a_session_goes_on_by_itself_once_it_owns_a_conversation_again(session: Session) -> None:
+    session.core.apply(released("c1"))
+    assert session.core.head().merged_into is None
+    session.core.apply(released("c2", merged=True))
+    assert session.core.head().merged_into == "s2"
+    session.core.apply(bound("c2"))
+    assert session.core.head().merged_into is None
+
+
+def test_histories_that_joined_are_known_by_their_numbers_until_they_leave(
+    session: Session,
+) -> None:
+    for stream in (2, 3, 2):
+        session.core.apply(
+            LinkedRecord(
+                at_us=NOW_US, session_id=f"s{stream}", stream=stream, number=1, by="operator"
+            )
+        )
+    assert session.core.head().joined == ((2, "s2"), (3, "s3"))
+    for stream, left in ((2, ((3, "s3"),)), (2, ((3, "s3"),)), (3, None)):
+        session.core.apply(
+            UnlinkedRecord(
+                at_us=NOW_US, session_id=f"s{stream}", stream=stream, number=2, by="operator"
+            )
+        )
+        assert session.core.head().joined == left
+
+
+def test_what_is_hidden_ends_where_it_was_hidden(session: Session) -> None:
+    session.accept("hi")
+    hidden = HiddenRecord(
+        at_us=NOW_US, platform="telegram", user_id="u1", since_us=NOW_US - 5, number=3
+    )
+    assert session.core.apply(hidden) == 3
+    assert session.core.head().hidden == (("telegram", "u1", NOW_US - 5, 3),)
