@@ -13,18 +13,14 @@ from typing import Any, Final, Literal
 
 from .actors.core.head import Head, read_head
 from .actors.core.records import (
+    ActiveRecord,
     AssistantRecord,
-    AttemptRecord,
     BoundRecord,
-    DeliveryRecord,
-    FailureRecord,
     FeedRecord,
     MalformedRecord,
-    OpenedRecord,
-    QuarantinedRecord,
     Record,
+    ReleasedRecord,
     ReopenedRecord,
-    ToolRecord,
     UserRecord,
     address_of,
 )
@@ -45,6 +41,7 @@ from .storage.base import Reads, Table
 from .storage.codec import decode, decode_all
 from .storage.errors import StorageError
 from .windows import read_window
+from .words import text_of
 
 __all__ = [
     "Binding",
@@ -164,10 +161,11 @@ class FeedEntry:
 
 @message
 class Story:
-    """Why a message went where it went, or what became of a delivery: lines, oldest first."""
+    """Why a message went where it went, or what became of something: lines, oldest first."""
 
     id: str
-    kind: Literal["turn", "delivery", "session"]
+    kind: Literal["turn", "delivery", "session", "change", "command", "refusal", "messages"]
+    """`refusal`: a message that was not let in. `messages`: several that have this id."""
     lines: tuple[str, ...]
 
 
@@ -250,28 +248,16 @@ def session_info(store: Reads, session_id: str) -> SessionInfo | None:
 # -- histories -----------------------------------------------------------------------------------
 
 
-def _text(record: Record) -> str:
-    match record:
-        case UserRecord() | AssistantRecord() | FeedRecord():
-            return record.text
-        case ToolRecord():
-            return f"{record.name}({record.arguments}) -> {record.result}"
-        case FailureRecord() | QuarantinedRecord():
-            return record.error
-        case OpenedRecord() | BoundRecord():
-            return f"by {record.by}"
-        case DeliveryRecord():
-            reason = f" ({record.reason})" if record.reason else ""
-            return f"{record.status}{reason}"
-        case AttemptRecord():
-            return f"attempt {record.attempt}"
-        case _:
-            return ""
-
-
 def _place(record: Record) -> Address | None:
     match record:
-        case UserRecord() | AssistantRecord() | ReopenedRecord() | BoundRecord():
+        case (
+            UserRecord()
+            | AssistantRecord()
+            | ReopenedRecord()
+            | BoundRecord()
+            | ReleasedRecord()
+            | ActiveRecord()
+        ):
             return address_of(record)
         case _:
             return None
@@ -287,7 +273,7 @@ def _entry(seq: int, record: Record) -> HistoryRecord:
     return HistoryRecord(
         seq=seq,
         kind=record.kind,
-        text=_text(record),
+        text=text_of(record),
         at=time_of(record.at_us),
         conversation=_place(record),
         detail={

@@ -1,0 +1,107 @@
+"""How places, session keys and records are put into words, wherever somebody reads about them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from .actors.core.records import (
+    AccessRecord,
+    ActiveRecord,
+    AssistantRecord,
+    AttemptRecord,
+    BoundRecord,
+    ChangeRecord,
+    DeliveryRecord,
+    FailureRecord,
+    FeedRecord,
+    HiddenRecord,
+    KeyedRecord,
+    LinkedRecord,
+    OpenedRecord,
+    QuarantinedRecord,
+    Record,
+    ReleasedRecord,
+    ToolRecord,
+    UnlinkedRecord,
+    UserRecord,
+)
+from .actors.core.routing import Key, default_user
+from .actors.messages import Address
+
+__all__ = ["show_key", "show_place", "stamp", "text_of"]
+
+
+def stamp(at_us: int) -> str:
+    """A moment, `at_us` microseconds after the Unix epoch, as `2026-11-21 09:30:00.000Z`."""
+    at = datetime.fromtimestamp(at_us / 1e6, UTC)
+    return at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def show_place(place: Address | None) -> str:
+    """`instance/conversation[/thread]`; `feed` for None."""
+    if place is None:
+        return "feed"
+    thread = f"/{place.thread}" if place.thread is not None else ""
+    return f"{place.instance}/{place.conversation}{thread}"
+
+
+def show_key(key: Key) -> str:
+    """Whom or what a session serves that holds `key`."""
+    match tuple(key):
+        case ("user", agent, user):
+            return f"the user {user} of agent {agent!r}"
+        case ("main", agent):
+            return f"all direct conversations of agent {agent!r}"
+        case ("guild", agent, instance, guild):
+            return f"the guild {guild} on {instance}, of agent {agent!r}"
+        case ("conversation", agent, instance, conversation):
+            return f"all threads of {instance}/{conversation}, of agent {agent!r}"
+        case other:
+            return "/".join(other)
+
+
+def text_of(record: Record) -> str:
+    """What a record says, in one text; empty where its kind says it all."""
+    match record:
+        case UserRecord() | AssistantRecord() | FeedRecord() | ChangeRecord():
+            return record.text
+        case ToolRecord():
+            return f"{record.name}({record.arguments}) -> {record.result}"
+        case FailureRecord() | QuarantinedRecord():
+            return record.error
+        case OpenedRecord() | ActiveRecord():
+            return f"by {record.by}"
+        case DeliveryRecord():
+            reason = f" ({record.reason})" if record.reason else ""
+            return f"{record.status}{reason}"
+        case AttemptRecord():
+            return f"attempt {record.attempt}"
+        case _:
+            return _of_belonging(record)
+
+
+def _of_belonging(record: Record) -> str:
+    """Of what belongs to whom."""
+    match record:
+        case BoundRecord():
+            before = f", from {record.from_session}" if record.from_session is not None else ""
+            return f"by {record.by}{before}"
+        case ReleasedRecord():
+            merged = ", where this session goes on" if record.merged else ""
+            return f"belongs to {record.to_session} from here on{merged} ({record.by})"
+        case KeyedRecord():
+            return f"serves {show_key(record.key)}{'' if record.held else ' no more'}"
+        case LinkedRecord():
+            said = f"what was said in {record.session_id}"
+            return f"{said} is part of this context ({record.by})"
+        case UnlinkedRecord():
+            said = f"what was said in {record.session_id}"
+            return f"{said} is not part of this context any more ({record.by})"
+        case HiddenRecord():
+            who = default_user(record.platform, record.user_id)
+            since = f"from {stamp(record.since_us)} until now"
+            return f"what {who} said here {since} is not shown any more (change {record.number})"
+        case AccessRecord():
+            return f"{record.user_id} was {record.standing} at {record.instance}"
+        case _:
+            return ""
