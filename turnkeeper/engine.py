@@ -107,6 +107,11 @@ class Engine:
         self.exhausted = trio.Event()
         """Set once no channel can ever hear anything again."""
 
+    @property
+    def rules(self) -> Mapping[Instance, InstanceRules]:
+        """How it is judged and routed now."""
+        return self._services.rules
+
     def hurry(self) -> None:
         """Let a stop that has begun, or begins, wait for nothing."""
         self._patience_s = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -14,15 +14,18 @@ from typing import Any, Final, Literal, cast
 
 from . import views
 from .actors.core.head import Head, read_head
+from .actors.core.routing import BindingRow, read_binding
 from .live import Presence
+from .routes import Rules, is_pinned
 from .storage.base import Reads, Table
-from .storage.codec import decode
+from .storage.codec import decode, decode_all
 from .views import SessionInfo
 
 __all__ = ["ChannelRow", "Status", "channels", "holder", "newest_sessions", "status"]
 
 _DATA_FILE: Final = Path("store") / "data.mdb"
 _LOCK_FILE: Final = "lock"
+_AGENT: Final = Head._fields.index("agent")
 _LAST_ACTIVE: Final = Head._fields.index("last_active_us")
 
 
@@ -37,6 +40,8 @@ class ChannelRow:
     state: Literal["running", "stopped"]
     conversations: int
     """How many belong to a session."""
+    pinned: int = 0
+    """How many of them the rules of now would give to another session."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +61,17 @@ class Status:
     """Deliveries that failed for good, or whose arrival is unknown."""
     quarantined_turns: int
     store_bytes: int
+    pinned: int = 0
+    """Conversations that the rules of now would give to another session."""
 
 
-def status(reads: Reads, state_dir: Path, presence: Presence | None, pid: int | None) -> Status:
+def status(
+    reads: Reads,
+    state_dir: Path,
+    presence: Presence | None,
+    pid: int | None,
+    rules: Rules | None = None,
+) -> Status:
     """What `reads` tell, with what the running runtime says of itself.
 
     Args:
@@ -66,25 +79,29 @@ def status(reads: Reads, state_dir: Path, presence: Presence | None, pid: int | 
         state_dir: where it is.
         presence: of the runtime that answers on the control socket, or None.
         pid: of the process that holds the directory, or None.
+        rules: of each instance, as they are now; without them nothing is pinned.
     """
     sessions = turns = deliveries = 0
-    for _, head in views.heads(reads):
-        sessions += 1
-        turns += head.open_turns
-        deliveries += head.open_deliveries
+    for page in views.pages(reads, Table.HEADS):
+        for head in map(read_head, decode_all([data for _, data in page])):
+            sessions += 1
+            turns += head.open_turns
+            deliveries += head.open_deliveries
     trouble = _trouble(reads)
+    rows = channels(reads, presence, {}, rules)
     return Status(
         running=pid is not None,
         pid=pid,
         since=presence.since if presence is not None else None,
         state_dir=str(state_dir),
-        channels=tuple(channels(reads, presence, {})),
+        channels=tuple(rows),
         sessions=sessions,
         open_turns=turns,
         open_deliveries=deliveries,
         dead_letters=trouble["failed"] + trouble["unknown"],
         quarantined_turns=trouble["quarantined"],
         store_bytes=(state_dir / _DATA_FILE).stat().st_size,
+        pinned=sum(row.pinned for row in rows),
     )
 
 
@@ -113,15 +130,31 @@ def _trouble(reads: Reads) -> Counter[str]:
 
 
 def channels(
-    reads: Reads, presence: Presence | None, configured: dict[str, str]
+    reads: Reads,
+    presence: Presence | None,
+    configured: Mapping[str, str | None],
+    rules: Rules | None = None,
 ) -> list[ChannelRow]:
     """Every channel instance that runs, is configured (name → kind) or has conversations."""
     running = {channel.name: channel for channel in presence.channels} if presence else {}
+    agents = _agents(reads) if rules else {}
+    alike: Counter[tuple[str, str, bool, bool, str]] = Counter()
+    examples: dict[tuple[str, str, bool, bool, str], BindingRow] = {}
+    for page in views.pages(reads, Table.BINDINGS):
+        for row in map(read_binding, decode_all([data for _, data in page])):
+            agent = agents.get(row.stream, "")
+            # What decides whether it is pinned: there are a few of these, and many conversations.
+            what = row.instance, row.scope, row.direct, row.guild is None, agent
+            alike[what] += 1
+            examples[what] = row
     conversations: Counter[str] = Counter()
+    pinned: Counter[str] = Counter()
     platforms: dict[str, str] = {}
-    for binding in views.bindings(reads):
-        conversations[binding.instance] += 1
-        platforms[binding.instance] = binding.platform
+    for what, row in examples.items():
+        conversations[row.instance] += alike[what]
+        platforms[row.instance] = row.platform
+        if rules and is_pinned(row, what[-1], rules):
+            pinned[row.instance] += alike[what]
     return [
         ChannelRow(
             name=name,
@@ -129,9 +162,19 @@ def channels(
             platform=running[name].platform if name in running else platforms.get(name),
             state="running" if name in running else "stopped",
             conversations=conversations[name],
+            pinned=pinned[name],
         )
         for name in sorted({*running, *configured, *conversations})
     ]
+
+
+def _agents(reads: Reads) -> dict[int, str]:
+    """Session number -> who answers there."""
+    return {
+        int.from_bytes(key, "big"): head[_AGENT]
+        for page in views.pages(reads, Table.HEADS)
+        for (key, _), head in zip(page, decode_all([data for _, data in page]), strict=True)
+    }
 
 
 def holder(state_dir: Path) -> int | None:

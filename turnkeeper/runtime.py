@@ -166,8 +166,16 @@ class Runtime:
         return await self.look(stories.deliveries)
 
     async def explain(self, record_id: str) -> views.Story | None:
-        """The story of a session, a turn or a delivery; None if the id names none."""
-        return await self.look(stories.explain, record_id)
+        """The story of a session (`s1`), a turn or a delivery (`s1/3`), a change (`change/3`).
+
+        Or of a message: `INSTANCE/CONVERSATION/MESSAGE_ID`, or the platform's id of it alone; also
+        if it was not let in lately. None if it names nothing.
+        """
+        story = await self.look(stories.explain, record_id, self._engine.rules)
+        if story is None:
+            refusal = stories.find_refusal(await self.refusals(), record_id)
+            story = stories.refused(refusal) if refusal is not None else None
+        return story
 
     async def look(self, view: Callable[..., T], *args: object) -> T:
         """What `view(reads, *args)` makes of one frozen moment of the store, off the loop."""

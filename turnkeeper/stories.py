@@ -1,44 +1,35 @@
-"""What became of a delivery, and why a message reached its session. Reads only."""
+"""What became of deliveries. Reads only. What is explained beside them is in :mod:`.explain`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import cast
 
 from .actors.core.records import (
     AssistantRecord,
-    AttemptRecord,
-    BoundRecord,
     DeliveryRecord,
-    FailureRecord,
-    InterruptedRecord,
-    OpenedRecord,
-    QuarantinedRecord,
     Record,
     ReopenedRecord,
-    SilentRecord,
-    UserRecord,
     address_of,
 )
-from .actors.journal import load_binding, load_head, load_record, load_records, load_session_number
-from .actors.messages import Address, split_record_id
+from .actors.journal import load_head, load_record, load_records, load_session_number
+from .actors.messages import split_record_id
+from .explain import explain, find_refusal, refused
 from .storage.base import Reads, Table
 from .storage.keys import split_log_key
 from .views import DeliveryInfo, Story, heads, pages, time_of
+from .words import show_place
 
-__all__ = ["DeliveryInfo", "Story", "deliveries", "delivery", "explain", "show_place"]
-
-
-def show_place(place: Address | None) -> str:
-    """`instance/conversation[/thread]`; `feed` for None."""
-    if place is None:
-        return "feed"
-    thread = f"/{place.thread}" if place.thread is not None else ""
-    return f"{place.instance}/{place.conversation}{thread}"
-
-
-# -- deliveries ----------------------------------------------------------------------------------
+__all__ = [
+    "DeliveryInfo",
+    "Story",
+    "deliveries",
+    "delivery",
+    "explain",
+    "find_refusal",
+    "refused",
+    "show_place",
+]
 
 
 class _Tale:
@@ -138,114 +129,3 @@ def _troubled(store: Reads) -> Iterator[tuple[int, int]]:
     for page in pages(store, Table.TROUBLE):
         for key, _ in page:
             yield split_log_key(key)
-
-
-# -- explanations --------------------------------------------------------------------------------
-
-
-def explain(store: Reads, record_id: str) -> Story | None:
-    """The story of a session, a turn or a delivery; None if the id names none."""
-    parts = split_record_id(record_id)
-    session_id, seq = parts if parts is not None else (record_id, 1)
-    stream = load_session_number(store, session_id)
-    if stream is None:
-        return None
-    record = load_record(store, stream, seq)
-    match record:
-        case UserRecord():
-            return Story(
-                id=record_id,
-                kind="turn",
-                lines=tuple(_turn_lines(store, session_id, stream, seq, record)),
-            )
-        case AssistantRecord():
-            return Story(
-                id=record_id,
-                kind="delivery",
-                lines=tuple(_delivery_lines(store, stream, seq, record)),
-            )
-        case OpenedRecord():
-            return Story(
-                id=record_id, kind="session", lines=tuple(_session_lines(store, stream, session_id))
-            )
-        case _:
-            return None
-
-
-def _stamp(at_us: int) -> str:
-    at: datetime = time_of(at_us)
-    return at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def _session_lines(store: Reads, stream: int, session_id: str) -> Iterator[str]:
-    for _, record in load_records(store, stream):
-        match record:
-            case OpenedRecord():
-                yield (
-                    f"{_stamp(record.at_us)}  session {session_id} opened for agent "
-                    f"{record.agent!r} by: {record.by}"
-                )
-            case BoundRecord():
-                place = show_place(address_of(record))
-                made = f"binding {record.version}: {record.by}"
-                yield f"{_stamp(record.at_us)}  owns {place} ({made})"
-            case _:
-                pass
-
-
-def _turn_lines(
-    store: Reads, session_id: str, stream: int, seq: int, record: UserRecord
-) -> Iterator[str]:
-    place = address_of(record)
-    row = load_binding(store, place) if place is not None else None
-    yield (
-        f"{_stamp(record.at_us)}  {record.platform} user {record.user_id!r} wrote message "
-        f"{record.message_id!r} in {show_place(place)}"
-    )
-    if row is not None:
-        yield (
-            f"{_stamp(row.at_us)}  that conversation belongs to {row.session_id} "
-            f"(binding {row.version}, made by: {row.by})"
-        )
-    yield f"{_stamp(record.at_us)}  accepted as {session_id}/{seq}"
-    for number, later in load_records(store, stream, seq + 1):
-        if getattr(later, "turn_seq", None) != seq:
-            continue
-        yield f"{_stamp(later.at_us)}  {_turn_event(session_id, number, later)}"
-        if isinstance(later, AssistantRecord | SilentRecord | QuarantinedRecord):
-            return
-    yield "the turn is open"
-
-
-def _turn_event(session_id: str, seq: int, record: Record) -> str:
-    match record:
-        case AssistantRecord():
-            return f"answered; the reply is delivery {session_id}/{seq}"
-        case SilentRecord():
-            return "the agent ended it in silence"
-        case AttemptRecord():
-            return f"attempt {record.attempt} began"
-        case InterruptedRecord():
-            return "interrupted by a stopping runtime; the attempt does not count"
-        case FailureRecord():
-            return f"attempt {record.attempt} failed: {record.error}"
-        case QuarantinedRecord():
-            return f"quarantined after {record.attempts} attempts: {record.error}"
-        case _:
-            return record.kind
-
-
-def _delivery_lines(store: Reads, stream: int, seq: int, record: AssistantRecord) -> Iterator[str]:
-    head = load_head(store, stream)
-    session_id = head.session_id if head is not None else "?"
-    why = f"turn {session_id}/{record.turn_seq}" if record.turn_seq else "no turn"
-    yield f"{_stamp(record.at_us)}  asked for by {why}, to {show_place(address_of(record))}"
-    for _, later in load_records(store, stream, seq + 1):
-        if _about(later) != seq:
-            continue
-        if isinstance(later, ReopenedRecord):
-            yield f"{_stamp(later.at_us)}  opened again by the operator"
-        elif isinstance(later, DeliveryRecord):
-            reason = f": {later.reason}" if later.reason else ""
-            held = f" as {later.platform_message_id!r}" if later.platform_message_id else ""
-            yield f"{_stamp(later.at_us)}  attempt {later.attempt}: {later.status}{held}{reason}"

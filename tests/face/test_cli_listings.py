@@ -81,7 +81,7 @@ def test_columns_align(call: Call) -> None:
             """delivery_id session_id to status reason attempts platform_message_id asked updated
             text""",
         ),
-        ("channels list", "name kind platform state conversations"),
+        ("channels list", "name kind platform state conversations pinned"),
     ],
 )
 def test_json_is_one_array_of_objects_with_these_keys(command: str, keys: str, call: Call) -> None:
@@ -282,7 +282,7 @@ def test_the_running_process_is_found_even_without_its_control_socket(tmp_path: 
         assert ISO.fullmatch(status["since"])
         assert status["channels"] == [
             {"name": "console", "kind": "console", "platform": "console", "state": "running",
-             "conversations": 0}
+             "conversations": 0, "pinned": 0}
         ]  # fmt: skip
         os.unlink(state / "control.sock")
         status = json.loads(turnkeeper("status", "--json", "--state", state).stdout)
