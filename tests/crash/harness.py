@@ -47,6 +47,7 @@ class Message:
 
     id: str
     conversation: str
+    """What stands before a slash is the human's own id, so that one may write in several."""
     text: str
 
 

@@ -30,4 +30,4 @@ async def test_a_channel_that_raises_when_it_hears_of_a_turns_end_still_delivers
             await channel.receive(text)
             with trio.fail_after(5):
                 assert (await channel.next_sent()).text == text
-    assert "no idea what s1/3 is" in caplog.text
+    assert "no idea what s1/4 is" in caplog.text

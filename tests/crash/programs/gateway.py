@@ -91,7 +91,7 @@ class JournalChannel(tk.Channel):
             address=tk.Address(instance=self.name, conversation=conversation),
             platform=self.platform,
             message_id=message_id,
-            user_id="u1",
+            user_id=conversation.partition("/")[0],
             text=text,
         )
         task_status.started()
