@@ -81,4 +81,11 @@ def test_hashes_and_table_numbers_are_part_of_the_stored_format() -> None:
         "BINDINGS": 3,
         "SEEN": 4,
         "TROUBLE": 5,
+        "KEYS": 6,
+        "PLACES": 7,
+        "PAST_BINDINGS": 8,
+        "IDENTITIES": 9,
+        "USERS": 10,
+        "ACCESS": 11,
+        "CODES": 12,
     }
