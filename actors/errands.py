@@ -11,7 +11,6 @@ from .messages import Address, Instance, SessionId
 
 __all__ = [
     "BindPlace",
-    "FindRefusal",
     "FollowRules",
     "HeldStill",
     "HoldStill",
@@ -81,14 +80,6 @@ class FollowRules:
     """Request to judge and route by these rules from now on."""
 
     rules: Mapping[Instance, InstanceRules]
-
-
-@message
-class FindRefusal:
-    """Request for the newest refusal of a message; answered with `Refusal` or None."""
-
-    address: Address
-    message_id: str
 
 
 @message

@@ -29,7 +29,6 @@ from .core.intake import check, check_outgoing
 from .core.records import MalformedRecord
 from .door import Refusal
 from .errands import (
-    FindRefusal,
     FollowRules,
     HeldStill,
     Identified,
@@ -295,12 +294,6 @@ class RegistryActor(Binder):
         self._services.rules = message.rules
         self._services.door.follow(message.rules)
 
-    def _find_refusal(self, message: FindRefusal) -> Refusal | None:
-        for refusal in reversed(self._services.door.refusals):
-            if refusal.address == message.address and refusal.message_id == message.message_id:
-                return refusal
-        return None
-
     def _list_refusals(self, _message: ListRefusals) -> tuple[Refusal, ...]:
         return tuple(self._services.door.refusals)
 
@@ -328,7 +321,6 @@ class RegistryActor(Binder):
         PlaceBound: ActDesk._place_bound,
         Identified: Binder._identified_as,
         FollowRules: _follow_rules,
-        FindRefusal: _find_refusal,
         ListRefusals: _list_refusals,
         **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo, Approve, Allow, Revoke), _do_act),
     }

@@ -117,12 +117,19 @@ def live_operations(
     async def explain(_lines: JsonLines, request: Mapping[str, Any]) -> Story | None:
         return await runtime.explain(_text(request, "id"))
 
+    async def rules(_lines: JsonLines, _request: Mapping[str, Any]) -> dict[str, list[str]]:
+        return {
+            name: [rule.agent, rule.scope.dm, rule.scope.channel, rule.scope.thread]
+            for name, rule in runtime.rules.items()
+        }
+
     return {
         "presence": tell_presence,
         "retry_delivery": retry_delivery,
         "join": join,
         "refusals": refusals,
         "explain": explain,
+        "rules": rules,
         "reload": _operation(lambda _given: reload()),
         **{do: _operation(act) for do, act in _acts(runtime).items()},
     }

@@ -28,7 +28,7 @@ from .storage.codec import decode
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
 
-__all__ = ["perform", "platform_of"]
+__all__ = ["perform", "platform_of", "rules_at_rest"]
 
 _AGENT: Final = "main"
 """Who answers where a section names nobody."""
@@ -49,7 +49,7 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
     """
     find_store(state_dir)
     async with open_lmdb(state_dir) as store, kernel_of_this_loop():
-        rules = _rules(settings)
+        rules = rules_at_rest(settings)
         services = Services(
             store=store,
             now_us=lambda: time.time_ns() // 1000,
@@ -66,7 +66,7 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
             registry.stop(block=False)
 
 
-def _rules(settings: Config) -> dict[Instance, InstanceRules]:
+def rules_at_rest(settings: Config) -> dict[Instance, InstanceRules]:
     """How the conversations of the configured instances are routed; access matters to no act."""
     return {
         Instance(section.name): InstanceRules(

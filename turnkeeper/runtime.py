@@ -28,6 +28,7 @@ from .actors.acts import (
     Unlink,
     Unpair,
 )
+from .actors.core.routing import InstanceRules
 from .actors.core.window import Message
 from .actors.door import Refusal
 from .actors.errands import ListRefusals
@@ -165,13 +166,18 @@ class Runtime:
         """Every delivery that is open, failed or unknown, the oldest first."""
         return await self.look(stories.deliveries)
 
+    @property
+    def rules(self) -> Mapping[Instance, InstanceRules]:
+        """How each instance is judged and routed now."""
+        return self._engine.rules
+
     async def explain(self, record_id: str) -> views.Story | None:
         """The story of a session (`s1`), a turn or a delivery (`s1/3`), a change (`change/3`).
 
         Or of a message: `INSTANCE/CONVERSATION/MESSAGE_ID`, or the platform's id of it alone; also
         if it was not let in lately. None if it names nothing.
         """
-        story = await self.look(stories.explain, record_id, self._engine.rules)
+        story = await self.look(stories.explain, record_id, self.rules)
         if story is None:
             refusal = stories.find_refusal(await self.refusals(), record_id)
             story = stories.refused(refusal) if refusal is not None else None

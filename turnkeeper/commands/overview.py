@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import overview, stories
+from ..actors.core.access import AccessRules
+from ..actors.core.routing import InstanceRules, ScopeRules
+from ..actors.messages import Instance
 from ..config import load_config
 from ..control import BadLine, RequestFailed, ask
 from ..live import ChannelState, Presence
+from ..offline import rules_at_rest
 from ..overview import ChannelRow, Status
 from ..views import Story
 from .base import Command, Exit, Invocation, NoSuchThing, argument
@@ -40,8 +44,9 @@ def _status(invocation: Invocation) -> int:
     state_dir = invocation.state_dir
     presence = _presence(state_dir)
     pid = presence.pid if presence is not None else overview.holder(state_dir)
+    rules = _rules(invocation)
     with frozen(state_dir) as reads:
-        status = overview.status(reads, state_dir, presence, pid)
+        status = overview.status(reads, state_dir, presence, pid, rules)
     if invocation.json:
         print_json(status)
     else:
@@ -62,12 +67,37 @@ def _status_lines(status: Status) -> list[tuple[str, object]]:
         ("state directory", status.state_dir),
         ("channels", names or None),
         ("sessions", f"{status.sessions}"),
+        ("pinned", _pinned(status.pinned)),
         ("open turns", f"{status.open_turns}"),
         ("open deliveries", f"{status.open_deliveries}"),
         ("dead letters", f"{status.dead_letters}"),
         ("quarantined turns", f"{status.quarantined_turns}"),
         ("store", _size(status.store_bytes)),
     ]
+
+
+def _pinned(count: int) -> str:
+    if not count:
+        return "0"
+    what = "conversation" if count == 1 else "conversations"
+    return (
+        f"{count} {what} that the scopes of now would give to another session; "
+        "`turnkeeper explain INSTANCE/CONVERSATION/MESSAGE_ID` says how to move one"
+    )
+
+
+def _rules(invocation: Invocation) -> dict[Instance, InstanceRules]:
+    """How conversations are routed now: by the runtime that runs, else as is configured."""
+    try:
+        live: Mapping[str, Any] | None = ask(invocation.state_dir, "rules", timeout_s=2.0)
+    except (OSError, BadLine, RequestFailed):
+        live = None
+    if live is None:
+        return rules_at_rest(load_config(invocation.config))
+    return {
+        Instance(name): InstanceRules(agent, ScopeRules(*scope), AccessRules())
+        for name, (agent, *scope) in live.items()
+    }
 
 
 def _named(channel: ChannelRow) -> str:
@@ -110,12 +140,14 @@ def _known_live(invocation: Invocation) -> Story | None:
 
 def _explain(invocation: Invocation) -> int:
     record_id: str = invocation.arguments.id
+    rules = _rules(invocation)
     with frozen(invocation.state_dir) as reads:
-        story = stories.explain(reads, record_id) or _known_live(invocation)
+        story = stories.explain(reads, record_id, rules) or _known_live(invocation)
     if story is None:
         raise NoSuchThing(
-            f"{record_id!r} is no session, turn or delivery; `turnkeeper sessions list` and "
-            "`turnkeeper deliveries list` show ids, and a turn's is SESSION/SEQ as in the history"
+            f"{record_id!r} is no session, turn, delivery, change or message that is known; "
+            "`turnkeeper sessions list` and `turnkeeper deliveries list` show ids, a turn's is "
+            "SESSION/SEQ as in the history, a message's INSTANCE/CONVERSATION/MESSAGE_ID"
         )
     if invocation.json:
         print_json(story)
@@ -138,8 +170,20 @@ COMMANDS: Final = (
         words=("explain",),
         summary="tell why a message reached its session, or what became of a delivery",
         action=_explain,
-        arguments=(argument("id", metavar="ID", help="s1 (session), s1/3 (turn or delivery)"),),
-        examples=("turnkeeper explain s1", "turnkeeper explain s1/3"),
+        arguments=(
+            argument(
+                "id",
+                metavar="ID",
+                help="s1 (session), s1/3 (turn or delivery), change/3, or a message of a platform: "
+                "INSTANCE/CONVERSATION/MESSAGE_ID or MESSAGE_ID alone",
+            ),
+        ),
+        examples=(
+            "turnkeeper explain s1",
+            "turnkeeper explain s1/4",
+            "turnkeeper explain web/alice/m-17",
+            "turnkeeper explain change/3",
+        ),
         lists=True,
     ),
     Command(
