@@ -56,9 +56,10 @@ from .context import (
 from .identity import IdentityResolver, IdentityUnavailable
 from .identity_file import FileIdentityResolver
 from .links import IdentityLink, InMemoryIdentityResolver
+from .opening import open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
-from .runtime import Runtime, RuntimeFailed, open_runtime
+from .runtime import Runtime, RuntimeFailed
 from .serve import run
 from .storage.errors import StorageError
 from .stories import DeliveryInfo, Story

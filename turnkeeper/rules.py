@@ -15,7 +15,26 @@ from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError, SessionConfig
 from .kinds import canonical_user_id
 
-__all__ = ["check_exposure", "instance_rules", "scope_rules"]
+__all__ = ["agents_of", "check_exposure", "instance_rules", "scope_rules"]
+
+
+def agents_of(
+    instances: Mapping[Instance, Channel], settings: Config, known: Collection[str]
+) -> dict[Instance, str]:
+    """The agent that answers each instance: the one that its section names, else `main`.
+
+    Raises:
+        ConfigError: there is no such agent.
+    """
+    named = {channel.name: channel.agent for channel in settings.channels}
+    default = "main" if "main" in known or len(known) > 1 else next(iter(known))
+    agent_of = {name: named.get(name) or default for name in instances}
+    for name, agent in agent_of.items():
+        if agent not in known:
+            raise ConfigError(
+                f"channel {name!r} names the agent {agent!r}; there is: {', '.join(sorted(known))}"
+            )
+    return agent_of
 
 
 def instance_rules(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from os import PathLike
-from pathlib import Path
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import trio
 
@@ -45,19 +42,16 @@ from .actors.messages import (
 )
 from .actors.registry import UnknownSession
 from .actors.services import Ref
-from .agent import Agent
 from .channels.base import Channel
-from .config import Config, ConfigError, load_config
+from .config import Config, load_config
 from .engine import Actors, Engine, RuntimeFailed
-from .identity import IdentityResolver
 from .kinds import make_channels
 from .links import IdentityLink
 from .reload import Reloaded, follow
-from .rules import check_exposure, instance_rules
+from .rules import agents_of, check_exposure, instance_rules
 from .storage.base import Store
-from .storage.lmdb_store import open_lmdb
 
-__all__ = ["Runtime", "RuntimeFailed", "RuntimeOptions", "open_runtime"]
+__all__ = ["Runtime", "RuntimeFailed"]
 
 T = TypeVar("T")
 
@@ -364,7 +358,7 @@ class Runtime:
             wanted = await trio.to_thread.run_sync(load_config, config)
             make_channels(wanted, self._channels)  # so that what waits is right too
             settings, reloaded = follow(self._engine.settings, wanted, self._channels)
-            agent_of = _agent_of(self._channels, settings, self._engine.agents)
+            agent_of = agents_of(self._channels, settings, self._engine.agents)
             rules = instance_rules(settings, self._channels, agent_of)
             check_exposure(self._channels, rules)
             await self._engine.follow(self._registry, settings, rules)
@@ -411,115 +405,3 @@ def _found(session_id: str, value: T | None) -> T:
     if value is None:
         raise UnknownSession(f"there is no session {session_id!r}")
     return value
-
-
-# -- opening and stopping ------------------------------------------------------------------------
-
-
-class RuntimeOptions(TypedDict, total=False):
-    """The arguments of :func:`open_runtime`, for those that pass them on."""
-
-    agent: Agent | None
-    agents: Mapping[str, Agent] | None
-    channels: Sequence[Channel]
-    config: Config | Mapping[str, Any] | str | PathLike[str] | None
-    store: Store | None
-    identity_resolver: IdentityResolver | None
-    clock: Callable[[], datetime] | None
-    seed: int | None
-
-
-@asynccontextmanager
-async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
-    state_dir: str | PathLike[str] | None,
-    *,
-    agent: Agent | None = None,
-    agents: Mapping[str, Agent] | None = None,
-    channels: Sequence[Channel] = (),
-    config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
-    store: Store | None = None,
-    identity_resolver: IdentityResolver | None = None,
-    clock: Callable[[], datetime] | None = None,
-    seed: int | None = None,
-) -> AsyncGenerator[Runtime]:
-    """Run turnkeeper inside a trio program for as long as the block lasts.
-
-    Args:
-        state_dir: where everything is kept; made if absent. None only with a `store`.
-        agent: answers the turns of every channel.
-        agents: several of them by name; a channel's configuration names its own, else `main`.
-        channels: the channel instances; those of `config` are added.
-        config: a TOML file, a dict of its shape, or a `Config`.
-        store: an open store, instead of the one in `state_dir`; its opener closes it.
-        identity_resolver: says which identities are one human, instead of the links in the store.
-        clock: the wall clock, timezone-aware; the system's by default.
-        seed: of every random choice (jitter), so that a run can be repeated.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        StorageError: the state directory cannot be used; the child says why.
-        RuntimeFailed: a commit failed while running.
-    """
-    settings = load_config(config)
-    known = _agents(agent, agents)
-    in_code = [channel.name for channel in channels]
-    instances = _instances([*channels, *make_channels(settings, in_code)])
-    rules = instance_rules(settings, instances, _agent_of(instances, settings, known))
-    check_exposure(instances, rules)
-    async with AsyncExitStack() as stack:
-        if store is None:
-            if state_dir is None:
-                raise ConfigError("open_runtime needs a state_dir, or an open store")
-            store = await stack.enter_async_context(open_lmdb(Path(state_dir)))
-        engine = Engine(
-            settings,
-            store,
-            instances,
-            rules,
-            known,
-            resolver=identity_resolver,
-            clock=clock,
-            seed=seed,
-        )
-        async with engine.running() as actors:
-            yield Runtime(
-                store=store,
-                channels=instances,
-                engine=engine,
-                actors=actors,
-            )
-
-
-def _agents(agent: Agent | None, agents: Mapping[str, Agent] | None) -> dict[str, Agent]:
-    if (agent is None) == (agents is None):
-        raise ConfigError("give either agent=… or agents={'main': …}")
-    known = {"main": agent} if agent is not None else dict(agents or {})
-    for name, one in known.items():
-        if not callable(one):
-            raise ConfigError(f"agent {name!r} must be callable, not {one!r}")
-    if not known:
-        raise ConfigError("agents is empty")
-    return known
-
-
-def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:
-    instances: dict[Instance, Channel] = {}
-    for channel in channels:
-        if channel.name in instances:
-            raise ConfigError(f"two channels are called {channel.name!r}")
-        instances[channel.name] = channel
-    return instances
-
-
-def _agent_of(
-    instances: Mapping[Instance, Channel], settings: Config, known: Mapping[str, Agent]
-) -> dict[Instance, str]:
-    named = {channel.name: channel.agent for channel in settings.channels}
-    default = "main" if "main" in known or len(known) > 1 else next(iter(known))
-    agent_of = {name: named.get(name) or default for name in instances}
-    for name, agent in agent_of.items():
-        if agent not in known:
-            raise ConfigError(
-                f"channel {name!r} names the agent {agent!r}; there is: {', '.join(sorted(known))}"
-            )
-    return agent_of

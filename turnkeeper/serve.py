@@ -11,7 +11,8 @@ from typing import Unpack
 import trio
 
 from .collector import relax_collector
-from .runtime import Runtime, RuntimeOptions, open_runtime
+from .opening import RuntimeOptions, open_runtime
+from .runtime import Runtime
 
 __all__ = ["run", "serve"]
 
@@ -23,7 +24,7 @@ def run(state_dir: str | PathLike[str] | None, **options: Unpack[RuntimeOptions]
 
     The first signal lets running agents and sends come to an end, within
     `runtime.stop_deadline_s`; the second one stops at once. Nothing acknowledged is lost either
-    way. Arguments and errors are those of :func:`~turnkeeper.runtime.open_runtime`.
+    way. Arguments and errors are those of :func:`~turnkeeper.opening.open_runtime`.
     """
 
     async def main() -> None:

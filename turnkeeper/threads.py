@@ -22,9 +22,10 @@ from .actors.messages import Address, Outcome
 from .actors.services import Ref
 from .config import Config
 from .links import IdentityLink
+from .opening import RuntimeOptions, open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
-from .runtime import Runtime, RuntimeOptions, open_runtime
+from .runtime import Runtime
 from .stories import DeliveryInfo, Story
 
 __all__ = ["Handle", "start_in_thread"]
@@ -190,7 +191,7 @@ def start_in_thread(
     """Run turnkeeper in a thread of its own for as long as the block lasts.
 
     Agents and channels run in that thread, on trio. Arguments and errors are those of
-    :func:`~turnkeeper.runtime.open_runtime`.
+    :func:`~turnkeeper.opening.open_runtime`.
     """
     started = threading.Event()
     stop = trio.Event()

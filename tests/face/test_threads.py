@@ -186,7 +186,7 @@ def test_when_the_runtime_has_failed_the_failure_is_what_comes_out(
             while True:
                 handle.sessions()
 
-    monkeypatch.setattr("turnkeeper.runtime.open_lmdb", open_in_memory)
+    monkeypatch.setattr("turnkeeper.opening.open_lmdb", open_in_memory)
     with pytest.raises(RuntimeFailed, match="the disk refused"):
         program()
 

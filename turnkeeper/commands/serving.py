@@ -25,8 +25,9 @@ from ..control import BadLine, ControlServer, RequestFailed, connect
 from ..join import JoinedConsole
 from ..kinds import make_channel
 from ..live import Presence, channel_states, live_operations, this_process
+from ..opening import open_runtime
 from ..reload import Reloaded
-from ..runtime import Runtime, open_runtime
+from ..runtime import Runtime
 from ..serve import serve
 from ..shared_console import SharedConsole
 from ..storage.errors import StorageError, StoreLocked
