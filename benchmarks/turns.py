@@ -152,7 +152,7 @@ async def burst_rounds_held(directory: Path, rounds: int) -> int:
     channel = LoopbackChannel("lo")
     held = 0
     async with running(directory, channel, echo) as runtime:
-        await channel.receive("warm", conversation="warm")  # returns once the channel runs
+        await channel.receive("warm", user_id="warm")  # returns once the channel runs
         await channel.next_sent()
         for number in range(rounds):
             held += await burst_held(runtime, channel, f"chat-{number}")
@@ -166,7 +166,9 @@ async def burst_held(runtime: tk.Runtime, channel: LoopbackChannel, conversation
 
     async def human(text: str) -> None:
         arrived.append(text)  # nothing else runs until the message is in the registry's mailbox
-        accepted = await channel.receive(text, conversation=conversation, message_id=text)
+        accepted = await channel.receive(
+            text, conversation=conversation, user_id=conversation, message_id=text
+        )
         sessions.add(accepted.session_id)
 
     async with trio.open_nursery() as nursery:
