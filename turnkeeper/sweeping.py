@@ -49,7 +49,9 @@ async def _sweep_seen(store: Store, now_us: int) -> None:
 async def _sweep_codes(store: Store, now_us: int) -> None:
     """Remove one-time codes that have expired, and attempts that count no more."""
     try:
-        await store.commit(sweep_codes(store, now_us))
+        batch = sweep_codes(store, now_us)
+        if batch.deletes:
+            await store.commit(batch)
     except Conflict:
         pass  # one was renewed meanwhile: the next round has the others
     except MalformedRecord as error:
