@@ -20,7 +20,7 @@ from ..storage.errors import Conflict, StorageError, StoreClosed, StoreFailed
 from .acts import ActRefused
 from .bench import Bench, Work
 from .core.records import MalformedRecord
-from .errands import HeldStill, HoldStill, PlaceBound
+from .errands import BindPlace, HeldStill, HoldStill, PlaceBound
 from .errors import ShuttingDown
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import Address, SessionId
@@ -165,9 +165,11 @@ class ActDesk(TrioActor):
             self._forget_place(message.address)
         self._bindings_known()
 
-    def _no_more_binding(self, session_id: SessionId) -> None:
-        """A session has left memory: what it has not stored by now it will not store."""
-        for place in [place for place, owner in self._binding.items() if owner == session_id]:
+    def _no_more_binding(self, session_id: SessionId, held: list[Held]) -> None:
+        """A session has left memory: what it has not stored by now, nor `held`, is not stored."""
+        lost = {place for place, owner in self._binding.items() if owner == session_id}
+        lost -= {message.row.address for message, _ in held if isinstance(message, BindPlace)}
+        for place in lost:
             del self._binding[place]
             self._forget_place(place)
         self._bindings_known()

@@ -234,10 +234,21 @@ class OutputGate(TrioActor):
                 self._waiting = None
 
     def _begin_anew(self) -> None:
+        """Leave memory, and soon come back as what is stored.
+
+        The registry is told only once all that was submitted here is durable: whoever was loaded
+        before that would go on from an older state than the log's.
+        """
         session_id = self._core.session_id
-        self._services.registry.tell(Passivated(session_id=session_id))
+        self._submit(Batch(), self._left)
         if self._services.store.failure is None:
             self._services.runner.later(_COME_BACK_AFTER_S, Wake(session_id=session_id))
+
+    def _left(self, _error: StorageError | None) -> None:
+        """All that was decided here is durable: whoever loads the session next will find it."""
+        gone = Passivated(session_id=self._core.session_id, ref=self.actor_ref)
+        with suppress(ActorDeadError):  # a stopped registry loads nobody
+            self._services.registry.tell(gone)
 
     def _delivery_id(self, seq: int) -> DeliveryId:
         return DeliveryId(f"{self._core.session_id}/{seq}")

@@ -291,6 +291,8 @@ class Passivated:
     """The session has left memory; its state is in the store."""
 
     session_id: SessionId
+    ref: object
+    """The actor that has left: its successor may be in memory already."""
 
 
 @message

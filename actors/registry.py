@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
@@ -48,7 +50,7 @@ from .journal import (
     load_conversation,
     load_session_number,
 )
-from .kernel import TrioFuture
+from .kernel import ActorDeadError, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
@@ -219,7 +221,18 @@ class RegistryActor(Binder):
         if ref.is_alive():
             ref.forward(message, answer)
             return
-        self._hand_over(session_id, [*self._sessions.left(session_id), (message, answer)])
+        self._sessions.leaves(session_id, ref)
+        self._sessions.hold(session_id, (message, answer))
+        self._has_died(session_id, ref)
+
+    def _has_died(self, session_id: SessionId, ref: Ref) -> None:
+        """Count a session as gone once all that it has submitted is durable."""
+        gone = Passivated(session_id=session_id, ref=ref)
+        self._when_durable(partial(self._is_gone, gone))
+
+    def _is_gone(self, gone: Passivated, _error: StorageError | None) -> None:
+        with suppress(ActorDeadError):  # a stopped registry passes nothing on
+            self.actor_ref.tell(gone)
 
     def _hand_over(self, session_id: SessionId, held: list[Held]) -> None:
         """Give messages that were taken over before to the session's next life."""
@@ -258,13 +271,15 @@ class RegistryActor(Binder):
             if ref.is_alive():
                 ref.tell(Passivate(session_id=session_id))
             else:
-                self._passivated(Passivated(session_id=session_id))
+                self._has_died(session_id, ref)
 
     def _passivated(self, message: Passivated) -> None:
         session_id = message.session_id
+        if self._sessions.find_any(session_id) is not message.ref:
+            return  # it is known already, and its successor may have come
         held = self._sessions.left(session_id)
         if self._binding:
-            self._no_more_binding(session_id)
+            self._no_more_binding(session_id, held)
         if session_id in self._still:
             self._still[session_id][:0] = held
             self._at_rest(session_id)

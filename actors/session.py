@@ -39,7 +39,6 @@ from .messages import (
     Outcome,
     OutcomeStatus,
     Passivate,
-    Passivated,
     RetryDelivery,
     RetryTurn,
     SendMessage,
@@ -211,10 +210,9 @@ class SessionActor(OutputGate):
         else:
             self._services.registry.tell(StayedAwake(session_id=message.session_id))
 
-    def _leave(self, _error: StorageError | None) -> None:
-        """All that was decided here is durable: whoever loads the session next will find it."""
+    def _leave(self, error: StorageError | None) -> None:
         if self.actor_ref.is_alive():
-            self._services.registry.tell(Passivated(session_id=self._core.session_id))
+            self._left(error)
             self.stop()
 
     # -- what the registry asks ------------------------------------------------------------------

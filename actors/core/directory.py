@@ -89,6 +89,11 @@ class Directory(Generic[K, V, M]):
         """Whether `key` was asked to leave and has not answered yet."""
         return key in self._leaving
 
+    def leaves(self, key: K, value: V) -> None:
+        """The session `key` is leaving without having been asked."""
+        self._present.drop(key)
+        self._leaving[key] = value
+
     def hold(self, key: K, message: M) -> None:
         """Keep `message` until `key`, which is leaving, has answered."""
         self._held.setdefault(key, []).append(message)

@@ -106,3 +106,15 @@ def test_a_session_that_died_unasked_is_forgotten() -> None:
     directory.add("s1", 1)
     assert directory.left("s1") == []
     assert directory.find("s1") is None
+
+
+def test_a_session_that_died_holds_messages_until_it_is_known_to_have_gone() -> None:
+    directory: Directory[str, int, str] = Directory()
+    directory.add("s1", 1)
+    directory.leaves("s1", 1)
+    directory.hold("s1", "hi")
+    assert directory.is_leaving("s1")
+    assert directory.find("s1") is None
+    assert directory.find_any("s1") == 1
+    assert directory.left("s1") == ["hi"]
+    assert directory.find_any("s1") is None
