@@ -17,10 +17,12 @@ from .codebook import (
     waiting_at,
 )
 from .core import codes, commands
+from .core.access import may_receive
 from .core.changes import plan_join, plan_link
 from .core.codes import Attempts, CodeKind, PendingCode
 from .core.intake import seen_window
 from .core.routing import IdentityRow
+from .door import load_standing
 from .frozen import message
 from .journal import SeenRow, load_seen, seen_hash, seen_key
 from .ledger import StoreWorld
@@ -103,7 +105,7 @@ def _redeem(bench: Bench, turn: InboundTurn, typed: str) -> Work:
         return _heard(bench, work, batch, turn)
     code = codes.read_code(typed)
     found = _found(bench, code) if code is not None else None
-    if found is None:
+    if found is None or _is_shut_out(bench, found):
         text = commands.WRONG_CODE
         if code is not None:
             after = codes.after_wrong(attempts, bench.now_us)
@@ -139,6 +141,23 @@ def _redeem(bench: Bench, turn: InboundTurn, typed: str) -> Work:
 
 def _found(bench: Bench, code: str) -> PendingCode | None:
     return codes.find(pending_codes(bench.store, "link"), code, bench.now_us)
+
+
+def _is_shut_out(bench: Bench, pending: PendingCode) -> bool:
+    """Whether whoever was given the code may not be written to any more."""
+    rules = bench.rules.get(Instance(pending.instance))
+    if rules is None:
+        return False
+    return (
+        may_receive(
+            rules.access,
+            user_id=pending.user_id,
+            conversation=pending.conversation,
+            direct=True,
+            standing=load_standing(bench.store, pending.instance, pending.user_id),
+        )
+        is not None
+    )
 
 
 def _identity(world: StoreWorld, platform: str, user_id: str) -> IdentityRow:
