@@ -121,6 +121,9 @@ class _NobodyYet:
     next_number: int
     next_stream: int = 1
 
+    def agent_at(self, instance: str) -> str | None:
+        return AGENT if instance == INSTANCE else None
+
     def identity(self, platform: str, user_id: str) -> IdentityRow | None:
         return None
 

@@ -255,11 +255,11 @@ def ask(state_dir: Path, do: str, *, timeout_s: float = 10.0, **arguments: objec
     client = _connected(state_dir)
     if client is None:
         return None
-    with client, client.makefile("rwb") as file:
+    request = {"v": PROTOCOL_VERSION, "do": do, **arguments}
+    with client, client.makefile("rb") as file:
         client.settimeout(timeout_s)
-        request = {"v": PROTOCOL_VERSION, "do": do, **arguments}
-        file.write(to_json(request).encode("ascii") + b"\n")
-        file.flush()
+        with suppress(BrokenPipeError):  # it has refused us already: its answer says why
+            client.sendall(to_json(request).encode("ascii") + b"\n")
         line = file.readline()
     if not line:
         raise ConnectionResetError("the runtime stopped before it answered")

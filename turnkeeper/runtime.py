@@ -210,7 +210,7 @@ class Runtime:
         """Open a dead or unknown delivery again; an unknown one may then arrive twice.
 
         Raises:
-            UnknownSession: the id names no session.
+            UnknownSession: the id is none of a delivery, or names no session.
         """
         parts = split_record_id(delivery_id)
         if parts is None:
