@@ -21,9 +21,10 @@ from .acts import ActRefused
 from .bench import Bench, Work
 from .core.records import MalformedRecord
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound
-from .errors import ShuttingDown
+from .errors import Overloaded, SessionDamaged, ShuttingDown, TurnRefused
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import Address, SessionId
+from .self_works import SelfLink
 from .services import Ref, Services
 from .works import work_of
 
@@ -83,7 +84,8 @@ class ActDesk(TrioActor):
     def _request_act(self, act: Any, answer: TrioFuture[Any] | None) -> None:
         if len(self._acts) >= MAX_ACTS:
             if answer is not None:
-                answer.fail(ActRefused(f"{MAX_ACTS} changes wait already; try again later"))
+                full = ActRefused(f"{MAX_ACTS} changes wait already; try again later")
+                answer.fail(_refusal(act, full))
             return
         self._acts.append((act, answer))
         if self._act is None:
@@ -224,7 +226,7 @@ class ActDesk(TrioActor):
             self._done(work)
         if answer is not None:
             if error is not None:
-                answer.fail(_refusal(error))
+                answer.fail(_refusal(act, error))
             else:
                 answer.resolve(work.value if work is not None else None)
         if isinstance(error, StoreClosed | StoreFailed):
@@ -236,9 +238,9 @@ class ActDesk(TrioActor):
     def _give_up(self, error: StorageError) -> None:
         """Nothing is stored any more: no act that waits can be carried out."""
         while self._acts:
-            _, answer = self._acts.popleft()
+            act, answer = self._acts.popleft()
             if answer is not None:
-                answer.fail(_refusal(error))
+                answer.fail(_refusal(act, error))
 
     def _done(self, work: Work) -> None:
         self._services.acts_done += 1
@@ -286,9 +288,16 @@ class ActDesk(TrioActor):
         return True
 
 
-def _refusal(error: Exception) -> Exception:
+def _refusal(act: Any, error: Exception) -> Exception:
+    """`error` in the words of whoever asks; of a human's command, that is a channel."""
+    refused: TurnRefused | None = None
     if isinstance(error, StoreClosed | StoreFailed):
         refused = ShuttingDown(f"nothing is stored any more: {error}")
+    elif isinstance(act, SelfLink):
+        if isinstance(error, ActRefused | Conflict):
+            refused = Overloaded(f"the command cannot be carried out now: {error}")
+        elif isinstance(error, StorageError | MalformedRecord):
+            refused = SessionDamaged(f"what the command needs cannot be read: {error}")
+    if refused is not None:
         refused.__cause__ = error
-        return refused
-    return error
+    return refused or error

@@ -15,6 +15,7 @@ from turnkeeper.actors.core.records import DeliveryRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.actors.ledger import access_key
 from turnkeeper.storage.base import Reads, Table
+from turnkeeper.storage.errors import CorruptRecord
 from turnkeeper.storage.keys import table_key
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
@@ -349,3 +350,25 @@ async def test_the_standing_of_somebody_else_in_ones_place_lets_nobody_in() -> N
         with pytest.raises(SessionDamaged):
             await tg.receive("hi", conversation="dm-eve", user_id="eve")
         assert await is_let_in(tg, "bob")
+
+
+@pytest.mark.parametrize("prefix", [b"l", b"a", b"t"], ids=["link", "access", "attempts"])
+async def test_codes_that_cannot_be_read_let_nobody_in_and_turns_go_on(prefix: bytes) -> None:
+    disk = MemoryDisk()
+    async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk, **rules(CODE)) as stage:
+        link_code = code_in(await tell(tg, "/link", "ann"))
+        access_code = await knock_for_code(tg, "bob")
+        for key, _ in stage.store.scan(Table.CODES, limit=10):
+            if key.startswith(prefix):
+                rot(disk, Table.CODES, key)
+    async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk, **rules(CODE)) as stage:
+        assert await tell(tg, "hello", "ann") == "hello"
+        if prefix == b"a":
+            with pytest.raises(CorruptRecord):
+                await stage.runtime.approve(access_code)
+        else:
+            with pytest.raises(SessionDamaged):
+                await tg.receive(f"/link {link_code}", conversation="dm-ann", user_id="ann")
+        assert not await is_let_in(tg, "bob")
+        assert await stage.runtime.links() == []
+        assert await tell(tg, "hello again", "ann") == "hello again"
