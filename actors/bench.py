@@ -59,7 +59,7 @@ class Bench:
 
     def world(self) -> StoreWorld:
         """The moment as acts are planned on it."""
-        return StoreWorld(self.store, self.next_stream)
+        return StoreWorld(self.store, self.next_stream, self.rules)
 
     def canonical_id(self, platform: str, user_id: str) -> str:
         """The canonical form of a user id.

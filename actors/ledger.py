@@ -7,7 +7,8 @@ from it and from the sessions' logs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from ..storage.base import Batch, Reads, Table
@@ -28,6 +29,7 @@ from .core.records import (
 from .core.routing import (
     BindingRow,
     IdentityRow,
+    InstanceRules,
     Key,
     KeyRow,
     read_binding,
@@ -45,7 +47,7 @@ from .journal import (
     load_session_number,
     name_key,
 )
-from .messages import Address
+from .messages import Address, Instance
 
 __all__ = [
     "LEDGER_STREAM",
@@ -245,10 +247,21 @@ def _after(prefix: bytes) -> bytes | None:
 class StoreWorld:
     """One moment of a store, as acts are planned on it."""
 
-    def __init__(self, store: Reads, next_stream: int) -> None:
+    def __init__(
+        self,
+        store: Reads,
+        next_stream: int,
+        rules: Mapping[Instance, InstanceRules] = MappingProxyType({}),
+    ) -> None:
         self._store = store
+        self._rules = rules
         self.next_stream = next_stream
         self.next_number = store.last_seq(LEDGER_STREAM) + 1
+
+    def agent_at(self, instance: str) -> str | None:
+        """Who answers at an instance now; None if no rules are known for it."""
+        rules = self._rules.get(Instance(instance))
+        return rules.agent if rules is not None else None
 
     def identity(self, platform: str, user_id: str) -> IdentityRow | None:
         """What was decided of an identity."""

@@ -203,12 +203,13 @@ class Draft:
         for row in self.world.places_of_identity(identity.platform, identity.user_id):
             current = self._moves[row.address][1] if row.address in self._moves else row
             if current.scope == "user":
-                agent = self.session(current.session_id).agent
+                kept = self.session(current.session_id).agent  # of a session that may be shared
+                agent = self.world.agent_at(row.instance) or kept
                 by_agent.setdefault(agent, []).append(current)
         for agent, rows in by_agent.items():
             newest = max(
                 (self.session(row.session_id) for row in rows),
-                key=lambda session: session.last_active_us,
+                key=lambda session: (session.agent == agent, session.last_active_us),
             )
             target = self._target(identity, agent, newest)
             for row in rows:
@@ -238,6 +239,8 @@ class Draft:
 
     def _may_take(self, session: SessionDraft, key: Key, leaving: IdentityRow) -> bool:
         """Whether a session can become the one of `key` without taking anybody along."""
+        if session.agent != key[1]:
+            return False
         others = {
             (row.platform, row.user_id or "")
             for row in self.places(session)

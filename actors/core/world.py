@@ -28,6 +28,10 @@ class World(Protocol):
         """Number that the next change gets in the ledger."""
         ...
 
+    def agent_at(self, instance: str) -> str | None:
+        """Who answers at an instance now; None if no rules are known for it."""
+        ...
+
     def identity(self, platform: str, user_id: str) -> IdentityRow | None:
         """What was decided of an identity."""
         ...

@@ -455,7 +455,9 @@ class Lives(RuleBasedStateMachine):
             )
             self.accepted[text] = accepted.turn_id
             said = Said(who, text, place, self.model.order, True)
-            self.model.said.setdefault(accepted.session_id, []).append(said)
+            log = self.model.said.setdefault(accepted.session_id, [])
+            log.append(said)
+            log.sort(key=lambda line: int(self.accepted[line.text].rpartition("/")[2]))
 
     def sessions(self) -> set[str]:
         return {*self.model.said, *self.model.owner.values()}
@@ -473,7 +475,8 @@ class Lives(RuleBasedStateMachine):
     ) -> set[tuple[str, str]]:
         """Follow the moves of a change; which sessions stopped to go on in others."""
         model = self.model
-        shares = {(e, s) for e in model.said for s in model.said if model.goes_on_in(e, s)}
+        names = self.sessions()
+        shares = {(one, other) for one in names for other in names if model.goes_on_in(one, other)}
         targets: dict[str, set[str]] = {}
         for move in change.moved:
             assert model.owner[move.address] == move.from_session
@@ -748,16 +751,10 @@ class Lives(RuleBasedStateMachine):
             wanted = model.wanted(row.address)
             if wanted[0] == "session":
                 assert row.session_id == wanted[1]
-            elif row.instance != "tg_ops" or self.agent_of(row.session_id) == "ops":
-                key = ("user", self.agent_of(row.session_id), wanted[2])
-                holder = StoreWorld(self.store, 0).key(key)
+            else:
+                holder = StoreWorld(self.store, 0).key(wanted)
                 assert holder is not None
                 assert holder.session_id == row.session_id
-
-    def agent_of(self, session: str) -> str:
-        found = StoreWorld(self.store, 0).session(session)
-        assert found is not None
-        return found[1].agent
 
     def no_key_serves_two_and_no_stranger_shares(self) -> None:
         held: dict[tuple[str, ...], KeyRow] = {}

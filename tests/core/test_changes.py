@@ -98,6 +98,9 @@ class Paper:
     def next_number(self) -> int:
         return len(self.ledger) + 1
 
+    def agent_at(self, instance: str) -> str:
+        return agent_at(instance)
+
     def identity(self, platform: str, user_id: str) -> IdentityRow | None:
         return self.identities.get(Who(platform, user_id))
 
@@ -569,6 +572,16 @@ def test_the_configuration_takes_over_a_pair_that_somebody_else_made(world: Pape
     assert world.identities[ANN].paired_by == "config"
 
 
+def test_a_conversation_goes_back_to_its_own_agent_when_its_pair_ends(world: Paper) -> None:
+    world.hears(ANN, "tg")
+    world.hears(ANN, "tg_ops")
+    world.pair(ANN, "family")
+    assert world.cores[world.names[world.home(ANN)]].agent == "main"
+    world.pair(ANN, None)
+    agents = {row.instance: world.cores[row.stream].agent for row in world.places_of_identity(*ANN)}
+    assert agents == {"tg": "main", "tg_ops": "ops"}
+
+
 def test_two_who_are_paired_to_one_session_share_it_until_one_leaves(world: Paper) -> None:
     world.hears(ANN)
     world.hears(BOB)
@@ -803,10 +816,13 @@ class Lives(RuleBasedStateMachine):
             done = self.world.ledger[-1]
             self.world.undo(len(self.world.ledger))
             after = self.world.state(names)
-            if any(not joined for _, _, joined in done.joins):
-                # What had lived on inside one session and was given people, whom it loses to
-                # another one now, lives on by itself: nobody is shown more than before.
-                assert all(after["joined"][name] <= before["joined"][name] for name in names)
+            if done.act in {"unlink", "unpair"} or any(not joined for *_, joined in done.joins):
+                # Whoever went apart is together again, with all that was said meanwhile. What had
+                # lived on inside one session, was given people, and loses them to another one now,
+                # lives on by itself: of others nobody is shown more than before.
+                apart = {to for *_, to, _, _ in done.moves}
+                for name in names:
+                    assert after["joined"][name] - before["joined"][name] <= apart
                 del after["joined"], before["joined"], after["merged"], before["merged"]
             after["active"] = {
                 n: place for n, place in after["active"].items() if n in before["active"]
@@ -905,10 +921,7 @@ class Lives(RuleBasedStateMachine):
         paired = pair_of(identity, self.world.identity)
         if paired is not None:
             return ("session", paired)
-        return ("user", self.agent_of(row), identity.unified)
-
-    def agent_of(self, row: BindingRow) -> str:
-        return self.world.cores[row.stream].agent
+        return ("user", agent_at(row.instance), identity.unified)
 
     def everybody_is_where_the_rules_have_them(self) -> None:
         for row in self.world.bindings.values():
