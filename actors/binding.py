@@ -230,6 +230,8 @@ class Binder(ActDesk):
         itself = default_user(platform, user_id)
         root = root_of(user, partial(load_identity, self._services.store))
         if root == (row.unified if row is not None else itself):
+            if self._followed.get((platform, user_id)) != user:
+                self._followed.pop((platform, user_id), None)  # it may come back to its old word
             return
         if self._followed.get((platform, user_id)) == user:
             return  # it was tried, and refused
