@@ -118,6 +118,8 @@ class RegistryActor(Binder):
                 self._route(message, answer)
             elif isinstance(message, CatchUp):
                 self._answer_catch_up(message, answer)
+            elif isinstance(message, SendMessage):
+                self._send(message, answer)
             else:
                 self._to_session(message.session_id, message, answer)
         except Exception as error:  # the supervisor's edge, as in `on_receive`
@@ -314,16 +316,20 @@ class RegistryActor(Binder):
 
     # -- sends that no turn asked for ------------------------------------------------------------
 
-    def _send_message(self, message: SendMessage) -> Outcome | None:
+    def _send_message(self, message: SendMessage) -> None:
         check_outgoing(message.text)
+        self._let_in(message, self.take_reply())
+
+    def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
+        """Pass a message on to its session, if that owns the place where it is to go."""
         if message.to is not None:
             binding = load_binding(self._services.store, message.to)
-            if binding is None:
-                return Outcome(status="failed", reason="no_recipient")
-            if binding.session_id != message.session_id:
-                return Outcome(status="failed", reason="not_owner")
-        self._let_in(message, self.take_reply())
-        return None
+            if binding is None or binding.session_id != message.session_id:
+                reason = "no_recipient" if binding is None else "not_owner"
+                if answer is not None:
+                    answer.resolve(Outcome(status="failed", reason=reason))
+                return
+        self._to_session(message.session_id, message, answer)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         Accept: _accept,

@@ -13,6 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import (
     ActRefused,
+    Address,
+    Outcome,
     Overloaded,
     Runtime,
     RuntimeFailed,
@@ -141,6 +143,34 @@ async def test_conversations_that_an_act_does_not_concern_wait_for_the_store_alo
         assert "concerned" in accepted
         assert set(accepted) <= assert_answered_once(stage.store)
         assert_sound(stage.store)
+
+
+async def test_a_session_says_nothing_more_where_an_act_has_taken_the_conversation_away() -> None:
+    tg, dc = two_channels()
+    place = Address(instance=tg.name, conversation="t1")
+    outcomes: list[Outcome] = []
+
+    async def speak(stage: Stage) -> None:
+        outcomes.append(await stage.runtime.send_message("s1", "psst", to=place))
+
+    async with on_stage(echo, tg, dc) as stage, trio.open_nursery() as nursery:
+        await greet(tg, dc)
+        stage.store.hold()
+        asker = Asker(lambda: link(stage))
+        nursery.start_soon(asker)
+        while not asker.told.is_set():
+            nursery.start_soon(speak, stage)
+            await wait_all_tasks_blocked()
+            commit_one_group(stage.store)
+            await wait_all_tasks_blocked()
+        stage.store.release()
+    records = log(MemoryReads(stage.disk), 1)
+    sent = [r.text for r in records if isinstance(r, AssistantRecord)]
+    kinds = [record.kind for record in records]
+    assert "assistant" not in kinds[kinds.index("released") :]
+    refused = [o for o in outcomes if o.reason == "not_owner"]
+    assert len(refused) + sent.count("psst") == len(outcomes)
+    assert refused
 
 
 async def test_a_conversation_that_is_new_during_an_act_belongs_where_the_act_says() -> None:
