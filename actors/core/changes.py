@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final
 
 from ..acts import ActRefused, By
 from ..messages import Address, Instance
 from .draft import Draft, SessionDraft
 from .records import ChangeRecord
 from .routing import (
+    MAX_USER_CHARS,
     BindingRow,
     IdentityRow,
     Scope,
+    can_name_user,
     check_session_name,
     default_user,
     is_numbered,
@@ -27,9 +28,6 @@ from .routing import (
 from .world import Plan, World
 
 __all__ = ["plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]
-
-_MAX_USER_CHARS: Final = 1_024
-"""Longest name of a user."""
 
 
 def plan_link(
@@ -113,9 +111,9 @@ def _linked_to_it(world: World, name: str) -> str:
 
 
 def _checked_user(user: str) -> str:
-    if not 0 < len(user) <= _MAX_USER_CHARS or not user.isprintable() or user != user.strip():
+    if not can_name_user(user):
         raise ActRefused(
-            f"{user!r:.80} cannot name a user: 1 to {_MAX_USER_CHARS} printable characters, "
+            f"{user!r:.80} cannot name a user: 1 to {MAX_USER_CHARS} printable characters, "
             "without spaces around them"
         )
     return user

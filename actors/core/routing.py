@@ -17,6 +17,7 @@ from .access import AccessRules
 from .records import BoundRecord, MalformedRecord
 
 __all__ = [
+    "MAX_USER_CHARS",
     "BindingRow",
     "IdentityRow",
     "InstanceRules",
@@ -24,6 +25,7 @@ __all__ = [
     "KeyRow",
     "Scope",
     "ScopeRules",
+    "can_name_user",
     "check_session_name",
     "default_user",
     "is_for_others",
@@ -51,6 +53,8 @@ Key: TypeAlias = tuple[str, ...]
 """What a session serves beyond one place: `("user", agent, user)`, `("main", agent)`, `("guild",
 agent, instance, guild)` or `("conversation", agent, instance, conversation)`."""
 
+MAX_USER_CHARS: Final = 1_024
+"""Longest name of a user."""
 _SESSION_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NUMBERED: Final = re.compile(r"s[0-9]+")
 
@@ -134,6 +138,11 @@ class IdentityRow(NamedTuple):
     def unified(self) -> str:
         """The user that the identity is."""
         return self.user if self.user is not None else default_user(self.platform, self.user_id)
+
+
+def can_name_user(user: str) -> bool:
+    """Whether somebody can be linked to `user`: 1 to `MAX_USER_CHARS` printable characters."""
+    return 0 < len(user) <= MAX_USER_CHARS and user.isprintable() and user == user.strip()
 
 
 def default_user(platform: str, user_id: str) -> str:
