@@ -373,7 +373,7 @@ class Draft:
         """Sessions that own a conversation again leave the contexts which they had joined."""
         left: list[Joined] = []
         for session in {session.session_id: session for session in gainers}.values():
-            streams = {session.stream: session.session_id, **session.joined}
+            streams = {session.stream: session.session_id, **self._inside(session)}
             through = session.head.merged_into if session.head is not None else None
             visited = {session.session_id}
             while through is not None and through not in visited:
@@ -409,7 +409,8 @@ class Draft:
     def _join(self, earlier: SessionDraft, target: SessionDraft) -> list[Joined]:
         """Let the context of `target` include `earlier`, and what had joined that."""
         new: list[Joined] = []
-        for stream, session_id in {**earlier.joined, earlier.stream: earlier.session_id}.items():
+        inside = self._inside(earlier)
+        for stream, session_id in {**inside, earlier.stream: earlier.session_id}.items():
             if stream == target.stream or stream in target.joined:
                 continue
             target.joined[stream] = session_id
@@ -424,6 +425,24 @@ class Draft:
             )
             new.append(self._joining(target, session_id, joined=True))
         return new
+
+    def _inside(self, session: SessionDraft) -> dict[int, str]:
+        """The sessions that go on in this one: not those that went on by themselves since."""
+        return {
+            stream: earlier
+            for stream, earlier in session.joined.items()
+            if self._goes_on_in(self.session(earlier), session.session_id)
+        }
+
+    def _goes_on_in(self, earlier: SessionDraft, session_id: str) -> bool:
+        passed: set[str] = set()
+        while earlier.head is not None and earlier.head.merged_into is not None:
+            following = earlier.head.merged_into
+            if following == session_id or following in passed:
+                return following == session_id
+            passed.add(following)
+            earlier = self.session(following)
+        return False
 
     def _joining(self, host: SessionDraft, earlier: str, *, joined: bool) -> Joined:
         other = self.session(earlier)

@@ -698,6 +698,19 @@ def test_undo_puts_a_conversation_back_where_somebody_had_put_it_with_its_past(
         assert (world.home(ANN), world.joined("family")) == ("family", {"s1"})
 
 
+def test_who_has_come_back_takes_nobody_along_who_has_gone_elsewhere_since(world: Paper) -> None:
+    world.hears(BOB)
+    world.hears(ANN)
+    (first,) = world.places_of_identity(*ANN)
+    world.move(first.address, "family")
+    assert world.hears(ANN, "tg2") == "s2"
+    world.move(Address(Instance("tg2"), "dm 1"), "s1")
+    assert (world.joined("s1"), world.joined("family")) == ({"s2"}, set())
+    world.move(first.address, "s1")
+    world.undo(3)
+    assert (world.joined("s1"), world.joined("family")) == ({"s2"}, set())
+
+
 def test_undo_of_a_move_leads_to_where_the_links_and_pairs_of_now_say(world: Paper) -> None:
     world.hears(ANN)
     (row,) = world.places_of_identity(*ANN)
