@@ -20,6 +20,7 @@ from ..storage.errors import Conflict, StorageError, StoreClosed, StoreFailed
 from .acts import ActRefused
 from .bench import Bench, Work
 from .core.records import MalformedRecord
+from .core.routing import IdentityRow
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound
 from .errors import Overloaded, SessionDamaged, ShuttingDown, TurnRefused
 from .kernel import ActorDeadError, TrioActor, TrioFuture
@@ -78,6 +79,10 @@ class ActDesk(TrioActor):
     @abstractmethod
     def _forget_place(self, place: Address) -> None:
         """The place may belong to another session than was known."""
+
+    @abstractmethod
+    def _relinked(self, before: IdentityRow, after: IdentityRow) -> None:
+        """An identity is another user from now on."""
 
     # -- one act after the other -----------------------------------------------------------------
 
@@ -248,6 +253,8 @@ class ActDesk(TrioActor):
             self._services.door.decided()
         for place in work.moved:
             self._forget_place(place)
+        for before, after in work.relinked:
+            self._relinked(before, after)
         if work.batch is not None:
             for taken in work.taken_over:
                 if (ref := self._session_in_memory(taken.session_id)) is not None:

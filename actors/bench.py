@@ -8,7 +8,7 @@ from typing import Any
 
 from ..storage.base import Batch, Reads
 from .acts import ActRefused
-from .core.routing import InstanceRules
+from .core.routing import IdentityRow, InstanceRules
 from .core.world import Plan
 from .errands import TakeOver
 from .ledger import StoreWorld, batch_of_plan
@@ -30,6 +30,10 @@ class Work:
     moved: tuple[Address, ...] = ()
     opened: int = 0
     """How many sessions are new."""
+    relinked: list[tuple[IdentityRow, IdentityRow]] = field(
+        default_factory=list[tuple[IdentityRow, IdentityRow]]
+    )
+    """Identities that are another user now, before and after; the program's resolver must know."""
     decided: bool = False
     """Whether somebody was approved or revoked."""
     notices: list[Notice] = field(default_factory=list[Notice])
@@ -94,4 +98,14 @@ def of_plan(bench: Bench, plan: Plan, *, dry_run: bool = False) -> Work:
         ],
         moved=tuple(after.address for _, after in plan.bindings),
         opened=len(plan.opened),
+        relinked=_relinked(plan) if plan.record.by == "code" or plan.record.act == "undo" else [],
     )
+
+
+def _relinked(plan: Plan) -> list[tuple[IdentityRow, IdentityRow]]:
+    """Whose user has changed. Of a link that the program makes, it has told its resolver itself."""
+    return [
+        (before or IdentityRow(after.platform, after.user_id), after)
+        for before, after in plan.identities
+        if (before.user if before is not None else None) != after.user
+    ]

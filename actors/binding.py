@@ -22,6 +22,7 @@ from .core.routing import (
     Key,
     KeyRow,
     Scope,
+    can_name_user,
     default_user,
     is_for_others,
     key_of,
@@ -213,22 +214,38 @@ class Binder(ActDesk):
     def _identified_as(self, message: Identified) -> None:
         """The turns that waited go on, once what the resolver says is what is written down."""
         held = self._asking.pop(message.address, [])
-        if message.user is None:
-            logger.warning("%s", message.error)
-            for _, answer in held:
-                if answer is not None:
-                    answer.fail(Unidentified(message.error or "nobody knows who this is"))
+        error = message.error or "nobody knows who this is"
+        itself = default_user(message.platform, message.user_id)
+        if message.user is not None and message.user != itself and not can_name_user(message.user):
+            error = f"the identity resolver says {message.user!a:.80}, which cannot name a user"
+        elif message.user is not None:
+            self._go_on_as(message, message.user, held)
             return
-        self._follow_resolver(message.platform, message.user_id, message.user)
+        logger.warning("%s", error)
+        for _, answer in held:
+            if answer is not None:
+                answer.fail(Unidentified(error))
+
+    def _go_on_as(self, message: Identified, user: str, held: list[Held]) -> None:
+        self._follow_resolver(message.platform, message.user_id, user)
         if held:
             self._identified.add(message.address)
         for turn, answer in held:
             self._let_in(turn, answer)
 
+    def _relinked(self, before: IdentityRow, after: IdentityRow) -> None:
+        """Let the resolver know; until it does, its old word is not followed back."""
+        tell = self._services.tell_resolver
+        if tell is not None:
+            self._followed[after.platform, after.user_id] = before.unified
+            self._services.runner.soon(tell, after.platform, after.user_id, after.user)
+
     def _follow_resolver(self, platform: str, user_id: str, user: str) -> None:
         row = load_identity(self._services.store, platform, user_id)
         itself = default_user(platform, user_id)
-        root = root_of(user, partial(load_identity, self._services.store))
+        root = itself
+        if user != itself:
+            root = root_of(user, partial(load_identity, self._services.store))
         if root == (row.unified if row is not None else itself):
             if self._followed.get((platform, user_id)) != user:
                 self._followed.pop((platform, user_id), None)  # it may come back to its old word

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Final
 
 from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode
+from ..storage.errors import CorruptRecord, RecordFromFuture
 from ..storage.keys import hash16
 from .core import codes
 from .core.codes import Attempts, CodeKind, PendingCode
+from .core.records import MalformedRecord
 from .ledger import starting_with
 
 __all__ = [
@@ -22,6 +25,8 @@ __all__ = [
     "sweep_codes",
     "waiting_at",
 ]
+
+logger = logging.getLogger("turnkeeper.registry")
 
 ACCESS_CODES: Final = b"a"
 """What the keys of access codes begin with, in `Table.CODES`."""
@@ -63,17 +68,40 @@ def waiting_at(store: Reads, kind: CodeKind, instance: str) -> Iterator[tuple[by
 
 def _rows(store: Reads, prefix: bytes) -> Iterator[tuple[bytes, PendingCode]]:
     for key, data in starting_with(store, Table.CODES, prefix):
-        yield key, codes.read_pending(decode(data))
+        pending = _read(data)
+        if pending is not None:
+            yield key, pending
+
+
+def _read(data: bytes) -> PendingCode | None:
+    """A code that waits; None if it cannot be read: then it works no more, and no other suffers."""
+    try:
+        return codes.read_pending(decode(data))
+    except (CorruptRecord, RecordFromFuture, MalformedRecord) as error:
+        logger.error("a one-time code cannot be read, and works no more: %s", error)  # noqa: TRY400
+        return None
 
 
 def sweep_codes(store: Reads, now_us: int) -> Batch:
-    """What removes the codes that have expired, and the attempts that count no more."""
+    """What removes the codes that work no more, and the attempts that count no more.
+
+    Raises:
+        CorruptRecord, RecordFromFuture, MalformedRecord: attempts cannot be read. They stay, as
+            whoever is locked out stays locked out.
+    """
     batch = Batch()
     for kind in _KINDS.values():
-        for key, pending in _rows(store, kind):
-            if codes.is_expired(pending, now_us):
-                batch.delete(Table.CODES, key)
+        for key, data in starting_with(store, Table.CODES, kind):
+            pending = _read(data)
+            if pending is None or codes.is_expired(pending, now_us):
+                _remove(batch, key, data)
     for key, data in starting_with(store, Table.CODES, _ATTEMPTS):
         if codes.is_blank(codes.read_attempts(decode(data)), now_us):
-            batch.delete(Table.CODES, key)
+            _remove(batch, key, data)
     return batch
+
+
+def _remove(batch: Batch, key: bytes, data: bytes) -> None:
+    """Remove a row unless it was renewed meanwhile."""
+    batch.expect(Table.CODES, key, data)
+    batch.delete(Table.CODES, key)

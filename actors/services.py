@@ -14,7 +14,7 @@ from .kernel import ActorRef
 from .messages import Instance
 from .runner import TurnRunner
 
-__all__ = ["MAX_OPEN_TURNS", "NowUs", "Post", "Ref", "Resolve", "Services"]
+__all__ = ["MAX_OPEN_TURNS", "NowUs", "Post", "Ref", "Resolve", "Services", "TellResolver"]
 
 MAX_OPEN_TURNS: Final = 100_000
 """Turns of one session that may wait for the agent. They wait on disk."""
@@ -26,6 +26,10 @@ NowUs: TypeAlias = Callable[[], int]
 
 Resolve: TypeAlias = Callable[[str, str], Awaitable[str]]
 """The user that an identity (platform, canonical user id) is. Raises Unidentified."""
+
+
+TellResolver: TypeAlias = Callable[[str, str, str | None], Awaitable[None]]
+"""Given an identity and its user, or None for nobody but itself. Logs a failure, raises nothing."""
 
 
 def _as_it_is(_platform: str, user_id: str) -> str:
@@ -61,6 +65,8 @@ class Services:
     """Whether humans may link their accounts themselves, with `/link`."""
     resolve: Resolve | None = None
     """Asks the program's own identity resolver who somebody is; None if there is none."""
+    tell_resolver: TellResolver | None = None
+    """Tells that resolver who somebody is from now on."""
     failure_notice: str | None = None
     """What a human is told when a turn is given up; None for nothing."""
     max_open_turns: int = MAX_OPEN_TURNS

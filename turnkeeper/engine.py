@@ -162,6 +162,7 @@ class Engine:
             canonical=canonical_user_id,
             self_link=settings.identity.self_link,
             resolve=self.resolver.resolve if self.resolver is not None else None,
+            tell_resolver=self.resolver.report if self.resolver is not None else None,
             failure_notice=settings.session.failure_notice or None,
         )
         registry = RegistryActor.start(services, next_stream(store))

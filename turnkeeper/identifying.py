@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Final, Literal
 
-from .actors.core.routing import default_user
+from .actors.core.routing import default_user, root_of
 from .actors.errands import Identified
 from .actors.errors import Unidentified
 from .actors.ledger import load_identity
@@ -14,6 +15,8 @@ from .actors.services import Services
 from .identity import IdentityResolver, IdentityUnavailable, call_resolver, resolve_user
 
 __all__ = ["Identifier", "Resolving"]
+
+logger = logging.getLogger("turnkeeper")
 
 _MAX_KNOWN: Final = 16_384
 """Users that are remembered before all are asked for again: some 4 MB."""
@@ -52,6 +55,16 @@ class Resolving:
             timeout_s=self._timeout_s,
         )
 
+    async def report(self, platform: str, user_id: str, user: str | None) -> None:
+        """Let the resolver know who an identity is, which others have decided."""
+        try:
+            if user is None:
+                await self.tell("unlink", platform, user_id)
+            else:
+                await self.tell("link", platform, user_id, user)
+        except IdentityUnavailable as error:
+            logger.error("the resolver does not know of a change: %s", error)  # noqa: TRY400
+
 
 class Identifier:
     """Says which user has written a turn."""
@@ -77,7 +90,7 @@ class Identifier:
             self._services.registry.tell(
                 Identified(address=turn.address, platform=platform, user_id=user_id, user=user)
             )
-        return user
+        return root_of(user, partial(load_identity, self._services.store))
 
     def _stored(self, platform: str, user_id: str) -> str:
         services = self._services

@@ -13,7 +13,7 @@ from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord
 from .actors.journal import seen_key
 from .storage.base import Batch, Store, Table
-from .storage.errors import Conflict, StorageError
+from .storage.errors import Conflict, CorruptRecord, RecordFromFuture, StorageError
 
 __all__ = ["sweep"]
 
@@ -54,5 +54,5 @@ async def _sweep_codes(store: Store, now_us: int) -> None:
             await store.commit(batch)
     except Conflict:
         pass  # one was renewed meanwhile: the next round has the others
-    except MalformedRecord as error:
-        logger.error("a one-time code cannot be read, and works no more: %s", error)  # noqa: TRY400
+    except (CorruptRecord, RecordFromFuture, MalformedRecord) as error:
+        logger.error("attempts at codes cannot be read, and count for ever: %s", error)  # noqa: TRY400

@@ -15,7 +15,6 @@ from turnkeeper.actors.core.records import DeliveryRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.actors.ledger import access_key
 from turnkeeper.storage.base import Reads, Table
-from turnkeeper.storage.errors import CorruptRecord
 from turnkeeper.storage.keys import table_key
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
@@ -364,8 +363,11 @@ async def test_codes_that_cannot_be_read_let_nobody_in_and_turns_go_on(prefix: b
     async with on_stage(echo, tg := LoopbackChannel("tg"), disk=disk, **rules(CODE)) as stage:
         assert await tell(tg, "hello", "ann") == "hello"
         if prefix == b"a":
-            with pytest.raises(CorruptRecord):
+            with pytest.raises(ActRefused):
                 await stage.runtime.approve(access_code)
+        elif prefix == b"l":
+            said = await tell(tg, f"/link {link_code}", "ann")
+            assert said == commands.WRONG_CODE  # and no other code suffers
         else:
             with pytest.raises(SessionDamaged):
                 await tg.receive(f"/link {link_code}", conversation="dm-ann", user_id="ann")

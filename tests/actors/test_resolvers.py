@@ -255,7 +255,7 @@ async def test_only_new_direct_conversations_wait_for_a_resolver() -> None:
 
 # -- resolvers that do not -----------------------------------------------------------------------
 
-LIES = [None, 7, b"alice", "", "x" * 1_025, ["alice"], object()]
+LIES = [None, 7, b"alice", "", "x" * 1_025, ["alice"], object(), " alice", "a\nb", "a\u202eb"]
 
 
 @pytest.mark.parametrize("answer", [OSError("down"), *LIES], ids=lambda lie: type(lie).__name__)
