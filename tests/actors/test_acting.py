@@ -31,7 +31,7 @@ from turnkeeper.storage.errors import Conflict
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads, MemoryStore
 from turnkeeper.testing import LoopbackChannel
 from turnkeeper.verify import Verification
-from turnkeeper.views import heads
+from turnkeeper.views import heads, sessions
 
 from .stage import START, Stage, echo, log, on_stage
 from .test_cancellation import cancelled_after
@@ -367,7 +367,7 @@ class Traffic:
         """Break one session after the other."""
         for _ in range(10):
             await trio.sleep(self.rng.choice([0.02, 0.05, 0.2]))
-            for info in (await runtime.sessions())[:1]:
+            for info in sessions(runtime.store)[:1]:
                 with suppress(ActorDeadError):
                     (await runtime.session_ref(info.id)).tell("what no session understands")
 

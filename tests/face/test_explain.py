@@ -52,7 +52,7 @@ def two() -> tuple[LoopbackChannel, LoopbackChannel]:
 
 
 async def test_a_turn_names_the_binding_of_its_time_and_not_the_one_of_now(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
@@ -80,7 +80,7 @@ async def test_a_turn_names_the_binding_of_its_time_and_not_the_one_of_now(
 
 
 async def test_a_turn_of_which_nothing_has_moved_says_to_whom_it_belongs(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
@@ -92,7 +92,7 @@ async def test_a_turn_of_which_nothing_has_moved_says_to_whom_it_belongs(
 
 
 async def test_a_turn_names_the_pair_and_the_link_of_its_time(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc, pairing={"1@telegram": "user-one"}) as stage:
@@ -109,7 +109,7 @@ async def test_a_turn_names_the_pair_and_the_link_of_its_time(
 
 
 async def test_a_turn_in_a_group_names_its_speaker(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
@@ -125,7 +125,7 @@ async def test_a_turn_in_a_group_names_its_speaker(
 
 
 async def test_a_message_is_found_by_its_place_and_id_and_by_the_id_alone(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
@@ -155,7 +155,7 @@ def test_an_id_with_slashes_is_read_in_every_way() -> None:
 
 
 async def test_an_old_message_is_found_in_the_logs(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     disk = MemoryDisk()
@@ -172,7 +172,7 @@ async def test_an_old_message_is_found_in_the_logs(
 
 
 async def test_a_command_is_said_to_be_one(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
@@ -187,7 +187,7 @@ async def test_a_command_is_said_to_be_one(
 
 
 async def test_a_message_that_was_not_let_in_is_explained_while_it_is_remembered(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     async with on_stage(echo, tg, channels={"tg": {"allowed_users": ["1"]}}) as stage:
@@ -207,7 +207,7 @@ async def test_a_message_that_was_not_let_in_is_explained_while_it_is_remembered
 
 
 async def test_a_delivery_that_is_none_is_refused_by_its_id(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
@@ -307,7 +307,7 @@ def rules(agent: str = "main", **scope: Any) -> InstanceRules:
 
 
 async def test_a_place_that_the_rules_would_give_to_another_session_is_pinned(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
@@ -338,7 +338,7 @@ async def test_a_place_that_the_rules_would_give_to_another_session_is_pinned(
 
 
 async def test_the_runtime_says_what_is_pinned_until_it_is_moved(
-    autojump_clock: MockClock,
+    mock_clock: MockClock,
 ) -> None:
     tg, _ = two()
     disk = MemoryDisk()
