@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from turnkeeper import AccessDenied, Runtime
 from turnkeeper.actors.core.access import AccessRules
@@ -34,7 +33,7 @@ async def say(channel: LoopbackChannel, user_id: str, message_id: str, **more: A
     given: dict[str, Any] = {"conversation": f"dm-{user_id}", **more}
     accepted = await channel.receive(message_id, user_id=user_id, message_id=message_id, **given)
     await channel.next_sent()
-    await trio.sleep(1)
+    await trio.sleep(0.01)
     return accepted.turn_id
 
 
@@ -51,18 +50,16 @@ def two() -> tuple[LoopbackChannel, LoopbackChannel]:
 # -- turns -----------------------------------------------------------------------------------------
 
 
-async def test_a_turn_names_the_binding_of_its_time_and_not_the_one_of_now(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_turn_names_the_binding_of_its_time_and_not_the_one_of_now() -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
         runtime = stage.runtime
         await say(tg, "1", "m1")
         before = await say(dc, "2", "m2")
         await runtime.link("telegram", "1", "alice", by="operator")
-        await trio.sleep(1)
+        await trio.sleep(0.01)
         await runtime.link("discord", "2", "alice", by="operator")
-        await trio.sleep(1)
+        await trio.sleep(0.01)
         after = await say(dc, "2", "m3")
         await runtime.undo()
         early, late = await told(runtime, before), await told(runtime, after)
@@ -79,9 +76,7 @@ async def test_a_turn_names_the_binding_of_its_time_and_not_the_one_of_now(
     assert moved in late
 
 
-async def test_a_turn_of_which_nothing_has_moved_says_to_whom_it_belongs(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_turn_of_which_nothing_has_moved_says_to_whom_it_belongs() -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
         text = await told(stage.runtime, await say(tg, "1", "m1"))
@@ -91,14 +86,12 @@ async def test_a_turn_of_which_nothing_has_moved_says_to_whom_it_belongs(
     assert text.splitlines()[-1].endswith("answered; the reply is delivery s1/5")
 
 
-async def test_a_turn_names_the_pair_and_the_link_of_its_time(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_turn_names_the_pair_and_the_link_of_its_time() -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc, pairing={"1@telegram": "user-one"}) as stage:
         runtime = stage.runtime
         await runtime.link("discord", "2", "telegram:1")
-        await trio.sleep(1)
+        await trio.sleep(0.01)
         paired, linked = await say(tg, "1", "m1"), await say(dc, "2", "m2")
         await runtime.unlink("discord", "2")
         one, two_ = await told(runtime, paired), await told(runtime, linked)
@@ -108,9 +101,7 @@ async def test_a_turn_names_the_pair_and_the_link_of_its_time(
     assert "discord:2 was paired with user-one then" in two_
 
 
-async def test_a_turn_in_a_group_names_its_speaker(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_turn_in_a_group_names_its_speaker() -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
         await stage.runtime.link("telegram", "1", "alice")
@@ -124,9 +115,7 @@ async def test_a_turn_in_a_group_names_its_speaker(
 # -- messages by the platform's id -----------------------------------------------------------------
 
 
-async def test_a_message_is_found_by_its_place_and_id_and_by_the_id_alone(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_message_is_found_by_its_place_and_id_and_by_the_id_alone() -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
         turn = await say(tg, "1", "odd/id", conversation="odd/place", thread="t")
@@ -154,9 +143,7 @@ def test_an_id_with_slashes_is_read_in_every_way() -> None:
     assert readings("a/b") == []
 
 
-async def test_an_old_message_is_found_in_the_logs(
-    mock_clock: MockClock,
-) -> None:
+async def test_an_old_message_is_found_in_the_logs() -> None:
     tg, _ = two()
     disk = MemoryDisk()
     async with on_stage(echo, tg, disk=disk):
@@ -171,9 +158,7 @@ async def test_an_old_message_is_found_in_the_logs(
             assert story.id == "s1/4"
 
 
-async def test_a_command_is_said_to_be_one(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_command_is_said_to_be_one() -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
         await say(tg, "1", "m1")
@@ -186,9 +171,7 @@ async def test_a_command_is_said_to_be_one(
         assert await stage.runtime.explain("command/none") is None
 
 
-async def test_a_message_that_was_not_let_in_is_explained_while_it_is_remembered(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_message_that_was_not_let_in_is_explained_while_it_is_remembered() -> None:
     tg, _ = two()
     async with on_stage(echo, tg, channels={"tg": {"allowed_users": ["1"]}}) as stage:
         await say(tg, "1", "m1")
@@ -206,9 +189,7 @@ async def test_a_message_that_was_not_let_in_is_explained_while_it_is_remembered
         assert await stage.runtime.explain("tg/c2/no-t") is None
 
 
-async def test_a_delivery_that_is_none_is_refused_by_its_id(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_delivery_that_is_none_is_refused_by_its_id() -> None:
     tg, _ = two()
     async with on_stage(echo, tg) as stage:
         await say(tg, "1", "m1")
@@ -306,9 +287,7 @@ def rules(agent: str = "main", **scope: Any) -> InstanceRules:
     return InstanceRules(agent=agent, scope=ScopeRules(**scope), access=AccessRules())
 
 
-async def test_a_place_that_the_rules_would_give_to_another_session_is_pinned(
-    mock_clock: MockClock,
-) -> None:
+async def test_a_place_that_the_rules_would_give_to_another_session_is_pinned() -> None:
     tg, dc = two()
     async with on_stage(echo, tg, dc) as stage:
         turn = await say(tg, "1", "m1", conversation="dm one", thread="t")
@@ -337,9 +316,7 @@ async def test_a_place_that_the_rules_would_give_to_another_session_is_pinned(
         assert [row.pinned for row in channels(store, None, {})] == [0, 0]
 
 
-async def test_the_runtime_says_what_is_pinned_until_it_is_moved(
-    mock_clock: MockClock,
-) -> None:
+async def test_the_runtime_says_what_is_pinned_until_it_is_moved() -> None:
     tg, _ = two()
     disk = MemoryDisk()
     async with on_stage(echo, tg, disk=disk):
