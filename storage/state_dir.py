@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
@@ -30,7 +30,15 @@ from .errors import (
     StoreUnusable,
 )
 
-__all__ = ["STORE_VERSION", "HeldStateDir", "find_store", "hold_state_dir", "making_store"]
+__all__ = [
+    "STORE_VERSION",
+    "HeldStateDir",
+    "find_store",
+    "hold_state_dir",
+    "making_store",
+    "sync_directory",
+    "user_state_dir",
+]
 
 STORE_VERSION: Final = 1
 """Version of the directory's layout and of the tables in it."""
@@ -137,18 +145,29 @@ def making_store(state_dir: Path, create_environment: Callable[[Path], None]) ->
         file.flush()
         os.fsync(file.fileno())
     yield "synced the marker"
-    _sync_directory(new)
+    sync_directory(new)
     yield "synced the directory"
     new.rename(state_dir / _STORE)
     yield "moved it into place"
-    _sync_directory(state_dir)
+    sync_directory(state_dir)
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _sync_directory(path: Path) -> None:
+def user_state_dir(environ: Mapping[str, str]) -> Path:
+    """Where a user's own state is by default: `turnkeeper` in `XDG_STATE_HOME`.
+
+    Source: the XDG Base Directory Specification, which has relative paths ignored.
+    """
+    base = environ.get("XDG_STATE_HOME")
+    home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state"
+    return home / "turnkeeper"
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -160,7 +179,7 @@ def _ensure_directory(state_dir: Path) -> None:
     if not os.path.lexists(state_dir):
         with suppress(FileExistsError):  # another process was faster: look at what it made
             state_dir.mkdir(mode=0o700, parents=True)
-        _sync_directory(state_dir.parent)
+        sync_directory(state_dir.parent)
     _refuse_odd_directory(state_dir)
 
 

@@ -43,6 +43,7 @@ from .commands.base import (
 from .config import ConfigError
 from .runtime import RuntimeFailed
 from .storage import errors as storage
+from .storage.state_dir import user_state_dir
 
 __all__ = ["COMMANDS", "main", "state_dir_of"]
 
@@ -158,10 +159,7 @@ def state_dir_of(given: str | None, environ: Mapping[str, str]) -> Path:
     chosen = given or environ.get("TURNKEEPER_STATE")
     if chosen:
         return Path(chosen).absolute()
-    base = environ.get("XDG_STATE_HOME")
-    # The specification has relative paths ignored.
-    home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state"
-    return home / "turnkeeper"
+    return user_state_dir(environ)
 
 
 class _LogFormatter(logging.Formatter):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, TypeAlias, cast
 
 from .identity import IdentityUnavailable
 from .links import IdentityLink, Links, change_links, check_ids, check_link, find_user, list_links
+from .storage.state_dir import sync_directory, user_state_dir
 
 __all__ = ["FileIdentityResolver"]
 
@@ -126,10 +127,7 @@ class FileIdentityResolver:
 def _default(environ: Mapping[str, str]) -> Path:
     if named := environ.get("TURNKEEPER_IDENTITY_PATH"):
         return Path(named).absolute()
-    base = environ.get("XDG_STATE_HOME")
-    # The specification has relative paths ignored.
-    home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state"
-    return home / "turnkeeper" / "identity.json"
+    return user_state_dir(environ) / "identity.json"
 
 
 def _signature(status: os.stat_result) -> _Signature:
@@ -229,7 +227,7 @@ def _replace(path: Path, text: bytes, after_ns: int) -> _Signature:
         os.utime(file.fileno(), ns=(written.st_atime_ns, changed_ns))
         os.fsync(file.fileno())
         os.rename(new, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         return _signature(os.fstat(file.fileno()))
 
 
@@ -278,15 +276,7 @@ def _make_directories(directory: Path) -> None:
     missing = [one for one in (directory, *directory.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(one.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        sync_directory(one.parent)
 
 
 @contextmanager

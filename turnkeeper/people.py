@@ -12,12 +12,13 @@ from .actors.core.records import ChangeRecord
 from .actors.core.routing import IdentityRow, read_identity
 from .actors.door import read_standing
 from .actors.frozen import message
-from .actors.ledger import changes_since, past_bindings
+from .actors.ledger import changes_since
 from .actors.messages import Address
 from .links import IdentityLink
+from .routes import bindings_of
 from .storage.base import Reads, Table
 from .storage.codec import decode
-from .views import Binding, binding, binding_of, pages, time_of
+from .views import Binding, binding_of, pages, time_of
 
 __all__ = [
     "AccessInfo",
@@ -161,6 +162,4 @@ def _waiting(pending: PendingCode) -> AccessInfo:
 
 def binding_history(store: Reads, place: Address) -> list[Binding]:
     """Every owner that `place` had, the first one first and that of now last."""
-    now = binding(store, place)
-    earlier = [binding_of(row) for row in past_bindings(store, place)]
-    return [*earlier, now] if now is not None else earlier
+    return [binding_of(row) for row in bindings_of(store, place)]
