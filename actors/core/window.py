@@ -16,7 +16,17 @@ from ..frozen import fact, message
 from .names import quoted_name
 from .records import AssistantRecord, Record, ToolRecord, UserRecord
 
-__all__ = ["Hidden", "Message", "Stretch", "build_window", "text_chars"]
+__all__ = ["Hidden", "Message", "Stretch", "ToolCall", "build_window", "text_chars"]
+
+
+@fact
+class ToolCall:
+    """A call of a tool, as the agent recorded it."""
+
+    name: str
+    arguments: str
+    """Often JSON, but whatever the agent wrote."""
+    result: str
 
 
 @message
@@ -41,6 +51,8 @@ class Message:
     speaker: str | None = None
     """Of a human's message in a group: the display name, or else the id, as a JSON string.
     Untrusted, and not unique: `platform` and `user_id` say who it is."""
+    tool: ToolCall | None = None
+    """Of a tool message: what its text tells in one line, apart."""
 
     @property
     def attributed(self) -> str:
@@ -228,6 +240,7 @@ def _message(seq: int, record: _Said, session_id: str | None, names: _Names) -> 
                 seq=seq,
                 at_us=record.at_us,
                 session_id=session_id,
+                tool=ToolCall(record.name, record.arguments, record.result),
             )
 
 
