@@ -13,20 +13,11 @@ from operator import itemgetter
 from typing import Final, Literal, TypeAlias
 
 from ..frozen import fact, message
+from ..messages import ToolCall
 from .names import quoted_name
 from .records import AssistantRecord, Record, ToolRecord, UserRecord
 
-__all__ = ["Hidden", "Message", "Stretch", "ToolCall", "build_window", "text_chars"]
-
-
-@fact
-class ToolCall:
-    """A call of a tool, as the agent recorded it."""
-
-    name: str
-    arguments: str
-    """Often JSON, but whatever the agent wrote."""
-    result: str
+__all__ = ["Hidden", "Message", "Stretch", "build_window", "text_chars"]
 
 
 @message
@@ -52,7 +43,7 @@ class Message:
     """Of a human's message in a group: the display name, or else the id, as a JSON string.
     Untrusted, and not unique: `platform` and `user_id` say who it is."""
     tool: ToolCall | None = None
-    """Of a tool message: what its text tells in one line, apart."""
+    """Of a tool message: the call that the agent recorded, which its text tells in one line."""
 
     @property
     def attributed(self) -> str:
@@ -240,7 +231,9 @@ def _message(seq: int, record: _Said, session_id: str | None, names: _Names) -> 
                 seq=seq,
                 at_us=record.at_us,
                 session_id=session_id,
-                tool=ToolCall(record.name, record.arguments, record.result),
+                tool=ToolCall(
+                    name=record.name, arguments=record.arguments, result=record.result
+                ),
             )
 
 
