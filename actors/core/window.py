@@ -231,9 +231,7 @@ def _message(seq: int, record: _Said, session_id: str | None, names: _Names) -> 
                 seq=seq,
                 at_us=record.at_us,
                 session_id=session_id,
-                tool=ToolCall(
-                    name=record.name, arguments=record.arguments, result=record.result
-                ),
+                tool=ToolCall(name=record.name, arguments=record.arguments, result=record.result),
             )
 
 
