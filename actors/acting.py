@@ -63,8 +63,8 @@ class ActDesk(TrioActor):
         """Turns of conversations that belong to no session yet."""
         self._binding: dict[Address, SessionId] = {}
         """Places that sessions were asked to own, and whether they do is not known yet."""
-        self._awaits_bindings = False
-        """Whether the act goes on once the last of them is known."""
+        self._awaits_quiet = False
+        """Whether the act goes on once the last of them is known, and no note is being written."""
 
     # -- what the registry has -------------------------------------------------------------------
 
@@ -79,6 +79,10 @@ class ActDesk(TrioActor):
     @abstractmethod
     def _forget_place(self, place: Address) -> None:
         """The place may belong to another session than was known."""
+
+    @abstractmethod
+    def _writes_notes(self) -> bool:
+        """Whether a note and the outcome of its delivery are just being written together."""
 
     @abstractmethod
     def _relinked(self, before: IdentityRow, after: IdentityRow) -> None:
@@ -111,8 +115,8 @@ class ActDesk(TrioActor):
 
     def _begin(self, error: StorageError | None) -> None:
         """Nothing of ours is on its way: see what the act comes to, and whom it concerns."""
-        if self._binding and error is None:
-            self._awaits_bindings = True
+        if error is None and (self._binding or self._writes_notes()):
+            self._awaits_quiet = True
             return
         work = self._planned(error)
         if work is None:
@@ -170,7 +174,7 @@ class ActDesk(TrioActor):
         self._binding.pop(message.address, None)
         if not message.stored:
             self._forget_place(message.address)
-        self._bindings_known()
+        self._at_quiet()
 
     def _no_more_binding(self, session_id: SessionId, held: list[Held]) -> None:
         """A session has left memory: what it has not stored by now, nor `held`, is not stored."""
@@ -179,11 +183,12 @@ class ActDesk(TrioActor):
         for place in lost:
             del self._binding[place]
             self._forget_place(place)
-        self._bindings_known()
+        self._at_quiet()
 
-    def _bindings_known(self) -> None:
-        if self._awaits_bindings and not self._binding:
-            self._awaits_bindings = False
+    def _at_quiet(self) -> None:
+        """A place has got its owner, or a note has been written: perhaps it was the last."""
+        if self._awaits_quiet and not self._binding and not self._writes_notes():
+            self._awaits_quiet = False
             self._when_durable(self._begin)
 
     def _held_still(self, message: HeldStill) -> None:

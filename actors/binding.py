@@ -35,7 +35,14 @@ from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
-from .ledger import StoreWorld, load_identity, load_key, opening
+from .ledger import (
+    StoreWorld,
+    load_identity,
+    load_key,
+    opening,
+    opening_alone,
+    waiting_notes,
+)
 from .messages import Accept, Address, InboundTurn, SessionId
 from .services import Ref, Resolve, Services
 
@@ -180,17 +187,31 @@ class Binder(ActDesk):
             holder = KeyRow(session_id, stream, before.version + 1 if before else 1, key)
             self._opening[key] = holder
         is_named = key is not None and key[0] == "name"
-        batch, conversation = opening(row, agent, None if is_named else holder)
+        notes = waiting_notes(self._services.store, row.address)
+        batch, conversation = opening(row, agent, None if is_named else holder, notes)
         self._services.store.submit(batch, partial(self._opened, row.address, key))
         self._start(session_id, stream, conversation)
         return session_id
 
-    def _opened(self, place: Address, key: Key | None, error: StorageError | None) -> None:
+    def _open_alone(self, session_id: SessionId, agent: str, by: str) -> None:
+        """Open a session that owns no conversation, unless there is one of this name."""
+        key: Key = ("name", session_id)
+        if self._holder(key) is not None:
+            return
+        stream = self._next_stream
+        self._next_stream += 1
+        self._opening[key] = KeyRow(session_id, stream, 1, key)
+        batch, conversation = opening_alone(session_id, stream, agent, by, self._services.now_us())
+        self._services.store.submit(batch, partial(self._opened, None, key))
+        self._start(session_id, stream, conversation)
+
+    def _opened(self, place: Address | None, key: Key | None, error: StorageError | None) -> None:
         if key is not None:
             self._opening.pop(key, None)
         if error is not None:
-            logger.error("no session could be opened for %s: %s", place, error)
-            self._places.drop(place)
+            logger.error("no session could be opened for %s: %s", place or key, error)
+            if place is not None:
+                self._places.drop(place)
 
     # -- whom the identity resolver knows --------------------------------------------------------
 

@@ -13,11 +13,14 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from ..storage.base import Batch, Then
-from ..storage.errors import Conflict, CorruptRecord, StorageError, StoreClosed
+from ..storage.errors import Conflict, StorageError, StoreClosed
 from .core.conversation import Conversation
 from .core.effects import (
     AnswerAccepted,
+    AnswerCleared,
     AnswerMayRetry,
+    AnswerMirrored,
+    AnswerMission,
     Dispatch,
     Effect,
     EndTurn,
@@ -27,15 +30,17 @@ from .core.effects import (
     StartTurn,
     Step,
 )
-from .core.records import AssistantRecord, UserRecord, address_of, turn_of
+from .core.records import AssistantRecord, address_of
 from .errors import Overloaded, ShuttingDown
-from .journal import batch_for, load_record
+from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
+    AnyTurn,
     Deliver,
     DeliveryId,
     DeliveryReported,
     InboundTurn,
+    MissionTurn,
     Outcome,
     Passivated,
     RetryTurn,
@@ -43,6 +48,9 @@ from .messages import (
     TurnId,
     Wake,
 )
+from .missions import MissionEnded
+from .outcomes import outcome_of
+from .provenance import Mirrored
 from .runner import TurnJob
 from .services import Services
 
@@ -114,6 +122,20 @@ class OutputGate(TrioActor):
         if answer is not None:
             answer.resolve(effect.granted)
 
+    def _answer_mission(self, effect: AnswerMission, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.resolve(effect.turn_id)
+
+    def _answer_mirrored(self, effect: AnswerMirrored, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.resolve(
+                Mirrored(status="recorded", session_id=self._core.session_id, seq=effect.seq)
+            )
+
+    def _answer_cleared(self, effect: AnswerCleared, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.resolve(effect.cleared)
+
     def _start_turn(self, effect: StartTurn, _answer: object) -> None:
         try:
             turn = effect.turn or self._turn_at(effect.seq)
@@ -144,8 +166,11 @@ class OutputGate(TrioActor):
         )
 
     def _end_turn(self, effect: EndTurn, _answer: object) -> None:
-        place = effect.turn.address
         post = self._services.post
+        if not isinstance(effect.turn, InboundTurn):
+            self._end_run(effect, effect.turn)
+            return
+        place = effect.turn.address
         if place.instance in post.hearers:
             ended = TurnEnded(
                 turn_id=TurnId(f"{self._core.session_id}/{effect.seq}"),
@@ -155,6 +180,20 @@ class OutputGate(TrioActor):
             )
             with suppress(ActorDeadError):  # a stopping channel need not know
                 post.channels[place.instance].tell(ended)
+
+    def _end_run(self, effect: EndTurn, turn: MissionTurn) -> None:
+        ended = MissionEnded(
+            session_id=self._core.session_id,
+            turn_seq=effect.seq,
+            mission=turn.mission,
+            run=turn.run,
+            status=effect.status,
+            delivery_id=self._delivery_id(effect.delivery_seq) if effect.delivery_seq else None,
+            error=effect.error,
+        )
+        if (scheduler := self._services.post.scheduler) is not None:
+            with suppress(ActorDeadError):  # it finds out at the next start
+                scheduler.tell(ended)
 
     def _dispatch(self, effect: Dispatch, _answer: object) -> None:
         opened_by = self._core.delivery_opened_by(effect.seq)
@@ -171,9 +210,13 @@ class OutputGate(TrioActor):
             self._undeliverable(effect, "unreadable")
             return
         place = address_of(record)
-        if (withheld := self._withheld(record)) is not None:
+        withheld = self._withheld(record)
+        if place is None and record.instance is not None:
+            withheld = "no_recipient"
+        if withheld is not None:
             self._undeliverable(effect, withheld)
             return
+        post = self._services.post
         deliver = Deliver(
             session_id=self._core.session_id,
             delivery_id=self._delivery_id(effect.seq),
@@ -183,8 +226,11 @@ class OutputGate(TrioActor):
             reply_to=record.reply_to,
             attempt=effect.attempt,
             ambiguous=effect.ambiguous,
+            duplicate=effect.duplicate,
+            parts=effect.parts,
+            keep_id=place is not None
+            and (record.reply_to is None or place.instance in post.receipted),
         )
-        post = self._services.post
         target = post.feed if place is None else post.channels.get(place.instance)
         if target is None:
             self._undeliverable(effect, "no_such_channel")
@@ -200,9 +246,10 @@ class OutputGate(TrioActor):
         speaker: str | None = None
         if record.turn_seq:
             try:
-                speaker = self._turn_at(record.turn_seq).user_id
+                turn = self._turn_at(record.turn_seq)
             except StorageError:
                 return "unreadable"
+            speaker = turn.user_id if isinstance(turn, InboundTurn) else None
         return services.door.closed_to(place, speaker)
 
     def _undeliverable(self, effect: Dispatch, reason: str) -> None:
@@ -221,15 +268,7 @@ class OutputGate(TrioActor):
     def _settle_delivery(self, effect: SettleDelivery, _answer: object) -> None:
         future = self._waiting.pop(effect.seq, None) if self._waiting else None
         if future is not None:
-            report = effect.report
-            future.resolve(
-                Outcome(
-                    status=report.status,
-                    reason=report.reason,
-                    platform_message_id=report.platform_message_id,
-                    delivery_id=report.delivery_id,
-                )
-            )
+            future.resolve(outcome_of(effect.report, effect.noted_in))
             if not self._waiting:
                 self._waiting = None
 
@@ -259,14 +298,14 @@ class OutputGate(TrioActor):
                 self._waiting = {}
             self._waiting[seq] = answer
 
-    def _turn_at(self, seq: int) -> InboundTurn:
-        record = load_record(self._services.store, self._stream, seq)
-        if not isinstance(record, UserRecord):
-            raise CorruptRecord(f"record {self._stream}/{seq} is no inbound turn")
-        return turn_of(record)
+    def _turn_at(self, seq: int) -> AnyTurn:
+        return turn_at(self._services.store, self._stream, seq)
 
     _EFFECTS: ClassVar[dict[type, Callable[[Any, Any, Any], None]]] = {
         AnswerAccepted: _answer_accepted,
+        AnswerMission: _answer_mission,
+        AnswerMirrored: _answer_mirrored,
+        AnswerCleared: _answer_cleared,
         AnswerMayRetry: _answer_may_retry,
         StartTurn: _start_turn,
         IsolateTurn: _isolate_turn,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode, encode_known
@@ -20,35 +20,50 @@ from .core.intake import seen_window
 from .core.records import (
     DeliveryRecord,
     MalformedRecord,
+    MissionRecord,
     QuarantinedRecord,
+    ReceiptRecord,
     Record,
     ReopenedRecord,
+    UserRecord,
     pack,
+    turn_of,
     unpack,
 )
 from .core.routing import BindingRow, read_binding
-from .messages import Address, InboundTurn
+from .messages import Address, AnyTurn, InboundTurn, Instance, SessionId
 
 __all__ = [
     "FEED_STREAM",
     "PAGE",
+    "SCHEDULE_STREAM",
+    "LastRow",
     "SeenRow",
     "batch_for",
     "binding_key",
+    "last_key",
     "load_binding",
     "load_conversation",
     "load_head",
+    "load_last",
+    "load_note_of",
     "load_record",
     "load_records",
     "load_seen",
+    "load_sent",
     "load_session_number",
     "name_key",
     "seen_hash",
     "seen_key",
+    "sent_key",
+    "turn_at",
+    "waiting_key",
 ]
 
 FEED_STREAM: Final = 0
 """Number of the stream that holds the console feed; sessions begin at 1."""
+SCHEDULE_STREAM: Final = 2**63 + 1
+"""Number of the stream that holds what was decided about missions."""
 PAGE: Final = 256
 """Records read at a time."""
 
@@ -56,6 +71,21 @@ _WINDOW: Final = struct.Struct(">I")
 
 SeenRow = tuple[str, int, bytes]
 """Session id, sequence number of the user record, digest of the body."""
+
+
+class LastRow(NamedTuple):
+    """Where a human last wrote to an agent at an instance. A tuple, as it is stored."""
+
+    instance: str
+    conversation: str
+    thread: str | None
+    session_id: str
+    at_us: int
+
+    @property
+    def address(self) -> Address:
+        """The place."""
+        return Address(Instance(self.instance), self.conversation, self.thread)
 
 
 def name_key(session_id: str) -> bytes:
@@ -79,6 +109,21 @@ def seen_key(window: int, seen: bytes) -> bytes:
     return _WINDOW.pack(window) + seen
 
 
+def last_key(agent: str, instance: str) -> bytes:
+    """Key in `Table.LAST`."""
+    return hash16(agent, instance)
+
+
+def sent_key(place: Address, platform_message_id: str) -> bytes:
+    """Key in `Table.SENT` of a message as the platform knows it."""
+    return hash16(place.instance, place.conversation, platform_message_id)
+
+
+def waiting_key(place: Address, stream: int, seq: int) -> bytes:
+    """Key in `Table.WAITING_NOTES` of the note of a delivery."""
+    return binding_key(place) + log_key(stream, seq)
+
+
 def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
     """The batch that makes `step` durable; `conversation` is the state after it."""
     batch = Batch()
@@ -93,7 +138,7 @@ def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
     return batch
 
 
-_TROUBLE: Final = frozenset({DeliveryRecord, QuarantinedRecord, ReopenedRecord})
+_TROUBLE: Final = frozenset({DeliveryRecord, QuarantinedRecord, ReopenedRecord, ReceiptRecord})
 
 
 def _index_trouble(batch: Batch, stream: int, record: Record) -> None:
@@ -104,6 +149,9 @@ def _index_trouble(batch: Batch, stream: int, record: Record) -> None:
         case QuarantinedRecord():
             key = log_key(stream, record.turn_seq)
             batch.put(Table.TROUBLE, key, encode(("quarantined", record.at_us, record.error)))
+        case ReceiptRecord(status="failed"):
+            key = log_key(stream, record.delivery_seq)
+            batch.put(Table.TROUBLE, key, encode(("failed", record.at_us, record.reason)))
         case ReopenedRecord():
             batch.delete(Table.TROUBLE, log_key(stream, record.delivery_seq))
         case _:
@@ -177,6 +225,63 @@ def load_binding(store: Reads, place: Address) -> BindingRow | None:
     """The binding of `place`, or None."""
     data = store.get(Table.BINDINGS, binding_key(place))
     return read_binding(decode(data)) if data is not None else None
+
+
+def load_last(store: Reads, agent: str, instance: str) -> LastRow | None:
+    """Where a human last wrote to `agent` at `instance`, or None."""
+    data = store.get(Table.LAST, last_key(agent, instance))
+    if data is None:
+        return None
+    match decode(data):
+        case [str(where), str(conversation), None | str() as thread, str(session_id), int(at_us)]:
+            return LastRow(where, conversation, thread, session_id, at_us)
+        case row:
+            raise CorruptRecord(f"the last conversation of an agent is kept as {row!r:.80}")
+
+
+def load_sent(
+    store: Reads, place: Address, platform_message_id: str
+) -> tuple[str, int, int] | None:
+    """The delivery that a message of the platform was: session id, its number, and the delivery's.
+
+    None for what is not kept: plain answers, where no channel asks for them.
+    """
+    data = store.get(Table.SENT, sent_key(place, platform_message_id))
+    if data is None:
+        return None
+    match decode(data):
+        case [str(session_id), int(stream), int(seq)]:
+            return session_id, stream, seq
+        case row:
+            raise CorruptRecord(f"a sent message is kept as {row!r:.80}")
+
+
+def load_note_of(store: Reads, stream: int, seq: int) -> tuple[SessionId, int, int] | None:
+    """Where the note of delivery `seq` of session number `stream` is, if there is one.
+
+    Returns:
+        The owner, its number, and the note's sequence number; None if none was written.
+    """
+    data = store.get(Table.NOTES, log_key(stream, seq))
+    if data is None:
+        return None
+    match decode(data):
+        case [str(owner), int(number), int(note_seq)]:
+            return SessionId(owner), number, note_seq
+        case row:
+            raise CorruptRecord(f"the place of a note is kept as {row!r:.80}")
+
+
+def turn_at(store: Reads, stream: int, seq: int) -> AnyTurn:
+    """The turn of record `seq` of `stream`.
+
+    Raises:
+        CorruptRecord: it is no turn, or cannot be read.
+    """
+    record = load_record(store, stream, seq)
+    if not isinstance(record, UserRecord | MissionRecord):
+        raise CorruptRecord(f"record {stream}/{seq} is no turn")
+    return turn_of(record)
 
 
 def load_seen(store: Reads, seen: bytes, now_us: int) -> SeenRow | None:

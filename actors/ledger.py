@@ -22,9 +22,11 @@ from .core.records import (
     AccessRecord,
     ChangeRecord,
     KeyedRecord,
+    NoteRecord,
     OpenedRecord,
     Record,
     pack,
+    unpack,
 )
 from .core.routing import (
     BindingRow,
@@ -61,6 +63,7 @@ __all__ = [
     "load_identity",
     "load_key",
     "opening",
+    "opening_alone",
     "pages",
     "paired_identities",
     "past_bindings",
@@ -69,7 +72,9 @@ __all__ = [
     "put_identity",
     "session_place_key",
     "starting_with",
+    "take_notes",
     "user_place_key",
+    "waiting_notes",
 ]
 
 LEDGER_STREAM: Final = 2**63
@@ -154,8 +159,19 @@ def put_binding(batch: Batch, row: BindingRow, *, first: bool = False) -> None:
         batch.put(Table.PLACES, user_place_key(row), b"\0")
 
 
-def opening(row: BindingRow, agent: str, holder: KeyRow | None) -> tuple[Batch, Conversation]:
+def opening(
+    row: BindingRow,
+    agent: str,
+    holder: KeyRow | None,
+    notes: Sequence[tuple[bytes, NoteRecord]] = (),
+) -> tuple[Batch, Conversation]:
     """The batch that opens a session, which owns the place of `row` and serves a key, if any.
+
+    Args:
+        row: the binding of the place.
+        agent: who answers.
+        holder: of the key.
+        notes: what has waited for an owner of the place; see `waiting_notes`.
 
     Returns:
         The batch, and the state of the session after it.
@@ -166,17 +182,54 @@ def opening(row: BindingRow, agent: str, holder: KeyRow | None) -> tuple[Batch, 
     if holder is not None:
         records.append(KeyedRecord(at_us=row.at_us, key=holder.key, version=holder.version))
     records.append(record_of(row))
+    batch, conversation = _opened(row.stream, [*records, *(note for _, note in notes)])
+    take_notes(batch, row.session_id, row.stream, len(records) + 1, notes)
+    put_binding(batch, row, first=True)
+    if holder is not None:
+        batch.put(Table.KEYS, key_key(holder.key), encode(list(holder)))
+    return batch, conversation
+
+
+def opening_alone(
+    session_id: str, stream: int, agent: str, by: str, at_us: int
+) -> tuple[Batch, Conversation]:
+    """The batch that opens a session which owns no conversation, and its state after it."""
+    return _opened(stream, [OpenedRecord(at_us=at_us, session_id=session_id, agent=agent, by=by)])
+
+
+def _opened(stream: int, records: Sequence[Record]) -> tuple[Batch, Conversation]:
     conversation = Conversation()
     step = Step(conversation.next_seq)
     for record in records:
         conversation.apply(record)
         step.records.append(record)
-    batch = batch_for(row.stream, conversation, step)
-    batch.create(Table.NAMES, name_key(row.session_id), encode(row.stream))
-    put_binding(batch, row, first=True)
-    if holder is not None:
-        batch.put(Table.KEYS, key_key(holder.key), encode(list(holder)))
+    batch = batch_for(stream, conversation, step)
+    batch.create(Table.NAMES, name_key(conversation.session_id), encode(stream))
     return batch, conversation
+
+
+def waiting_notes(store: Reads, place: Address) -> list[tuple[bytes, NoteRecord]]:
+    """The notes that wait for an owner of `place`, the oldest first, and the key of each."""
+    found: list[tuple[bytes, NoteRecord]] = []
+    for key, data in starting_with(store, Table.WAITING_NOTES, binding_key(place)):
+        note = unpack(decode(data))
+        if not isinstance(note, NoteRecord):
+            raise CorruptRecord(f"what waits for {place} is no note but a {note.kind!r} record")
+        found.append((key, note))
+    return sorted(found, key=lambda entry: entry[1].at_us)
+
+
+def take_notes(
+    batch: Batch,
+    session_id: str,
+    stream: int,
+    seq: int,
+    notes: Sequence[tuple[bytes, NoteRecord]],
+) -> None:
+    """Let notes that waited stand in a session's log from record `seq` on."""
+    for number, (key, _) in enumerate(notes, seq):
+        batch.delete(Table.WAITING_NOTES, key)
+        batch.put(Table.NOTES, key[HASH_BYTES:], encode((session_id, stream, number)))
 
 
 def put_identity(batch: Batch, before: IdentityRow | None, row: IdentityRow) -> None:

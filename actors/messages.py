@@ -15,8 +15,11 @@ __all__ = [
     "Accepted",
     "Address",
     "AgentReply",
+    "AnyTurn",
     "Attachment",
     "CatchUp",
+    "Clear",
+    "Cleared",
     "Deliver",
     "DeliveryId",
     "DeliveryReported",
@@ -24,15 +27,18 @@ __all__ = [
     "InboundTurn",
     "Instance",
     "MayRetry",
+    "MissionTurn",
     "Notice",
     "Outcome",
     "OutcomeStatus",
+    "Part",
     "Passivate",
     "Passivated",
     "RetryDelivery",
     "RetryTurn",
     "Rotate",
     "SendMessage",
+    "SendPlan",
     "SessionId",
     "StartIsolated",
     "StayedAwake",
@@ -120,6 +126,22 @@ class InboundTurn:
 
 
 @message
+class MissionTurn:
+    """One run of a mission: a turn that no human asked for."""
+
+    mission: str
+    run: int
+    """1 for the mission's first run."""
+    text: str
+    """The prompt."""
+    due_us: int
+    """When it was due."""
+
+
+AnyTurn: TypeAlias = InboundTurn | MissionTurn
+
+
+@message
 class Accepted:
     """A turn is durable: the channel may acknowledge it to its platform."""
 
@@ -160,7 +182,7 @@ class TurnFinished:
 
     session_id: SessionId
     turn_seq: int
-    turn: InboundTurn
+    turn: AnyTurn
     reply: AgentReply
 
 
@@ -170,7 +192,7 @@ class TurnFailed:
 
     session_id: SessionId
     turn_seq: int
-    turn: InboundTurn
+    turn: AnyTurn
     error: str
     retryable: bool
 
@@ -181,6 +203,7 @@ class TurnInterrupted:
 
     session_id: SessionId
     turn_seq: int
+    turn: AnyTurn
 
 
 @message
@@ -200,6 +223,16 @@ class RetryTurn:
 
 
 @message
+class Part:
+    """What became of one part of a message that was too long for its platform."""
+
+    number: int
+    """1 for the first."""
+    status: Literal["delivered", "failed", "unknown", "not_sent"]
+    platform_message_id: str | None = None
+
+
+@message
 class Outcome:
     """What became of a message that was to be sent.
 
@@ -212,6 +245,12 @@ class Outcome:
     platform_message_id: str | None = None
     delivery_id: DeliveryId | None = None
     provenance: Literal["recorded", "not_needed"] = "not_needed"
+    """Whether a note was written for the session that owns the conversation: only another one
+    needs it, and only of what has arrived, or may have."""
+    noted_in: SessionId | None = None
+    """The session that has the note."""
+    parts: tuple[Part, ...] = ()
+    """Of a message that takes several, each; empty otherwise."""
 
 
 @message
@@ -227,6 +266,12 @@ class Deliver:
     attempt: int = 1
     ambiguous: bool = False
     """An earlier attempt was under way when the process died: it may have arrived."""
+    duplicate: bool = False
+    """It may have arrived before, and the operator wants it sent again, marked for the reader."""
+    parts: tuple[str, ...] = ()
+    """The platform's ids of the parts that have arrived already, from the first one on."""
+    keep_id: bool = False
+    """Whether the platform's id must lead back to the delivery: to be echoed in the report."""
 
 
 @message
@@ -251,6 +296,18 @@ class DeliveryReported:
     platform_message_id: str | None = None
     may_have_arrived: bool = False
     """Whether this attempt, or one before it, may have reached the platform unanswered."""
+    address: Address | None = None
+    """Where it was sent; None if it was sent nowhere."""
+    parts: tuple[str, ...] = ()
+    """The platform's ids of the parts that have arrived, of a message that takes several."""
+    parts_in_all: int = 1
+    """How many parts the message takes."""
+    keep_id: bool = False
+
+    @property
+    def was_heard(self) -> bool:
+        """Whether the conversation has got something of it, or may have."""
+        return self.status in ("delivered", "unknown") or bool(self.parts)
 
 
 @message
@@ -264,11 +321,54 @@ class MayRetry:
 
 @message
 class SendMessage:
-    """Request to send `text` from a session that no inbound turn asked. Answered with `Outcome`."""
+    """Request to send `text` from a session that no inbound turn asked. Answered with `Outcome`.
+
+    To a conversation, to a user wherever they last wrote, or to the session's active channel.
+    """
 
     session_id: SessionId
     text: str
     to: Address | None = None
+    user: str | None = None
+    by: Literal["turn", "program", "operator", "runtime"] = "program"
+    during: int = 0
+    """The turn in which the agent asks for it."""
+    route: str | None = None
+    """How `to` was found; the registry fills it in."""
+    dry_run: bool = False
+    """Whether it is only asked where it would go; then the answer is a `SendPlan`."""
+
+
+@message
+class SendPlan:
+    """Where a message would go, and what would follow."""
+
+    session_id: SessionId
+    """The session that would speak."""
+    address: Address | None
+    """None for the feed, or if it is refused."""
+    route: str
+    """How the place is found: `address`, `user alice`, `active channel` or `feed`."""
+    owner: SessionId | None = None
+    """The session that owns the conversation, and would get a note if it is another."""
+    refused: str | None = None
+    """Why it would fail at once."""
+
+
+@message
+class Clear:
+    """Request to begin the context of a session anew. Answered with `Cleared` once durable."""
+
+    session_id: SessionId
+    by: str
+
+
+@message
+class Cleared:
+    """The context of a session begins after record `seq`."""
+
+    session_id: SessionId
+    seq: int
 
 
 @message
@@ -277,6 +377,8 @@ class RetryDelivery:
 
     session_id: SessionId
     delivery_id: DeliveryId
+    mark_duplicate: bool = False
+    """Whether it may be sent although it may have arrived before; it is then marked."""
 
 
 @message

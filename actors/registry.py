@@ -27,7 +27,7 @@ from .core.codes import REDEMPTIONS, RateLimit
 from .core.commands import MAX_COMMAND_CHARS, read_command
 from .core.conversation import Conversation
 from .core.directory import Directory
-from .core.intake import check, check_outgoing
+from .core.intake import check
 from .core.records import MalformedRecord
 from .door import Refusal
 from .errands import (
@@ -44,18 +44,15 @@ from .errors import (
     SessionDamaged,
     ShuttingDown,
     TurnRefused,
+    UnknownSession,
 )
-from .journal import (
-    load_binding,
-    load_conversation,
-    load_session_number,
-)
+from .journal import load_conversation, load_session_number
 from .kernel import ActorDeadError, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
+    DeliveryReported,
     InboundTurn,
-    Outcome,
     Passivate,
     Passivated,
     Rotate,
@@ -63,11 +60,15 @@ from .messages import (
     SessionId,
     StayedAwake,
 )
+from .missions import RunMission
+from .noting import NoteDesk
+from .provenance import AimAtDefault, HearReceipt, Mirror, NoteLent, NoteReturned, NoteWaits
 from .self_works import Knocked, SelfLink
+from .sending import Sender
 from .services import Ref, Services
 from .session import SessionActor
 
-__all__ = ["RegistryActor", "UnknownSession"]
+__all__ = ["RegistryActor"]
 
 logger = logging.getLogger("turnkeeper.registry")
 
@@ -77,11 +78,7 @@ _MAX_BUCKETS: Final = 10_000
 """Buckets that are kept before the full ones are dropped."""
 
 
-class UnknownSession(LookupError):
-    """No session has this id."""
-
-
-class RegistryActor(Binder):
+class RegistryActor(Sender):
     """Shell of the directory and of the bindings."""
 
     def __init__(self, services: Services, next_stream: int) -> None:
@@ -118,8 +115,12 @@ class RegistryActor(Binder):
                 self._route(message, answer)
             elif isinstance(message, CatchUp):
                 self._answer_catch_up(message, answer)
+            elif isinstance(message, DeliveryReported):
+                self._hear_outcome(message)
             elif isinstance(message, SendMessage):
                 self._send(message, answer)
+            elif isinstance(message, RunMission):
+                self._run(message, answer)
             else:
                 self._to_session(message.session_id, message, answer)
         except Exception as error:  # the supervisor's edge, as in `on_receive`
@@ -145,7 +146,7 @@ class RegistryActor(Binder):
             return
         session_id = self._places.get(turn.address)
         if session_id is None:
-            if self._is_unrouted(message, answer):
+            if self._is_unrouted(message, answer) or self._is_ownerless(message, answer):
                 return
             session_id = self._resolve(message, answer)
             if session_id is None:
@@ -314,30 +315,21 @@ class RegistryActor(Binder):
     def _list_refusals(self, _message: ListRefusals) -> tuple[Refusal, ...]:
         return tuple(self._services.door.refusals)
 
-    # -- sends that no turn asked for ------------------------------------------------------------
-
-    def _send_message(self, message: SendMessage) -> None:
-        check_outgoing(message.text)
-        self._let_in(message, self.take_reply())
-
-    def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
-        """Pass a message on to its session, if that owns the place where it is to go."""
-        if message.to is not None:
-            binding = load_binding(self._services.store, message.to)
-            if binding is None or binding.session_id != message.session_id:
-                reason = "no_recipient" if binding is None else "not_owner"
-                if answer is not None:
-                    answer.resolve(Outcome(status="failed", reason=reason))
-                return
-        self._to_session(message.session_id, message, answer)
-
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
         Accept: _accept,
         CatchUp: _catch_up,
         Rotate: _rotate,
         Passivated: _passivated,
         StayedAwake: _stayed_awake,
-        SendMessage: _send_message,
+        SendMessage: Sender._send_message,
+        RunMission: Sender._run_mission,
+        Mirror: Sender._mirror,
+        AimAtDefault: Sender._aim_at_default,
+        HearReceipt: Sender._hear_receipt,
+        DeliveryReported: NoteDesk._hear_outcome,
+        NoteLent: NoteDesk._note_lent,
+        NoteReturned: NoteDesk._note_returned,
+        NoteWaits: NoteDesk._note_waits,
         HeldStill: ActDesk._held_still,
         PlaceBound: ActDesk._place_bound,
         Identified: Binder._identified_as,

@@ -19,7 +19,7 @@ from .frozen import fact
 from .kernel import ActorDeadError, ActorRef
 from .messages import (
     AgentReply,
-    InboundTurn,
+    AnyTurn,
     RetryTurn,
     SessionId,
     StartIsolated,
@@ -41,7 +41,7 @@ class TurnJob:
     session_id: SessionId
     stream: int
     seq: int
-    turn: InboundTurn
+    turn: AnyTurn
     attempt: int
     isolated: bool
     agent: str
@@ -145,7 +145,7 @@ class TurnRunner:
             error = f"the agent did not return within {self._timeout_s:g} s"
             return self._failed(job, error, retryable=True)
         if self._draining:
-            return TurnInterrupted(session_id=job.session_id, turn_seq=job.seq)
+            return _interruption(job)
         return None
 
     async def _attempt(self, job: TurnJob) -> TurnFinished | TurnFailed:
@@ -166,7 +166,7 @@ class TurnRunner:
         )
 
     def _interrupted(self, job: TurnJob) -> None:
-        self._registry.tell(TurnInterrupted(session_id=job.session_id, turn_seq=job.seq))
+        self._registry.tell(_interruption(job))
 
     def soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Run `task` beside the turns; it must not raise."""
@@ -217,6 +217,10 @@ class TurnRunner:
         for scope in self._running.values():
             scope.cancel()
         await self._idle.wait()
+
+
+def _interruption(job: TurnJob) -> TurnInterrupted:
+    return TurnInterrupted(session_id=job.session_id, turn_seq=job.seq, turn=job.turn)
 
 
 def _describe(error: Exception) -> str:

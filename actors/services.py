@@ -46,6 +46,10 @@ class Post:
     """The actor that shows what has no channel."""
     hearers: frozenset[Instance]
     """Instances that want to know when a turn has ended."""
+    receipted: frozenset[Instance] = frozenset()
+    """Instances whose platform tells more of a message later."""
+    scheduler: Ref | None = None
+    """The actor that runs missions; None on a store at rest."""
 
 
 @dataclass(slots=True)

@@ -16,21 +16,39 @@ from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
+from .addressing import default_place
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import body_digest, seen_window
-from .core.records import AssistantRecord, address_of
+from .core.records import (
+    ActiveRecord,
+    AssistantRecord,
+    DeliveryRecord,
+    NoteRecord,
+    ReceiptRecord,
+)
 from .core.routing import record_of
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound, TakeOver
 from .errors import MessageIdReused, Overloaded
-from .gate import OutputGate
-from .journal import SeenRow, batch_for, load_record, load_seen, seen_hash, seen_key
+from .journal import (
+    LastRow,
+    SeenRow,
+    batch_for,
+    last_key,
+    load_record,
+    load_records,
+    load_seen,
+    seen_hash,
+    seen_key,
+)
 from .kernel import ActorRef, TrioFuture
-from .ledger import put_binding
+from .ledger import put_binding, take_notes, waiting_notes
 from .messages import (
     Accept,
     Address,
+    AnyTurn,
     CatchUp,
+    Clear,
     DeliveryId,
     DeliveryReported,
     FindSession,
@@ -51,12 +69,22 @@ from .messages import (
     Wake,
     split_record_id,
 )
+from .missions import RunMission
+from .notebook import Notebook, seq_of
+from .provenance import (
+    AimAtDefault,
+    HearReceipt,
+    KeepNote,
+    Mirror,
+    NoteLent,
+    NoteReturned,
+)
 from .services import Services
 
 __all__ = ["SessionActor"]
 
 
-class SessionActor(OutputGate):
+class SessionActor(Notebook):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
@@ -110,6 +138,9 @@ class SessionActor(OutputGate):
         step = core.accept(turn, now_us)
         batch = batch_for(self._stream, core, step)
         batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode_known(list(row)))
+        place = turn.address
+        last = LastRow(place.instance, place.conversation, place.thread, core.session_id, now_us)
+        batch.put(Table.LAST, last_key(core.agent, place.instance), encode_known(list(last)))
         if self._in_flight is None:
             self._in_flight = {}
         self._in_flight[seen] = row
@@ -142,13 +173,14 @@ class SessionActor(OutputGate):
                 message.turn,
                 message.error,
                 self._services.now_us(),
-                retryable=message.retryable,
+                retryable=message.retryable and isinstance(message.turn, InboundTurn),
                 notice=self._services.failure_notice,
             )
         )
 
     def _interrupted(self, message: TurnInterrupted) -> None:
-        self._commit(self._core.interrupt(message.turn_seq, self._services.now_us()))
+        now_us = self._services.now_us()
+        self._commit(self._core.interrupt(message.turn_seq, message.turn, now_us))
 
     def _retry_turn(self, message: RetryTurn) -> None:
         self._commit(self._core.begin_again(message.turn_seq, self._services.now_us()))
@@ -160,10 +192,14 @@ class SessionActor(OutputGate):
         self._commit(step)
 
     def _reported(self, message: DeliveryReported) -> None:
-        seq = _seq_of(message.delivery_id)
         services = self._services
-        step = self._core.report(seq, message, services.now_us(), go_on=not services.stopping)
-        self._commit(step)
+        go_on = not services.stopping
+        step = self._core.report(seq_of(message), message, services.now_us(), go_on=go_on)
+        if step.records:
+            batch = batch_for(self._stream, self._core, step)
+            if message.keep_id:
+                self._index_sent(batch, message)
+            self._submit(batch, partial(self._durable, step.effects, None))
 
     def _may_retry(self, message: MayRetry) -> None:
         seq = _seq_of(message.delivery_id)
@@ -183,8 +219,14 @@ class SessionActor(OutputGate):
         return self._withheld(record) if isinstance(record, AssistantRecord) else None
 
     def _send(self, message: SendMessage) -> None:
-        place = message.to or self._core.active_channel
-        seq, step = self._core.send(message.text, place, self._services.now_us())
+        seq, step = self._core.send(
+            message.text,
+            message.to,
+            self._services.now_us(),
+            by=message.by,
+            during=message.during,
+            route=message.route,
+        )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)
 
@@ -197,15 +239,122 @@ class SessionActor(OutputGate):
         if self._core.has_open_delivery(seq):
             return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
         if store.get(Table.TROUBLE, log_key(self._stream, seq)) is None:
-            status: OutcomeStatus = "rendered" if address_of(record) is None else "delivered"
+            status: OutcomeStatus = "rendered" if record.instance is None else "delivered"
             return Outcome(status=status, reason="already_arrived", delivery_id=delivery_id)
-        step = self._core.open_delivery_again(seq, record, self._services.now_us())
+        last = self._last_report(seq)
+        may_have_arrived = last is not None and (last.status == "unknown" or last.may_have_arrived)
+        if may_have_arrived and not message.mark_duplicate:
+            return Outcome(status="unknown", reason="may_have_arrived", delivery_id=delivery_id)
+        step = self._core.open_delivery_again(
+            seq,
+            record,
+            self._services.now_us(),
+            duplicate=may_have_arrived,
+            parts=tuple(last.parts) if last is not None else (),
+        )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)
         return None
 
+    def _last_report(self, seq: int) -> DeliveryRecord | None:
+        """What became of delivery `seq`, as far as it is known."""
+        last: DeliveryRecord | None = None
+        for _, record in load_records(self._services.store, self._stream, seq + 1):
+            if isinstance(record, DeliveryRecord) and record.delivery_seq == seq:
+                last = record
+        return last
+
+    # -- what is said elsewhere, and where this session speaks ------------------------------------
+
+    def _mirror(self, message: Mirror) -> None:
+        note = NoteRecord(
+            at_us=self._services.now_us(),
+            text=message.text,
+            source=message.source,
+            session_id=None,
+            mission=None,
+            delivery_id=None,
+            instance=None,
+            conversation=None,
+            thread=None,
+            status="mirrored",
+            metadata=message.metadata,
+        )
+        self._commit(self._core.hear(note), self.take_reply())
+
+    def _hear_receipt(self, message: HearReceipt) -> None:
+        receipt = message.receipt
+        record = ReceiptRecord(
+            at_us=self._services.now_us(),
+            delivery_seq=message.delivery_seq,
+            status=receipt.status,
+            reason=receipt.reason,
+            platform_message_id=receipt.platform_message_id,
+        )
+        step = self._core.receipt(record)
+        answer = self.take_reply()
+        batch = batch_for(self._stream, self._core, step)
+        self._submit(batch, partial(self._answered, answer, True))
+
+    def _clear(self, message: Clear) -> None:
+        self._commit(self._core.clear(message.by, self._services.now_us()), self.take_reply())
+
+    def _aim_at_default(self, message: AimAtDefault) -> Address | None:
+        """Let messages go where a human last wrote to the agent at an instance."""
+        place = self._default_place(message.instance, None)
+        core = self._core
+        aim = self._aim(message.instance, place, message.by)
+        if aim is None or (place is None and core.active_channel is not None):
+            return place
+        step, answer = core.aim(aim), self.take_reply()
+        batch = batch_for(self._stream, core, step)
+        self._submit(batch, partial(self._answered, answer, place))
+        return None
+
+    def _default_place(self, instance: str, on_behalf_of: SessionId | None) -> Address | None:
+        return default_place(
+            self._services.store,
+            on_behalf_of or self._core.session_id,
+            self._core.agent,
+            instance,
+        )
+
+    def _aim(self, instance: str, place: Address | None, by: str) -> ActiveRecord | None:
+        """The record that lets messages go to `place`; None if they do already."""
+        target = tuple(place) if place is not None else (instance, None, None)
+        if target == self._core.target:
+            return None
+        return ActiveRecord(
+            at_us=self._services.now_us(),
+            instance=instance,
+            conversation=place.conversation if place is not None else None,
+            thread=place.thread if place is not None else None,
+            by=by,
+        )
+
+    def _answered(
+        self, answer: TrioFuture[Any] | None, value: object, error: StorageError | None
+    ) -> None:
+        if error is not None:
+            self._undurable(answer, error)
+        elif answer is not None:
+            answer.resolve(value)
+
+    def _run_mission(self, message: RunMission) -> None:
+        """Take a tick: the run is durable with its claim, or not at all."""
+        active: ActiveRecord | None = None
+        turn = message.turn
+        if message.notify is not None:
+            place = self._default_place(message.notify, message.on_behalf_of)
+            active = self._aim(message.notify, place, f"mission {turn.mission}")
+        step = self._core.run_mission(turn, active, message.by, self._services.now_us())
+        batch = batch_for(self._stream, self._core, step)
+        batch.join(message.claim)
+        self._submit(batch, partial(self._durable, step.effects, self.take_reply()))
+
     def _passivate(self, message: Passivate) -> None:
-        if self._core.idle and not self._in_flight and not self._waiting:
+        busy = self._in_flight or self._waiting or self._behind is not None
+        if self._core.idle and not busy:
             self._submit(Batch(), self._leave)
         else:
             self._services.registry.tell(StayedAwake(session_id=message.session_id))
@@ -218,10 +367,13 @@ class SessionActor(OutputGate):
     # -- what the registry asks ------------------------------------------------------------------
 
     def _bind(self, message: BindPlace) -> None:
-        step = self._core.bind(record_of(message.row))
-        batch = batch_for(self._stream, self._core, step)
+        core, place = self._core, message.row.address
+        notes = waiting_notes(self._services.store, place)
+        step = core.bind(record_of(message.row), [note for _, note in notes])
+        batch = batch_for(self._stream, core, step)
+        take_notes(batch, core.session_id, self._stream, step.first_seq + 1, notes)
         put_binding(batch, message.row, first=True)
-        self._submit(batch, partial(self._bound, message.row.address, step.effects))
+        self._submit(batch, partial(self._bound, place, step.effects))
 
     def _bound(self, place: Address, effects: list[Effect], error: StorageError | None) -> None:
         self._services.registry.tell(PlaceBound(address=place, stored=error is None))
@@ -247,7 +399,7 @@ class SessionActor(OutputGate):
     def _here(self, _message: Wake | CatchUp) -> None:
         """Being in memory, and having come so far, is all that was asked."""
 
-    def _open_turn(self) -> InboundTurn | None:
+    def _open_turn(self) -> AnyTurn | None:
         seq = self._core.oldest_open_turn
         return self._turn_at(seq) if seq else None
 
@@ -269,6 +421,14 @@ class SessionActor(OutputGate):
         BindPlace: _bind,
         HoldStill: _hold_still,
         TakeOver: _take_over,
+        KeepNote: Notebook._keep_note,
+        NoteLent: Notebook._note_lent,
+        NoteReturned: Notebook._note_returned,
+        Mirror: _mirror,
+        HearReceipt: _hear_receipt,
+        Clear: _clear,
+        AimAtDefault: _aim_at_default,
+        RunMission: _run_mission,
     }
 
 

@@ -23,8 +23,8 @@ from turnkeeper.actors.core.records import (
     DeliveryRecord,
     UserRecord,
     address_of,
+    heard,
     pack,
-    turn_of,
 )
 from turnkeeper.actors.journal import (
     binding_key,
@@ -79,12 +79,12 @@ def _turns_of_stream(store: Reads, stream: int) -> Iterator[FloorTurn]:
     head = read_head(decode(head_data))
     before: list[Entry] = []
     turns: dict[int, FloorTurn] = {}
-    turn_of_delivery: dict[int, FloorTurn] = {}
+    heard_delivery: dict[int, FloorTurn] = {}
     for seq, record in load_records(store, stream):
         entry = (seq, pack(record))
         match record:
             case UserRecord():
-                hashed = seen_hash(turn_of(record))
+                hashed = seen_hash(heard(record))
                 row = load_seen(store, hashed, record.at_us)
                 assert row is not None
                 turn = FloorTurn(stream, [*head], (seen_window(record.at_us), hashed, [*row]))
@@ -102,9 +102,9 @@ def _turns_of_stream(store: Reads, stream: int) -> Iterator[FloorTurn]:
                 turns[seq] = turn
             case AssistantRecord():
                 turns[record.turn_seq].replied.append(entry)
-                turn_of_delivery[seq] = turns[record.turn_seq]
+                heard_delivery[seq] = turns[record.turn_seq]
             case DeliveryRecord():
-                turn_of_delivery[record.delivery_seq].delivered.append(entry)
+                heard_delivery[record.delivery_seq].delivered.append(entry)
             case _ if not turns:
                 before.append(entry)
             case _:

@@ -305,6 +305,8 @@ class ChannelActor(TrioActor):
                 reason=reason,
                 platform_message_id=platform_id,
                 may_have_arrived=may_have_arrived,
+                address=deliver.address,
+                keep_id=deliver.keep_id,
             )
         )
 

@@ -50,6 +50,20 @@ class Table(IntEnum):
     """Hash of (instance, user id) -> whether the operator approved or revoked them."""
     CODES = 12
     """Kind and hash of who asked -> a one-time code that waits, salted and hashed."""
+    LAST = 13
+    """Hash of (agent, instance) -> where a human last wrote to the agent there."""
+    SENT = 14
+    """Hash of (instance, conversation, platform message id) -> the delivery that it was."""
+    NOTES = 15
+    """Session and sequence number of a delivery -> where the note of it is."""
+    WAITING_NOTES = 16
+    """Key of a binding that there is not yet, then of a delivery -> the note for its owner."""
+    MISSIONS = 17
+    """Hash of a mission's name -> the mission, and how far it has come."""
+    DUE = 18
+    """Time and hash of a mission -> nothing: which one is due next."""
+    RUNS = 19
+    """Hash of a mission, then the number of a run -> session and sequence number of its turn."""
 
 
 Then: TypeAlias = Callable[[StorageError | None], None]
@@ -93,6 +107,13 @@ class Batch:
     def delete(self, table: Table, key: bytes) -> None:
         """Remove `key`; an absent one is no error."""
         self.deletes.append((table, key))
+
+    def join(self, other: Batch) -> None:
+        """Do everything that `other` would, in this batch."""
+        self.appends.extend(other.appends)
+        self.expects.extend(other.expects)
+        self.puts.extend(other.puts)
+        self.deletes.extend(other.deletes)
 
 
 class Reads(Protocol):

@@ -25,6 +25,7 @@ from .actors.errors import (
     ShuttingDown,
     TurnRefused,
     Unidentified,
+    UnknownSession,
 )
 from .actors.messages import (
     Accepted,
@@ -34,7 +35,6 @@ from .actors.messages import (
     Outcome,
     ToolCall,
 )
-from .actors.registry import UnknownSession
 from .agent import Agent, Reply, Turn
 from .channels.base import (
     Channel,

@@ -13,36 +13,51 @@ from types import CoroutineType
 from typing import Any, TypeAlias, cast
 
 from .actors.core.names import clean_name
-from .actors.core.records import UserRecord
+from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.window import Message
-from .actors.journal import load_record
+from .actors.frozen import message
+from .actors.journal import load_head, load_record, load_sent
 from .actors.kernel import ActorRef
 from .actors.messages import (
     Address,
     AgentReply,
+    AnyTurn,
     Attachment,
     InboundTurn,
+    MissionTurn,
     Outcome,
     SendMessage,
-    SessionId,
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob
 from .context import SessionContext, clear_session_context, set_session_context
 from .replies import Reply, join_parts, make_reply
+from .sight import SessionDetails, session_details
 from .storage.base import Store
 from .views import SessionInfo, session_info
 from .windows import read_window
 
-__all__ = ["Agent", "Reply", "Turn", "TurnHost"]
+__all__ = ["Agent", "Quoted", "Reply", "Turn", "TurnHost"]
 
 
 _Result: TypeAlias = "str | Reply | None"
 Agent: TypeAlias = Callable[["Turn"], "Awaitable[_Result] | AsyncIterator[str]"]
 
 
+@message
+class Quoted:
+    """A message of the agent's that a human answers, where another session said it."""
+
+    delivery_id: str
+    session_id: str
+    """The session that said it; `Turn.get_session` tells more of it."""
+    mission: str | None
+    """The mission on whose behalf it was said, if it was one."""
+    text: str
+
+
 class Turn:
-    """One message of a human, with everything an agent needs to answer it."""
+    """One message of a human, or one run of a mission, with everything an agent needs for it."""
 
     __slots__ = ("_host", "_job", "_messages", "context")
 
@@ -68,18 +83,30 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """What the human wrote. Untrusted."""
+        """What the human wrote: untrusted. In a mission's run, its prompt."""
         return self._job.turn.text
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """What came with the text, by reference."""
-        return self._job.turn.attachments
+        turn = self._job.turn
+        return turn.attachments if isinstance(turn, InboundTurn) else ()
+
+    @property
+    def mission(self) -> str | None:
+        """Name of the mission whose run this is; None if a human wrote."""
+        return self.context.mission
 
     @property
     def reply_to(self) -> str | None:
         """Platform id of the message that the human quotes."""
-        return self._job.turn.reply_to
+        turn = self._job.turn
+        return turn.reply_to if isinstance(turn, InboundTurn) else None
+
+    @property
+    def quoted(self) -> Quoted | None:
+        """What the human quotes, if a mission or another session said it in this conversation."""
+        return self._host.quoted(self._job.turn)
 
     @property
     def session(self) -> SessionInfo:
@@ -99,16 +126,27 @@ class Turn:
             self._messages = self._host.window(self._job)
         return self._messages
 
-    async def send_message(self, text: str, to: Address | None = None) -> Outcome:
-        """Say something before the turn ends, to `to` or to the session's active channel.
+    async def send_message(
+        self, text: str, to: Address | None = None, *, user: str | None = None
+    ) -> Outcome:
+        """Say something before the turn ends.
 
-        Returns as soon as the outcome is known, or `retrying` after the first failure.
+        It goes to a conversation, to a user in the direct conversation where they last wrote, or to
+        the session's active channel. Returns as soon as the outcome is known, or `retrying` after
+        the first failure.
+
+        Raises:
+            TypeError, ValueError: the text cannot be sent, or both `to` and `user` are given.
         """
-        return await self._host.send(self._job.session_id, text, to)
+        return await self._host.send(self._job, text, to, user)
 
-    async def get_session(self, session_id: str) -> SessionInfo | None:
-        """What is known of a session; None if there is none of this id."""
-        return session_info(self._host.store, session_id)
+    async def get_session(self, session_id: str) -> SessionDetails | None:
+        """A session, and what was said in it; None if there is none that this agent may see here.
+
+        These are this session and those that have joined it, and sessions of the same agent without
+        a human of their own, as those of missions, that have spoken in a conversation of this one.
+        """
+        return session_details(self._host.store, self._job.session_id, session_id)
 
 
 class TurnHost:
@@ -140,7 +178,11 @@ class TurnHost:
         if agent is None:
             known = ", ".join(sorted(self._agents)) or "none"
             raise AgentFault(f"there is no agent {job.agent!r}; there is: {known}")
-        context = _context(job, await self._identify(job.turn))
+        turn = job.turn
+        if isinstance(turn, InboundTurn):
+            context = _context(job, turn, await self._identify(turn))
+        else:
+            context = self._run_context(job, turn)
         token = set_session_context(context)
         try:
             result = agent(Turn(job, self, context))
@@ -155,20 +197,59 @@ class TurnHost:
             "an agent is an async function or an async generator"
         )
 
-    async def send(self, session_id: SessionId, text: str, to: Address | None) -> Outcome:
-        """Send from a session, and wait for the first outcome."""
-        message = SendMessage(session_id=session_id, text=text, to=to)
+    async def send(self, job: TurnJob, text: str, to: Address | None, user: str | None) -> Outcome:
+        """Send from the session of a turn, and wait for the first outcome."""
+        message = SendMessage(
+            session_id=job.session_id, text=text, to=to, user=user, by="turn", during=job.seq
+        )
         return cast("Outcome", await self._registry.ask(message, block=False))
+
+    def quoted(self, turn: AnyTurn) -> Quoted | None:
+        """The message that a turn quotes, if it is one to which the platform's id leads back."""
+        if not isinstance(turn, InboundTurn) or turn.reply_to is None:
+            return None
+        sent = load_sent(self.store, turn.address, turn.reply_to)
+        if sent is None:
+            return None
+        session_id, stream, seq = sent
+        said = load_record(self.store, stream, seq)
+        assert isinstance(said, AssistantRecord)  # only deliveries are indexed
+        asked = said.turn_seq or said.during
+        run = load_record(self.store, stream, asked) if asked else None
+        return Quoted(
+            delivery_id=f"{session_id}/{seq}",
+            session_id=session_id,
+            mission=run.mission if isinstance(run, MissionRecord) else None,
+            text=said.text,
+        )
+
+    def _run_context(self, job: TurnJob, turn: MissionTurn) -> SessionContext:
+        head = load_head(self.store, job.stream)
+        place = head.active_channel if head is not None else None
+        return SessionContext(
+            platform="mission",
+            instance=place.instance if place is not None else "",
+            chat_id=place.conversation if place is not None else "",
+            chat_name=None,
+            thread_id=place.thread if place is not None else None,
+            user_id="",
+            user_name=None,
+            unified_user_id="",
+            session_id=job.session_id,
+            turn_id=f"{job.session_id}/{job.seq}",
+            mission=turn.mission,
+        )
 
     def window(self, job: TurnJob) -> tuple[Message, ...]:
         """The context window of a turn."""
         current = load_record(self.store, job.stream, job.seq)
-        assert isinstance(current, UserRecord)  # no turn starts before it is durable
+        assert isinstance(
+            current, UserRecord | MissionRecord
+        )  # no turn starts before it is durable
         return read_window(self.store, job.stream, self._max_context_chars, (job.seq, current))
 
 
-def _context(job: TurnJob, user: str) -> SessionContext:
-    turn = job.turn
+def _context(job: TurnJob, turn: InboundTurn, user: str) -> SessionContext:
     return SessionContext(
         platform=turn.platform,
         instance=turn.address.instance,

@@ -27,9 +27,9 @@ class SessionContext:
     """The human, the place and the turn."""
 
     platform: str
-    """Transport kind, e.g. `telegram`."""
+    """Transport kind, e.g. `telegram`; `mission` in a mission's run, which no human asked for."""
     instance: str
-    """Name of the configured channel."""
+    """Name of the configured channel; in a run, where its messages go, or empty for the feed."""
     chat_id: str
     """The platform's id of the conversation."""
     chat_name: str | None
@@ -44,6 +44,8 @@ class SessionContext:
     """`platform:user_id`, or the user that the identity is linked to."""
     session_id: str
     turn_id: str
+    mission: str | None = None
+    """Name of the mission, in its run. There is no user then: the ids are empty."""
 
 
 _current: ContextVar[SessionContext | None] = ContextVar("turnkeeper_session", default=None)

@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 from .actors.acts import ActRefused
 from .actors.core.records import MalformedRecord
 from .actors.door import Refusal
-from .actors.errors import TurnRefused
+from .actors.errors import TurnRefused, UnknownSession
 from .actors.messages import Outcome
-from .actors.registry import UnknownSession
 from .channels.base import Channel
 from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed

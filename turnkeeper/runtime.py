@@ -29,6 +29,7 @@ from .actors.core.routing import InstanceRules
 from .actors.core.window import Message
 from .actors.door import Refusal
 from .actors.errands import ListRefusals
+from .actors.errors import UnknownSession
 from .actors.messages import (
     Address,
     DeliveryId,
@@ -40,7 +41,6 @@ from .actors.messages import (
     SessionId,
     split_record_id,
 )
-from .actors.registry import UnknownSession
 from .actors.services import Ref
 from .channels.base import Channel
 from .config import Config, load_config

@@ -31,7 +31,7 @@ from .actors.core.records import (
     ReopenedRecord,
     UnlinkedRecord,
     UserRecord,
-    turn_of,
+    heard,
     unpack,
 )
 from .actors.journal import FEED_STREAM, load_record, name_key, seen_hash, seen_key
@@ -320,7 +320,7 @@ class Verification:
     def _check_seen(
         self, stream: int, seq: int, record: UserRecord, session_id: str
     ) -> Iterator[Problem]:
-        turn, window = turn_of(record), seen_window(record.at_us)
+        turn, window = heard(record), seen_window(record.at_us)
         place = f"seen {stream}/{seq}"
         data = self._reads.get(Table.SEEN, seen_key(window, seen_hash(turn)))
         if data is None:

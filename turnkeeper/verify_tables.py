@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
-from .actors.core.records import MalformedRecord, UserRecord, turn_of, unpack
+from .actors.core.records import MalformedRecord, UserRecord, heard, unpack
 from .actors.journal import SeenRow, name_key, seen_hash, seen_key
 from .actors.ledger import starting_with
 from .actors.self_works import COMMAND_DIGEST
@@ -84,7 +84,7 @@ def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: Collection[int
     record = unpack(decoded(found[0][1])) if found else None
     if not isinstance(record, UserRecord):
         return b""
-    return seen_key(seen_window(record.at_us), seen_hash(turn_of(record)))
+    return seen_key(seen_window(record.at_us), seen_hash(heard(record)))
 
 
 def trouble_without_log(reads: Reads) -> Iterator[Problem]:

@@ -177,7 +177,7 @@ def time_of(at_us: int) -> datetime:
 # -- sessions ------------------------------------------------------------------------------------
 
 
-def _info(head: Head) -> SessionInfo:
+def info_of(head: Head) -> SessionInfo:
     return SessionInfo(
         id=head.session_id,
         state="active" if head.open_turns else "idle",
@@ -209,7 +209,7 @@ def sessions(store: Reads) -> list[SessionInfo]:
     found: list[SessionInfo] = []
     with collector_paused():
         for page in pages(store, Table.HEADS):
-            found.extend([_info(head) for head in _readable(page)])
+            found.extend([info_of(head) for head in _readable(page)])
     found.sort(key=attrgetter("last_active"), reverse=True)
     return found
 
@@ -242,7 +242,7 @@ def session_info(store: Reads, session_id: str) -> SessionInfo | None:
     """The session called `session_id`, or None."""
     stream = load_session_number(store, session_id)
     head = load_head(store, stream) if stream is not None else None
-    return _info(head) if head is not None else None
+    return info_of(head) if head is not None else None
 
 
 # -- histories -----------------------------------------------------------------------------------

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .actors.core.head import Head
-from .actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
+from .actors.core.records import (
+    AssistantRecord,
+    MissionRecord,
+    Record,
+    ToolRecord,
+    UserRecord,
+)
 from .actors.core.window import Hidden, Message, Stretch, build_window, text_chars
 from .actors.journal import load_head, load_records, load_session_number
 from .storage.base import Reads
@@ -22,7 +28,7 @@ def read_window(
     store: Reads,
     stream: int,
     max_chars: int | None,
-    current: tuple[int, UserRecord] | None = None,
+    current: tuple[int, UserRecord | MissionRecord] | None = None,
 ) -> tuple[Message, ...]:
     """The newest part of a session's context, oldest first.
 

@@ -10,20 +10,27 @@ place, in the order in which they were asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ..messages import (
     Accepted,
     Address,
     AgentReply,
+    AnyTurn,
+    Cleared,
     DeliveryReported,
     InboundTurn,
+    MissionTurn,
     SessionId,
     TurnId,
 )
 from .effects import (
     AnswerAccepted,
+    AnswerCleared,
     AnswerMayRetry,
+    AnswerMirrored,
+    AnswerMission,
     Dispatch,
     EndTurn,
     IsolateTurn,
@@ -34,26 +41,32 @@ from .effects import (
 )
 from .outbox import FINAL_STATUSES
 from .records import (
+    ActiveRecord,
     AssistantRecord,
     AttemptRecord,
     BoundRecord,
+    ClearRecord,
     DeliveryRecord,
     FailureRecord,
     InterruptedRecord,
+    MissionRecord,
+    NoteRecord,
     QuarantinedRecord,
+    ReceiptRecord,
     Record,
     ReopenedRecord,
     SilentRecord,
     ToolRecord,
     user_record,
 )
-from .state import State
+from .state import State, Target
 
 __all__ = ["MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
 
 MAX_ATTEMPTS: Final = 3
 """How often a turn is given to the agent before it is quarantined."""
 
+_INTERRUPTED: Final = "interrupted by the end of the process: a mission's run is never repeated"
 _ERROR_CHARS: Final = 2_000
 """Longest error text kept in the log: enough for a message, too little for a dump."""
 
@@ -72,10 +85,12 @@ class Conversation(State):
         step.records.append(record)
         return self.apply(record)
 
-    def bind(self, record: BoundRecord) -> Step:
-        """One more conversation belongs to this session."""
+    def bind(self, record: BoundRecord, notes: Sequence[NoteRecord] = ()) -> Step:
+        """One more conversation belongs to this session; `notes` of it have waited for that."""
         step = Step(self.next_seq)
         self._record(step, record)
+        for note in notes:
+            self._record(step, note)
         return step
 
     def accept(self, turn: InboundTurn, now_us: int) -> Step:
@@ -95,7 +110,62 @@ class Conversation(State):
         step.effects.append(AnswerAccepted(_accepted(session_id, seq, duplicate=True)))
         return step
 
-    def finish(self, seq: int, turn: InboundTurn, reply: AgentReply, now_us: int) -> Step:
+    def run_mission(
+        self, turn: MissionTurn, active: ActiveRecord | None, by: str, now_us: int
+    ) -> Step:
+        """A mission's tick: give the agent its prompt, once.
+
+        Args:
+            turn: the run.
+            active: where its messages go from now on; None where they have gone before.
+            by: `schedule`, or whoever asked for this run.
+            now_us: the time.
+        """
+        step = Step(self.next_seq)
+        was_idle = not self._open
+        if active is not None:
+            self._record(step, active)
+        record = MissionRecord(
+            at_us=now_us,
+            text=turn.text,
+            mission=turn.mission,
+            run=turn.run,
+            due_us=turn.due_us,
+            by=by,
+        )
+        seq = self._record(step, record)
+        step.effects.append(AnswerMission(TurnId(f"{self.session_id}/{seq}")))
+        if was_idle:
+            self.running = seq
+            step.effects.append(StartTurn(seq, turn, 1))
+        return step
+
+    def aim(self, active: ActiveRecord) -> Step:
+        """The active channel is set by an explicit act."""
+        step = Step(self.next_seq)
+        self._record(step, active)
+        return step
+
+    def hear(self, note: NoteRecord) -> Step:
+        """Somebody else has said something in a conversation of this session."""
+        step = Step(self.next_seq)
+        step.effects.append(AnswerMirrored(self._record(step, note)))
+        return step
+
+    def clear(self, by: str, now_us: int) -> Step:
+        """Let the context begin anew."""
+        step = Step(self.next_seq)
+        seq = self._record(step, ClearRecord(at_us=now_us, by=by))
+        step.effects.append(AnswerCleared(Cleared(session_id=self.session_id, seq=seq)))
+        return step
+
+    def receipt(self, record: ReceiptRecord) -> Step:
+        """The platform has told more of a delivery that was over."""
+        step = Step(self.next_seq)
+        self._record(step, record)
+        return step
+
+    def finish(self, seq: int, turn: AnyTurn, reply: AgentReply, now_us: int) -> Step:
         """The agent has returned from the turn of record `seq`."""
         step = Step(self.next_seq)
         if self.running != seq:
@@ -112,7 +182,10 @@ class Conversation(State):
                 ),
             )
         if reply.text:
-            said = self._say(step, reply.text, turn.address, now_us, seq, turn.message_id)
+            if isinstance(turn, InboundTurn):
+                said = self._say(step, reply.text, turn.address, now_us, seq, turn.message_id)
+            else:
+                said = self._say(step, reply.text, self.target, now_us, seq)
             step.effects.append(EndTurn(seq, turn, "answered", said))
         else:
             self._record(step, SilentRecord(at_us=now_us, turn_seq=seq))
@@ -123,7 +196,7 @@ class Conversation(State):
     def fail(
         self,
         seq: int,
-        turn: InboundTurn | None,
+        turn: AnyTurn | None,
         error: str,
         now_us: int,
         *,
@@ -152,10 +225,12 @@ class Conversation(State):
             self.running = 0
             step.effects.append(PauseTurn(seq, retry_pause_s(attempt)))
             return step
+        said = 0
         self._quarantine(step, seq, error, now_us)
+        if notice and isinstance(turn, InboundTurn):
+            said = self._say(step, notice, turn.address, now_us, by="runtime", route="reply")
         if turn is not None:
-            said = self._say(step, notice, turn.address, now_us) if notice else 0
-            step.effects.append(EndTurn(seq, turn, "quarantined", said))
+            step.effects.append(EndTurn(seq, turn, "quarantined", said, error))
         self._start_next(step)
         return step
 
@@ -182,40 +257,73 @@ class Conversation(State):
             self._begin_attempt(step, seq, now_us, isolated=True)
         return step
 
-    def interrupt(self, seq: int, now_us: int) -> Step:
-        """The stopping runtime has taken the turn of record `seq` away from the agent."""
+    def interrupt(self, seq: int, turn: AnyTurn, now_us: int) -> Step:
+        """The stopping runtime has taken the turn of record `seq` away from the agent.
+
+        A human's turn is begun again at the next start; a mission's run is over.
+        """
         step = Step(self.next_seq)
-        if self.running == seq:
+        if self.running == seq and isinstance(turn, MissionTurn):
+            self._give_up_run(step, seq, turn, now_us)
+        elif self.running == seq:
             self.running = 0
             self._record(step, InterruptedRecord(at_us=now_us, turn_seq=seq))
         return step
 
-    def send(self, text: str, to: Address | None, now_us: int) -> tuple[int, Step]:
-        """Say something that no turn asked for; `to` None means the feed.
+    def send(
+        self,
+        text: str,
+        to: Address | None,
+        now_us: int,
+        *,
+        by: str | None = None,
+        during: int = 0,
+        route: str | None = None,
+    ) -> tuple[int, Step]:
+        """Say something that is no answer to a turn.
+
+        Args:
+            text: what to say.
+            to: where; None for the active channel, and the feed if there is none.
+            now_us: the time.
+            by: who asked for it.
+            during: the turn in which the agent asked for it; 0 for none.
+            route: how the place was found.
 
         Returns:
             The sequence number of the delivery, and the step.
         """
         step = Step(self.next_seq)
-        return self._say(step, text, to, now_us), step
+        target = to if to is not None else self.target
+        if route is None:
+            route = "feed" if target[0] is None else "active channel"
+        return self._say(step, text, target, now_us, by=by, during=during, route=route), step
 
-    def _say(
+    def _say(  # noqa: PLR0913  (the fields of one record)
         self,
         step: Step,
         text: str,
-        place: Address | None,
+        target: Target,
         now_us: int,
         turn_seq: int = 0,
         reply_to: str | None = None,
+        *,
+        by: str | None = None,
+        during: int = 0,
+        route: str | None = None,
     ) -> int:
+        instance, conversation, thread = target
         record = AssistantRecord(
             at_us=now_us,
             text=text,
             turn_seq=turn_seq,
-            instance=place.instance if place else None,
-            conversation=place.conversation if place else None,
-            thread=place.thread if place else None,
+            instance=instance,
+            conversation=conversation,
+            thread=thread,
             reply_to=reply_to,
+            by=by,
+            during=during,
+            route=route,
         )
         seq = self._record(step, record)
         if self._outbox and self._outbox.is_first(seq):
@@ -223,7 +331,13 @@ class Conversation(State):
         return seq
 
     def report(
-        self, seq: int, report: DeliveryReported, now_us: int, *, go_on: bool = True
+        self,
+        seq: int,
+        report: DeliveryReported,
+        now_us: int,
+        *,
+        go_on: bool = True,
+        noted: tuple[SessionId, int] | None = None,
     ) -> Step:
         """A channel tells what became of an attempt at delivery `seq`. Old news change nothing.
 
@@ -232,14 +346,22 @@ class Conversation(State):
             report: what became of the attempt.
             now_us: the time.
             go_on: whether the next delivery of the lane may begin; else the next start begins it.
+            noted: the session that has a note of it in the same batch, and the note's number.
         """
         step = Step(self.next_seq)
         if self._outbox is not None and self._outbox.is_sending(seq):
-            self._report(step, seq, report, now_us, go_on=go_on)
+            self._report(step, seq, report, now_us, go_on=go_on, noted=noted)
         return step
 
     def _report(
-        self, step: Step, seq: int, report: DeliveryReported, now_us: int, *, go_on: bool
+        self,
+        step: Step,
+        seq: int,
+        report: DeliveryReported,
+        now_us: int,
+        *,
+        go_on: bool,
+        noted: tuple[SessionId, int] | None = None,
     ) -> None:
         outbox = self._outbox
         assert outbox is not None  # the delivery is in it
@@ -254,13 +376,16 @@ class Conversation(State):
                 reason=report.reason,
                 platform_message_id=report.platform_message_id,
                 may_have_arrived=report.may_have_arrived,
+                parts=report.parts,
+                noted_in=noted[0] if noted is not None else None,
+                noted_seq=noted[1] if noted is not None else 0,
             ),
         )
-        step.effects.append(SettleDelivery(seq, report))
+        step.effects.append(SettleDelivery(seq, report, noted[0] if noted is not None else None))
         if report.status in FINAL_STATUSES and (following := outbox.first_waiting(place)):
             if go_on:
                 self._begin_sending(step, following, 1, now_us)
-                step.effects.append(Dispatch(following, None))
+                step.effects.append(self._dispatch(following))
             else:
                 self._put_off(step, following, now_us)
 
@@ -282,8 +407,24 @@ class Conversation(State):
         step.effects.append(AnswerMayRetry(False))
         return step
 
-    def open_delivery_again(self, seq: int, record: AssistantRecord, now_us: int) -> Step:
-        """The operator wants delivery `seq`, which `record` asked for, to be tried again."""
+    def open_delivery_again(
+        self,
+        seq: int,
+        record: AssistantRecord,
+        now_us: int,
+        *,
+        duplicate: bool = False,
+        parts: tuple[str, ...] = (),
+    ) -> Step:
+        """The operator wants delivery `seq` to be tried again.
+
+        Args:
+            seq: the delivery.
+            record: which asked for it.
+            now_us: the time.
+            duplicate: whether it may have arrived before, and is to be marked for the reader.
+            parts: the platform's ids of what has arrived of it.
+        """
         step = Step(self.next_seq)
         if self.has_open_delivery(seq):
             return step
@@ -295,12 +436,20 @@ class Conversation(State):
                 instance=record.instance,
                 conversation=record.conversation,
                 thread=record.thread,
+                duplicate=duplicate,
+                parts=parts,
             ),
         )
         if self._outbox and self._outbox.is_first(seq):
             self._begin_sending(step, seq, 1, now_us)
-            step.effects.append(Dispatch(seq, record))
+            step.effects.append(self._dispatch(seq, record))
         return step
+
+    def _dispatch(self, seq: int, record: AssistantRecord | None = None) -> Dispatch:
+        """The effect that begins delivery `seq`, the first of its lane, from where it stands."""
+        assert self._outbox is not None  # the delivery is in it
+        first = self._outbox.first(seq)
+        return Dispatch(seq, record, duplicate=first.duplicate, parts=first.parts)
 
     def _begin_sending(self, step: Step, seq: int, attempt: int, now_us: int) -> None:
         self._record(
@@ -317,7 +466,7 @@ class Conversation(State):
             ),
         )
 
-    def resume(self, turn_at: InboundTurn | None, now_us: int) -> Step:
+    def resume(self, turn_at: AnyTurn | None, now_us: int) -> Step:
         """The process has started again: go on with what is open.
 
         The oldest open turn is taken to have been begun before, because it may have been. A
@@ -331,17 +480,34 @@ class Conversation(State):
         step = Step(self.next_seq)
         if self._open and turn_at is not None:
             self._resume_turn(step, self._open[0], turn_at, now_us)
-        for seq, sending, attempt, ambiguous in self._outbox.firsts() if self._outbox else ():
-            if not sending:
-                self._begin_sending(step, seq, attempt, now_us)
-            step.effects.append(Dispatch(seq, None, attempt, ambiguous=ambiguous))
+        for first in self._outbox.firsts() if self._outbox else ():
+            if not first.sending:
+                self._begin_sending(step, first.seq, first.attempt, now_us)
+            step.effects.append(
+                Dispatch(
+                    first.seq,
+                    None,
+                    first.attempt,
+                    ambiguous=first.ambiguous,
+                    duplicate=first.duplicate,
+                    parts=first.parts,
+                )
+            )
         return step
 
-    def _resume_turn(self, step: Step, seq: int, turn: InboundTurn, now_us: int) -> None:
-        if self.attempts >= MAX_ATTEMPTS:
+    def _give_up_run(self, step: Step, seq: int, turn: MissionTurn, now_us: int) -> None:
+        """End a mission's run that was, or may have been, begun and not ended."""
+        self._quarantine(step, seq, _INTERRUPTED, now_us)
+        step.effects.append(EndTurn(seq, turn, "quarantined", error=_INTERRUPTED))
+
+    def _resume_turn(self, step: Step, seq: int, turn: AnyTurn, now_us: int) -> None:
+        if isinstance(turn, MissionTurn):
+            self._give_up_run(step, seq, turn, now_us)
+            self._start_next(step)
+        elif self.attempts >= MAX_ATTEMPTS:
             error = f"the process died during each of {self.attempts} attempts"
             self._quarantine(step, seq, error, now_us)
-            step.effects.append(EndTurn(seq, turn, "quarantined"))
+            step.effects.append(EndTurn(seq, turn, "quarantined", error=error))
             self._start_next(step)
         elif self.attempts == MAX_ATTEMPTS - 1:
             step.effects.append(IsolateTurn(seq))

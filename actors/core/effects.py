@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..frozen import fact
-from ..messages import Accepted, DeliveryReported, InboundTurn
+from ..messages import Accepted, AnyTurn, Cleared, DeliveryReported, SessionId, TurnId
 from .records import AssistantRecord, Record
 
 __all__ = [
     "AnswerAccepted",
+    "AnswerCleared",
     "AnswerMayRetry",
+    "AnswerMirrored",
+    "AnswerMission",
     "Dispatch",
     "Effect",
     "EndTurn",
@@ -38,7 +41,7 @@ class StartTurn:
     """Give the turn to the agent. Without `turn` the shell reads it from the log."""
 
     seq: int
-    turn: InboundTurn | None
+    turn: AnyTurn | None
     attempt: int
     isolated: bool = False
 
@@ -60,12 +63,13 @@ class PauseTurn:
 
 @fact
 class EndTurn:
-    """Tell the turn's channel that the turn is over."""
+    """Tell the turn's channel, or the scheduler, that the turn is over."""
 
     seq: int
-    turn: InboundTurn
+    turn: AnyTurn
     status: Literal["answered", "silent", "quarantined"]
     delivery_seq: int = 0
+    error: str | None = None
 
 
 @fact
@@ -76,6 +80,8 @@ class Dispatch:
     record: AssistantRecord | None
     attempt: int = 1
     ambiguous: bool = False
+    duplicate: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @fact
@@ -84,6 +90,8 @@ class SettleDelivery:
 
     seq: int
     report: DeliveryReported
+    noted_in: SessionId | None = None
+    """The session whose log has the note of it."""
 
 
 @fact
@@ -93,8 +101,32 @@ class AnswerMayRetry:
     granted: bool
 
 
+@fact
+class AnswerMission:
+    """Tell the scheduler that a mission's run is durable."""
+
+    turn_id: TurnId
+
+
+@fact
+class AnswerMirrored:
+    """Tell whoever mirrored something where it stands."""
+
+    seq: int
+
+
+@fact
+class AnswerCleared:
+    """Tell whoever cleared the context since where it begins."""
+
+    cleared: Cleared
+
+
 Effect: TypeAlias = (
     AnswerAccepted
+    | AnswerMission
+    | AnswerMirrored
+    | AnswerCleared
     | StartTurn
     | IsolateTurn
     | PauseTurn

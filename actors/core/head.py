@@ -33,7 +33,8 @@ class Head(NamedTuple):
     context_chars: int
     """Characters of everything said so far."""
     instance: str | None
-    """Where a human last wrote: the active channel. None before the first message."""
+    """Where a human last wrote: the active channel. None before the first message. Without a
+    conversation, nobody is there yet to whom a message could go."""
     conversation: str | None
     thread: str | None
     joined: tuple[tuple[int, str], ...] | None = None
@@ -42,6 +43,8 @@ class Head(NamedTuple):
     """What the context leaves out: platform, user id, since when, up to which sequence number."""
     merged_into: str | None = None
     """The session that this one goes on in, once it owns no conversation any more."""
+    cleared: int = 0
+    """Sequence number of the newest record after which the context begins; 0 if it never did."""
 
     @property
     def active_channel(self) -> Address | None:

@@ -9,15 +9,39 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..messages import Address
 from .records import DeliveryStatus
 
-__all__ = ["FINAL_STATUSES", "Outbox"]
+__all__ = ["FINAL_STATUSES", "First", "Outbox"]
 
 FINAL_STATUSES: Final = frozenset({"delivered", "rendered", "failed", "unknown"})
 """Outcomes after which a delivery is over, unless an operator opens it again."""
+
+
+class First(NamedTuple):
+    """The first delivery of a lane, and how far it has come."""
+
+    seq: int
+    sending: bool
+    """Whether it is under way."""
+    attempt: int
+    ambiguous: bool
+    """Whether an attempt may have arrived unanswered."""
+    duplicate: bool
+    """Whether it is to be marked for the reader as one that may have arrived before."""
+    parts: tuple[str, ...]
+    """The platform's ids of what has arrived of it."""
+
+
+class _Reopening(NamedTuple):
+    since: int
+    duplicate: bool
+    parts: tuple[str, ...]
+
+
+_FRESH: Final = _Reopening(0, False, ())
 
 
 @dataclass(slots=True)
@@ -28,6 +52,8 @@ class _Lane:
     """Number of the attempt under way, or of the next one."""
     may_have_arrived: bool = False
     """Whether an earlier attempt at the first one was left unanswered."""
+    parts: tuple[str, ...] = ()
+    """What has arrived of the first one."""
 
 
 class Outbox:
@@ -37,7 +63,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._lanes: dict[Address | None, _Lane] = {}
-        self._reopened: dict[int, int] = {}
+        self._reopened: dict[int, _Reopening] = {}
 
     def __repr__(self) -> str:
         lanes = sorted(self._lanes.values(), key=lambda lane: lane.queue[0])
@@ -64,7 +90,8 @@ class Outbox:
 
     def opened_by(self, seq: int) -> int:
         """Sequence number of the record that opened delivery `seq`: its own, or the reopening's."""
-        return self._reopened.get(seq, seq)
+        reopening = self._reopened.get(seq)
+        return reopening.since if reopening is not None else seq
 
     def enter(self, seq: int, place: Address | None) -> None:
         """A new delivery: under way at once if its lane is empty."""
@@ -74,9 +101,17 @@ class Outbox:
         else:
             lane.queue.append(seq)
 
-    def reopen(self, seq: int, place: Address | None, *, since: int) -> None:
+    def reopen(
+        self,
+        seq: int,
+        place: Address | None,
+        *,
+        since: int,
+        duplicate: bool = False,
+        parts: tuple[str, ...] = (),
+    ) -> None:
         """A delivery that was over waits again, at the end of its lane."""
-        self._reopened[seq] = since
+        self._reopened[seq] = _Reopening(since, duplicate, parts)
         lane = self._lanes.get(place)
         if lane is None:
             self._lanes[place] = _Lane(deque((seq,)), sending=False)
@@ -84,7 +119,13 @@ class Outbox:
             lane.queue.append(seq)
 
     def note(
-        self, seq: int, status: DeliveryStatus, attempt: int, *, may_have_arrived: bool = False
+        self,
+        seq: int,
+        status: DeliveryStatus,
+        attempt: int,
+        *,
+        may_have_arrived: bool = False,
+        parts: tuple[str, ...] = (),
     ) -> None:
         """The first of a lane begins, pauses or ends. About any other delivery: nothing."""
         place, lane = self._lane_of(seq)
@@ -93,7 +134,7 @@ class Outbox:
         if status in FINAL_STATUSES:
             lane.queue.popleft()
             lane.sending = lane.may_have_arrived = False
-            lane.attempt = 1
+            lane.attempt, lane.parts = 1, ()
             self._reopened.pop(seq, None)
             if not lane.queue:
                 del self._lanes[place]
@@ -101,6 +142,7 @@ class Outbox:
             lane.sending = status == "sending"
             lane.attempt = attempt if lane.sending else attempt + 1
             lane.may_have_arrived |= may_have_arrived
+            lane.parts = parts or lane.parts
 
     def _lane_of(self, seq: int) -> tuple[Address | None, _Lane | None]:
         for place, lane in self._lanes.items():
@@ -131,8 +173,24 @@ class Outbox:
         lane = self._lanes.get(place)
         return lane.queue[0] if lane is not None and not lane.sending and lane.attempt == 1 else 0
 
-    def firsts(self) -> Iterator[tuple[int, bool, int, bool]]:
-        """Of the first of every lane: number, whether under way, attempt, whether ambiguous."""
+    def first(self, seq: int) -> First:
+        """How far delivery `seq`, which is the first of its lane, has come."""
+        lane = self._lane_of(seq)[1]
+        assert lane is not None  # it is the first of one
+        return self._first(lane)
+
+    def firsts(self) -> Iterator[First]:
+        """The first of every lane."""
         for lane in tuple(self._lanes.values()):
-            ambiguous = lane.sending or lane.may_have_arrived
-            yield lane.queue[0], lane.sending, lane.attempt, ambiguous
+            yield self._first(lane)
+
+    def _first(self, lane: _Lane) -> First:
+        reopening = self._reopened.get(lane.queue[0], _FRESH)
+        return First(
+            lane.queue[0],
+            lane.sending,
+            lane.attempt,
+            lane.sending or lane.may_have_arrived,
+            reopening.duplicate,
+            lane.parts or reopening.parts,
+        )

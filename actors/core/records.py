@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from ..frozen import message
-from ..messages import Address, Attachment, InboundTurn, Instance
+from ..messages import Address, Attachment, InboundTurn, Instance, MissionTurn
 
 __all__ = [
     "AccessRecord",
@@ -22,6 +22,7 @@ __all__ = [
     "AttemptRecord",
     "BoundRecord",
     "ChangeRecord",
+    "ClearRecord",
     "DeliveryRecord",
     "DeliveryStatus",
     "FailureRecord",
@@ -31,16 +32,21 @@ __all__ = [
     "KeyedRecord",
     "LinkedRecord",
     "MalformedRecord",
+    "MissionRecord",
+    "NoteRecord",
     "OpenedRecord",
     "QuarantinedRecord",
+    "ReceiptRecord",
     "Record",
     "ReleasedRecord",
     "ReopenedRecord",
+    "ScheduleRecord",
     "SilentRecord",
     "ToolRecord",
     "UnlinkedRecord",
     "UserRecord",
     "address_of",
+    "heard",
     "pack",
     "turn_of",
     "unpack",
@@ -155,7 +161,10 @@ class HiddenRecord:
 
 @message
 class ActiveRecord:
-    """The active channel was set by an explicit act; without an instance there is none."""
+    """The active channel was set by an explicit act; without an instance there is none.
+
+    An instance without a conversation: it is meant to be there, and nobody is there yet.
+    """
 
     kind: ClassVar[str] = "active"
     at_us: int
@@ -226,6 +235,59 @@ class UserRecord:
 
 
 @message
+class MissionRecord:
+    """A mission's tick: the agent is given its prompt, which is a turn that no human asked for."""
+
+    kind: ClassVar[str] = "mission"
+    at_us: int
+    text: str
+    """The prompt."""
+    mission: str
+    run: int
+    """1 for the mission's first run."""
+    due_us: int
+    """When it was due; the time of the request if somebody asked for it."""
+    by: str = "schedule"
+    """`schedule`, or whoever asked for this run."""
+
+
+@message
+class NoteRecord:
+    """What somebody else said in a conversation of this session, on its behalf.
+
+    It is part of the batch that holds the outcome of the delivery, or stands for no delivery.
+    """
+
+    kind: ClassVar[str] = "note"
+    at_us: int
+    text: str
+    source: str
+    """Who said it: `mission inbox`, `session s3`, or the label that a mirror gave."""
+    session_id: str | None
+    """The session that said it."""
+    mission: str | None
+    delivery_id: str | None
+    """None where nothing was sent through here."""
+    instance: str | None
+    conversation: str | None
+    thread: str | None
+    status: str = "delivered"
+    """`delivered`, `partial`, `unknown` (it may have arrived), or `mirrored`."""
+    platform_message_id: str | None = None
+    metadata: str | None = None
+    """What a mirror was given beside the text, as JSON."""
+
+
+@message
+class ClearRecord:
+    """The context begins anew here; what is before stays in the log."""
+
+    kind: ClassVar[str] = "clear"
+    at_us: int
+    by: str
+
+
+@message
 class AttemptRecord:
     """The agent is given a turn once more, after a failure or a restart."""
 
@@ -260,7 +322,8 @@ class ToolRecord:
 class AssistantRecord:
     """The agent said something; the record is also the request to deliver it.
 
-    `turn_seq` is 0 when no turn asked for it. Without an instance it goes to the feed.
+    `turn_seq` is 0 when it is not the answer to a turn. Without an instance it goes to the feed;
+    with one and no conversation there is nobody to address.
     """
 
     kind: ClassVar[str] = "assistant"
@@ -271,6 +334,12 @@ class AssistantRecord:
     conversation: str | None
     thread: str | None
     reply_to: str | None = None
+    by: str | None = None
+    """Who asked for it, where it is no answer: `turn`, `program`, `operator` or `runtime`."""
+    during: int = 0
+    """The turn in which the agent asked for it, where it is no answer."""
+    route: str | None = None
+    """How the place was found, where it is no answer: see `addressing`."""
 
 
 @message
@@ -317,6 +386,25 @@ class DeliveryRecord:
     platform_message_id: str | None = None
     may_have_arrived: bool = False
     """Of `retrying`: this attempt, or one before it, may have reached the platform."""
+    parts: tuple[Any, ...] = ()
+    """Of a message that takes several: the platform's id of each that has arrived, from the first
+    one on."""
+    noted_in: str | None = None
+    """The session whose log got the note of it, in the same batch."""
+    noted_seq: int = 0
+
+
+@message
+class ReceiptRecord:
+    """The platform has told more of a delivery that was over."""
+
+    kind: ClassVar[str] = "receipt"
+    at_us: int
+    delivery_seq: int
+    status: str
+    """`delivered`, `read` or `failed`."""
+    reason: str | None = None
+    platform_message_id: str | None = None
 
 
 @message
@@ -329,6 +417,10 @@ class ReopenedRecord:
     instance: str | None
     conversation: str | None
     thread: str | None
+    duplicate: bool = False
+    """Whether it may have arrived before, and is to be marked for the reader."""
+    parts: tuple[Any, ...] = ()
+    """What has arrived of it already: see `DeliveryRecord`."""
 
 
 @message
@@ -340,6 +432,19 @@ class FeedRecord:
     session_id: str
     delivery_id: str
     text: str
+
+
+@message
+class ScheduleRecord:
+    """A mission was added, changed, paused, resumed or removed. Only in the schedule's stream."""
+
+    kind: ClassVar[str] = "schedule"
+    at_us: int
+    act: str
+    name: str
+    by: str
+    definition: tuple[Any, ...] | None = None
+    """What the mission is from here on, as `missions.MissionRow` lays it flat; None: no more."""
 
 
 Record: TypeAlias = (
@@ -364,6 +469,11 @@ Record: TypeAlias = (
     | ActiveRecord
     | ChangeRecord
     | AccessRecord
+    | MissionRecord
+    | NoteRecord
+    | ReceiptRecord
+    | ClearRecord
+    | ScheduleRecord
 )
 
 _CLASSES: Final[tuple[type[Record], ...]] = (
@@ -388,6 +498,11 @@ _CLASSES: Final[tuple[type[Record], ...]] = (
     ActiveRecord,
     ChangeRecord,
     AccessRecord,
+    MissionRecord,
+    NoteRecord,
+    ReceiptRecord,
+    ClearRecord,
+    ScheduleRecord,
 )
 
 
@@ -434,9 +549,10 @@ def address_of(
     | ReopenedRecord
     | BoundRecord
     | ReleasedRecord
-    | ActiveRecord,
+    | ActiveRecord
+    | NoteRecord,
 ) -> Address | None:
-    """The place that `record` speaks of; None for the feed."""
+    """The place that `record` speaks of; None for the feed, and where nobody is to address."""
     if record.instance is None or record.conversation is None:
         return None
     return Address(
@@ -470,7 +586,16 @@ def user_record(turn: InboundTurn, at_us: int) -> UserRecord:
     )
 
 
-def turn_of(record: UserRecord) -> InboundTurn:
+def turn_of(record: UserRecord | MissionRecord) -> InboundTurn | MissionTurn:
+    """The turn that `record` was made from."""
+    if isinstance(record, MissionRecord):
+        return MissionTurn(
+            mission=record.mission, run=record.run, text=record.text, due_us=record.due_us
+        )
+    return heard(record)
+
+
+def heard(record: UserRecord) -> InboundTurn:
     """The inbound turn that `record` was made from."""
     return InboundTurn(
         address=Address(

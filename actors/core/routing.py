@@ -75,6 +75,8 @@ class InstanceRules:
     agent: str
     scope: ScopeRules
     access: AccessRules
+    send_to: frozenset[str] = frozenset()
+    """Conversations in which every agent may speak unasked, whoever they belong to."""
 
 
 class BindingRow(NamedTuple):

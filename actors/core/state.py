@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from ..messages import Address, SessionId
 from .head import Head
@@ -18,11 +18,14 @@ from .records import (
     AssistantRecord,
     AttemptRecord,
     BoundRecord,
+    ClearRecord,
     DeliveryRecord,
     FailureRecord,
     HiddenRecord,
     InterruptedRecord,
     LinkedRecord,
+    MissionRecord,
+    NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
@@ -35,7 +38,10 @@ from .records import (
     address_of,
 )
 
-__all__ = ["State"]
+__all__ = ["State", "Target"]
+
+Target: TypeAlias = tuple[str | None, str | None, str | None]
+"""Instance, conversation and thread; None for the feed, and where nobody is to address."""
 
 _NOWHERE: Final = (None, None, None)
 
@@ -53,6 +59,7 @@ class State:
         "_outbox",
         "agent",
         "attempts",
+        "cleared",
         "last_active_us",
         "merged_into",
         "next_seq",
@@ -73,12 +80,14 @@ class State:
         self.running = 0
         """Sequence number of the user record that the agent has now, or 0. Not durable."""
         self._opened_at_us = 0
-        self._active: tuple[str | None, str | None, str | None] = _NOWHERE
+        self._active: Target = _NOWHERE
         self._context_chars = 0
         self._joined: dict[int, str] | None = None
         self._hidden: tuple[tuple[str, str, int, int], ...] | None = None
         self.merged_into: str | None = None
         """The session that this one goes on in, once it owns no conversation any more."""
+        self.cleared = 0
+        """Sequence number of the newest record after which the context begins, or 0."""
         self._open: deque[int] | None = None
         self._outbox: Outbox | None = None
 
@@ -114,6 +123,7 @@ class State:
         self._joined = dict(head.joined) if head.joined else None
         self._hidden = head.hidden
         self.merged_into = head.merged_into
+        self.cleared = head.cleared
         return self
 
     def head(self) -> Head:
@@ -135,6 +145,7 @@ class State:
             tuple(self._joined.items()) if self._joined else None,
             self._hidden,
             self.merged_into,
+            self.cleared,
         )
 
     @property
@@ -160,13 +171,18 @@ class State:
         """Where a proactive message goes."""
         return self.head().active_channel
 
+    @property
+    def target(self) -> Target:
+        """Where a proactive message goes: an instance without a conversation where nobody is."""
+        return self._active
+
     def apply(self, record: Record) -> int:
         """Change the state as `record` says; return the sequence number that it takes."""
         seq = self.next_seq
         self.next_seq = seq + 1
         match record:
-            case UserRecord():
-                self._apply_user(seq, record)
+            case UserRecord() | MissionRecord():
+                self._apply_turn(seq, record)
             case AssistantRecord():
                 self._context_chars += len(record.text)
                 if record.turn_seq:
@@ -185,7 +201,13 @@ class State:
             case ReopenedRecord():
                 if self._outbox is None:
                     self._outbox = Outbox()
-                self._outbox.reopen(record.delivery_seq, address_of(record), since=seq)
+                self._outbox.reopen(
+                    record.delivery_seq,
+                    address_of(record),
+                    since=seq,
+                    duplicate=record.duplicate,
+                    parts=tuple(record.parts),
+                )
             case OpenedRecord():
                 self.session_id = SessionId(record.session_id)
                 self.agent = record.agent
@@ -195,7 +217,7 @@ class State:
         return seq
 
     def _apply_change(self, seq: int, record: Record) -> None:
-        """What an act has changed: the conversations of this session, and its context."""
+        """What others have changed: the conversations of this session, and its context."""
         match record:
             case BoundRecord():
                 self.merged_into = None
@@ -214,17 +236,22 @@ class State:
             case HiddenRecord():
                 entry = (record.platform, record.user_id, record.since_us, seq)
                 self._hidden = (*(self._hidden or ()), entry)
+            case NoteRecord():
+                self._context_chars += len(record.text)
+            case ClearRecord():
+                self._context_chars, self.cleared = 0, seq
             case _:
                 pass  # who holds a key is for the registry; the session only logs it
 
-    def _apply_user(self, seq: int, record: UserRecord) -> None:
+    def _apply_turn(self, seq: int, record: UserRecord | MissionRecord) -> None:
         if seq <= self.settled:
             return  # met again while open work is brought back
         self._context_chars += len(record.text)
-        self.last_active_us = record.at_us
-        place = (record.instance, record.conversation, record.thread)
-        if place != self._active:
-            self._active = place
+        if isinstance(record, UserRecord):
+            self.last_active_us = record.at_us
+            place = (record.instance, record.conversation, record.thread)
+            if place != self._active:
+                self._active = place
         if self._open is None:
             self._open = deque()
             self.attempts = 1
@@ -260,6 +287,7 @@ class State:
             record.status,
             record.attempt,
             may_have_arrived=record.may_have_arrived,
+            parts=tuple(record.parts),
         )
         if not outbox:
             self._outbox = None

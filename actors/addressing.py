@@ -1,0 +1,147 @@
+"""Where a message goes that is no answer: to whom it may, and to nobody else.
+
+Reads only. A conversation is found by what a human last did there, never by what a mission or
+another session said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from ..storage.base import Reads
+from .core.records import Record, UserRecord
+from .core.routing import BindingRow
+from .journal import load_binding, load_head, load_last, load_records, load_session_number
+from .ledger import StoreWorld
+from .messages import Address, Instance, SessionId
+
+__all__ = ["default_place", "goes_on_in", "place_of_user", "session_of_user", "why_not"]
+
+_LOOK_BACK: Final = 20_000
+"""Newest records of a log that are searched for the last word of a human; reading them takes some
+100 ms."""
+
+
+def default_place(store: Reads, session_id: str, agent: str, instance: str) -> Address | None:
+    """Where a human last wrote to a session at `instance`.
+
+    A session that owns conversations speaks in these alone, so that nobody gets what is meant for
+    somebody else. One that owns none, as that of a mission, speaks where a human last wrote to its
+    agent.
+
+    Args:
+        store: one moment of it.
+        session_id: the session that is to speak, or for which it is done.
+        agent: who speaks.
+        instance: where.
+    """
+    stream = load_session_number(store, session_id)
+    owned = list(_owned(store, stream)) if stream is not None else []
+    if stream is None or not owned:
+        last = load_last(store, agent, instance)
+        return last.address if last is not None else None
+    head = load_head(store, stream)
+    active = head.active_channel if head is not None else None
+    places = {row.address for row in owned if row.instance == instance}
+    if active in places:
+        return active
+    newest = _newest(load_records(store, stream, reverse=True), places, None)
+    return newest or (next(iter(places)) if len(places) == 1 else None)
+
+
+def place_of_user(store: Reads, user: str, agent: str | None = None) -> Address | None:
+    """The direct conversation in which a user last wrote to `agent`, or anybody: wherever it is."""
+    identities = _identities(store, user)
+    world = StoreWorld(store, 0)
+    owners: dict[int, set[Address]] = {}
+    for platform, user_id in identities:
+        for row in world.places_of_identity(platform, user_id):
+            if row.direct:
+                owners.setdefault(row.stream, set()).add(row.address)
+    found: list[tuple[int, Address]] = []
+    for stream, places in owners.items():
+        head = load_head(store, stream)
+        if head is None or agent not in (None, head.agent):
+            continue
+        for at_us, place in _written(load_records(store, stream, reverse=True), places, identities):
+            found.append((at_us, place))
+            break
+    return max(found)[1] if found else None
+
+
+def session_of_user(store: Reads, user: str) -> SessionId | None:
+    """The session in which a user last wrote and would get an answer; None if there is none."""
+    place = place_of_user(store, user)
+    row = load_binding(store, place) if place is not None else None
+    return SessionId(row.session_id) if row is not None else None
+
+
+def goes_on_in(store: Reads, session_id: str) -> str:
+    """The session that goes on with what was said in another: itself, if that lives by itself."""
+    passed = {session_id}
+    while True:
+        stream = load_session_number(store, session_id)
+        head = load_head(store, stream) if stream is not None else None
+        if head is None or head.merged_into is None or head.merged_into in passed:
+            return session_id
+        session_id = head.merged_into
+        passed.add(session_id)
+
+
+def why_not(store: Reads, agent: str, place: Address, grants: Iterable[str]) -> str | None:
+    """Why `agent` may not speak in `place`; None if it may.
+
+    Args:
+        store: one moment of it.
+        agent: who would speak.
+        place: where.
+        grants: the conversations of that instance in which every agent may speak.
+    """
+    if place.conversation in grants:
+        return None
+    row = load_binding(store, place)
+    if row is None:
+        return "no_recipient"
+    head = load_head(store, row.stream)
+    return None if head is not None and head.agent == agent else "not_allowed"
+
+
+def _owned(store: Reads, stream: int) -> Iterator[BindingRow]:
+    return StoreWorld(store, 0).places_of_session(stream)
+
+
+def _identities(store: Reads, user: str) -> set[tuple[str, str]]:
+    """Every identity that is `user`: those linked to that name, or the one that it names."""
+    world = StoreWorld(store, 0)
+    found = {(row.platform, row.user_id) for row in world.identities_of(user)}
+    platform, colon, user_id = user.partition(":")
+    if colon:
+        identity = world.identity(platform, user_id)
+        if identity is None or identity.user is None:
+            found.add((platform, user_id))
+    return found
+
+
+def _newest(
+    records: Iterable[tuple[int, Record]],
+    places: set[Address],
+    speakers: set[tuple[str, str]] | None,
+) -> Address | None:
+    """The first of `places` in which a human wrote, the records coming newest first."""
+    return next((place for _, place in _written(records, places, speakers)), None)
+
+
+def _written(
+    records: Iterable[tuple[int, Record]],
+    places: set[Address],
+    speakers: set[tuple[str, str]] | None,
+) -> Iterator[tuple[int, Address]]:
+    for _, record in islice(records, _LOOK_BACK):
+        if isinstance(record, UserRecord) and (
+            speakers is None or (record.platform, record.user_id) in speakers
+        ):
+            place = Address(Instance(record.instance), record.conversation, record.thread)
+            if place in places:
+                yield record.at_us, place

@@ -1,0 +1,140 @@
+"""Sending: the half of the registry that finds out where a message goes which is no answer.
+
+Also what else reaches a session without a human: a mirror, a mission's tick, a late receipt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from .addressing import goes_on_in, place_of_user, session_of_user, why_not
+from .core.head import Head
+from .core.intake import check_outgoing
+from .errors import UnknownInstance, UnknownSession
+from .journal import load_binding, load_head, load_sent, load_session_number
+from .kernel import TrioFuture
+from .messages import Address, Instance, Outcome, SendMessage, SendPlan, SessionId
+from .missions import RunMission
+from .noting import NoteDesk
+from .provenance import AimAtDefault, HearReceipt, Mirror, Mirrored
+
+__all__ = ["Sender"]
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class Sender(NoteDesk):
+    """Finds the place or the session; the session does the rest."""
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _send_message(self, message: SendMessage) -> None:
+        check_outgoing(message.text)
+        if message.to is not None and message.user is not None:
+            raise ValueError("a message goes to a conversation or to a user, not to both")
+        self._let_in(message, self.take_reply())
+
+    def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
+        """Pass a message on to its session, if that may speak where it is to go."""
+        plan = self._plan_send(message)
+        if message.dry_run:
+            if answer is not None:
+                answer.resolve(plan)
+        elif plan.refused is not None:
+            if answer is not None:
+                answer.resolve(Outcome(status="failed", reason=plan.refused))
+        else:
+            to = plan.address if message.to or message.user else None
+            addressed = replace(message, to=to, route=plan.route if to is not None else None)
+            self._to_session(message.session_id, addressed, answer)
+
+    def _plan_send(self, message: SendMessage) -> SendPlan:
+        """Where a message would go now, and why not."""
+        head = self._head(message.session_id)
+        place, route, refused = message.to, "address", None
+        if message.user is not None:
+            place = place_of_user(self._services.store, message.user, head.agent)
+            route = f"user {message.user}"
+            refused = "no_recipient" if place is None else None
+        elif place is not None:
+            refused = self._why_not(head.agent, place)
+        elif message.dry_run:
+            place = head.active_channel
+            route = "active channel" if head.instance is not None else "feed"
+            if place is None and head.instance is not None:
+                refused = "no_recipient"
+        if message.dry_run and place is not None and refused is None:
+            refused = self._services.door.closed_to(place, None)
+        owner = load_binding(self._services.store, place) if place is not None else None
+        return SendPlan(
+            session_id=message.session_id,
+            address=place,
+            route=route,
+            owner=SessionId(owner.session_id) if owner is not None else None,
+            refused=refused,
+        )
+
+    def _why_not(self, agent: str, place: Address) -> str | None:
+        rules = self._services.rules.get(place.instance)
+        grants = rules.send_to if rules is not None else _NOBODY
+        return why_not(self._services.store, agent, place, grants)
+
+    def _head(self, session_id: SessionId) -> Head:
+        store = self._services.store
+        stream = load_session_number(store, session_id)
+        head = load_head(store, stream) if stream is not None else None
+        if head is None:
+            raise UnknownSession(f"there is no session {session_id!r}")
+        return head
+
+    def _aim_at_default(self, message: AimAtDefault) -> None:
+        self._known(message.instance)
+        self._to_session(message.session_id, message, self.take_reply())
+
+    def _known(self, instance: Instance) -> None:
+        rules = self._services.rules
+        if instance not in rules:
+            known = ", ".join(sorted(rules)) or "none"
+            raise UnknownInstance(f"there is no channel {instance!r}; there is: {known}")
+
+    # -- what is not sent ------------------------------------------------------------------------
+
+    def _mirror(self, message: Mirror) -> None:
+        """Pass a mirror on to the session that will get the answer."""
+        check_outgoing(message.text)
+        store, answer = self._services.store, self.take_reply()
+        session_id = message.session_id
+        if message.user is not None:
+            session_id = session_of_user(store, message.user)
+        if session_id is None:
+            if answer is not None:
+                answer.resolve(Mirrored(status="failed", reason="no_session"))
+            return
+        self._to_session(SessionId(goes_on_in(store, session_id)), message, answer)
+
+    def _hear_receipt(self, message: HearReceipt) -> None:
+        receipt, answer = message.receipt, self.take_reply()
+        place = Address(message.instance, receipt.conversation)
+        sent = load_sent(self._services.store, place, receipt.platform_message_id)
+        if sent is None:
+            if answer is not None:
+                answer.resolve(False)
+            return
+        session_id, _, seq = sent
+        found = replace(message, session_id=SessionId(session_id), delivery_seq=seq)
+        self._to_session(found.session_id, found, answer)
+
+    # -- missions --------------------------------------------------------------------------------
+
+    def _run_mission(self, message: RunMission) -> None:
+        self._let_in(message, self.take_reply())
+
+    def _run(self, message: RunMission, answer: TrioFuture[Any] | None) -> None:
+        """Pass a tick on to the session of its mission, which is opened if there is none yet."""
+        if message.notify is not None:
+            self._known(message.notify)
+        if self._is_unrouted(message, answer):
+            return
+        self._open_alone(message.session_id, message.agent, f"mission {message.turn.mission}")
+        self._to_session(message.session_id, message, answer)

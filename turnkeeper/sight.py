@@ -1,0 +1,59 @@
+"""What an agent may see of other sessions, from inside a turn."""
+
+from __future__ import annotations
+
+from .actors.core.head import Head
+from .actors.core.window import Message
+from .actors.frozen import message
+from .actors.journal import load_head, load_session_number
+from .actors.ledger import StoreWorld, starting_with
+from .storage.base import Reads, Table
+from .storage.codec import decode
+from .storage.keys import number_key
+from .views import SessionInfo, info_of
+from .windows import read_window
+
+__all__ = ["SessionDetails", "session_details"]
+
+
+@message
+class SessionDetails(SessionInfo):
+    """A session, and what was said in it."""
+
+    messages: tuple[Message, ...] = ()
+    """Its context, oldest first."""
+
+
+def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetails | None:
+    """The session called `session_id`, if the session `viewer` may see it, else None.
+
+    It may see itself and what has joined it. Of another, it may see one of the same agent that owns
+    no conversation and has spoken in one of the viewer's: a mission's. What another human says is
+    for nobody else, whoever asks.
+    """
+    stream = load_session_number(store, session_id)
+    head = load_head(store, stream) if stream is not None else None
+    own = load_session_number(store, viewer)
+    seen_by = load_head(store, own) if own is not None else None
+    if stream is None or head is None or seen_by is None:
+        return None
+    family = {viewer, *(earlier for _, earlier in seen_by.joined or ())}
+    if session_id not in family and not _has_spoken_to(store, stream, head, seen_by, family):
+        return None
+    info = info_of(head)
+    fields = {name: getattr(info, name) for name in SessionInfo.__dataclass_fields__}
+    return SessionDetails(**fields, messages=read_window(store, stream, None))
+
+
+def _has_spoken_to(store: Reads, stream: int, head: Head, viewer: Head, family: set[str]) -> bool:
+    if head.agent != viewer.agent:
+        return False
+    if next(StoreWorld(store, 0).places_of_session(stream), None) is not None:
+        return False
+    notes = starting_with(store, Table.NOTES, number_key(stream))
+    return any(_owner(data) in family for _, data in notes)
+
+
+def _owner(data: bytes) -> object:
+    row = decode(data)
+    return row[0] if isinstance(row, list) and row else None
