@@ -39,6 +39,7 @@ __all__ = [
     "SCHEDULE_STREAM",
     "LastRow",
     "SeenRow",
+    "SentRow",
     "batch_for",
     "binding_key",
     "last_key",
@@ -53,6 +54,7 @@ __all__ = [
     "load_sent",
     "load_session_number",
     "name_key",
+    "read_sent",
     "seen_hash",
     "seen_key",
     "sent_key",
@@ -107,6 +109,16 @@ def seen_hash(turn: InboundTurn) -> bytes:
 def seen_key(window: int, seen: bytes) -> bytes:
     """Key of a message in `Table.SEEN`: windows are neighbours, so that old ones go at once."""
     return _WINDOW.pack(window) + seen
+
+
+class SentRow(NamedTuple):
+    """The delivery that a message of a platform was. A tuple, as it is stored."""
+
+    session_id: str
+    stream: int
+    seq: int
+    heard: tuple[str, ...] = ()
+    """What the platform has told of it later: `delivered`, `read` or `failed`."""
 
 
 def last_key(agent: str, instance: str) -> bytes:
@@ -239,21 +251,26 @@ def load_last(store: Reads, agent: str, instance: str) -> LastRow | None:
             raise CorruptRecord(f"the last conversation of an agent is kept as {row!r:.80}")
 
 
-def load_sent(
-    store: Reads, place: Address, platform_message_id: str
-) -> tuple[str, int, int] | None:
-    """The delivery that a message of the platform was: session id, its number, and the delivery's.
+def load_sent(store: Reads, place: Address, platform_message_id: str) -> SentRow | None:
+    """The delivery that a message of the platform was.
 
     None for what is not kept: plain answers, where no channel asks for them.
     """
     data = store.get(Table.SENT, sent_key(place, platform_message_id))
-    if data is None:
-        return None
-    match decode(data):
-        case [str(session_id), int(stream), int(seq)]:
-            return session_id, stream, seq
-        case row:
-            raise CorruptRecord(f"a sent message is kept as {row!r:.80}")
+    return read_sent(decode(data)) if data is not None else None
+
+
+def read_sent(payload: object) -> SentRow:
+    """The delivery whose tuple is `payload`.
+
+    Raises:
+        CorruptRecord: it is none.
+    """
+    match payload:
+        case [str(session_id), int(stream), int(seq), [*heard]]:
+            return SentRow(session_id, stream, seq, tuple(map(str, heard)))
+        case _:
+            raise CorruptRecord(f"a sent message is kept as {payload!r:.80}")
 
 
 def load_note_of(store: Reads, stream: int, seq: int) -> tuple[SessionId, int, int] | None:

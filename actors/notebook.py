@@ -19,7 +19,7 @@ from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.records import AssistantRecord, MissionRecord, NoteRecord, pack
 from .gate import OutputGate
-from .journal import batch_for, load_note_of, load_record, sent_key, waiting_key
+from .journal import SentRow, batch_for, load_note_of, load_record, sent_key, waiting_key
 from .messages import DeliveryReported, split_record_id
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
@@ -137,7 +137,8 @@ class Notebook(OutputGate):
     def _index_sent(self, batch: Batch, report: DeliveryReported) -> None:
         """Let the platform's ids of what has arrived lead back to the delivery."""
         if report.address is not None:
-            row = encode((self._core.session_id, self._stream, seq_of(report)))
+            sent = SentRow(self._core.session_id, self._stream, seq_of(report))
+            row = encode(list(sent))
             for platform_id in report.parts or filter(None, [report.platform_message_id]):
                 batch.put(Table.SENT, sent_key(report.address, platform_id), row)
 

@@ -121,8 +121,8 @@ class Sender(NoteDesk):
             if answer is not None:
                 answer.resolve(False)
             return
-        session_id, _, seq = sent
-        found = replace(message, session_id=SessionId(session_id), delivery_seq=seq)
+        session_id = SessionId(sent.session_id)
+        found = replace(message, session_id=session_id, delivery_seq=sent.seq)
         self._to_session(found.session_id, found, answer)
 
     # -- missions --------------------------------------------------------------------------------

@@ -16,16 +16,12 @@ from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
-from .addressing import default_place
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import body_digest, seen_window
 from .core.records import (
-    ActiveRecord,
     AssistantRecord,
     DeliveryRecord,
-    NoteRecord,
-    ReceiptRecord,
 )
 from .core.routing import record_of
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound, TakeOver
@@ -80,11 +76,12 @@ from .provenance import (
     NoteReturned,
 )
 from .services import Services
+from .unasked import Unasked
 
 __all__ = ["SessionActor"]
 
 
-class SessionActor(Notebook):
+class SessionActor(Unasked):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
@@ -264,94 +261,6 @@ class SessionActor(Notebook):
                 last = record
         return last
 
-    # -- what is said elsewhere, and where this session speaks ------------------------------------
-
-    def _mirror(self, message: Mirror) -> None:
-        note = NoteRecord(
-            at_us=self._services.now_us(),
-            text=message.text,
-            source=message.source,
-            session_id=None,
-            mission=None,
-            delivery_id=None,
-            instance=None,
-            conversation=None,
-            thread=None,
-            status="mirrored",
-            metadata=message.metadata,
-        )
-        self._commit(self._core.hear(note), self.take_reply())
-
-    def _hear_receipt(self, message: HearReceipt) -> None:
-        receipt = message.receipt
-        record = ReceiptRecord(
-            at_us=self._services.now_us(),
-            delivery_seq=message.delivery_seq,
-            status=receipt.status,
-            reason=receipt.reason,
-            platform_message_id=receipt.platform_message_id,
-        )
-        step = self._core.receipt(record)
-        answer = self.take_reply()
-        batch = batch_for(self._stream, self._core, step)
-        self._submit(batch, partial(self._answered, answer, True))
-
-    def _clear(self, message: Clear) -> None:
-        self._commit(self._core.clear(message.by, self._services.now_us()), self.take_reply())
-
-    def _aim_at_default(self, message: AimAtDefault) -> Address | None:
-        """Let messages go where a human last wrote to the agent at an instance."""
-        place = self._default_place(message.instance, None)
-        core = self._core
-        aim = self._aim(message.instance, place, message.by)
-        if aim is None or (place is None and core.active_channel is not None):
-            return place
-        step, answer = core.aim(aim), self.take_reply()
-        batch = batch_for(self._stream, core, step)
-        self._submit(batch, partial(self._answered, answer, place))
-        return None
-
-    def _default_place(self, instance: str, on_behalf_of: SessionId | None) -> Address | None:
-        return default_place(
-            self._services.store,
-            on_behalf_of or self._core.session_id,
-            self._core.agent,
-            instance,
-        )
-
-    def _aim(self, instance: str, place: Address | None, by: str) -> ActiveRecord | None:
-        """The record that lets messages go to `place`; None if they do already."""
-        target = tuple(place) if place is not None else (instance, None, None)
-        if target == self._core.target:
-            return None
-        return ActiveRecord(
-            at_us=self._services.now_us(),
-            instance=instance,
-            conversation=place.conversation if place is not None else None,
-            thread=place.thread if place is not None else None,
-            by=by,
-        )
-
-    def _answered(
-        self, answer: TrioFuture[Any] | None, value: object, error: StorageError | None
-    ) -> None:
-        if error is not None:
-            self._undurable(answer, error)
-        elif answer is not None:
-            answer.resolve(value)
-
-    def _run_mission(self, message: RunMission) -> None:
-        """Take a tick: the run is durable with its claim, or not at all."""
-        active: ActiveRecord | None = None
-        turn = message.turn
-        if message.notify is not None:
-            place = self._default_place(message.notify, message.on_behalf_of)
-            active = self._aim(message.notify, place, f"mission {turn.mission}")
-        step = self._core.run_mission(turn, active, message.by, self._services.now_us())
-        batch = batch_for(self._stream, self._core, step)
-        batch.join(message.claim)
-        self._submit(batch, partial(self._durable, step.effects, self.take_reply()))
-
     def _passivate(self, message: Passivate) -> None:
         busy = self._in_flight or self._waiting or self._behind is not None
         if self._core.idle and not busy:
@@ -424,11 +333,11 @@ class SessionActor(Notebook):
         KeepNote: Notebook._keep_note,
         NoteLent: Notebook._note_lent,
         NoteReturned: Notebook._note_returned,
-        Mirror: _mirror,
-        HearReceipt: _hear_receipt,
-        Clear: _clear,
-        AimAtDefault: _aim_at_default,
-        RunMission: _run_mission,
+        Mirror: Unasked._mirror,
+        HearReceipt: Unasked._hear_receipt,
+        Clear: Unasked._clear,
+        AimAtDefault: Unasked._aim_at_default,
+        RunMission: Unasked._run_mission,
     }
 
 

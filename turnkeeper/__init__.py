@@ -25,17 +25,22 @@ from .actors.errors import (
     ShuttingDown,
     TurnRefused,
     Unidentified,
+    UnknownInstance,
     UnknownSession,
 )
 from .actors.messages import (
     Accepted,
     Address,
     Attachment,
+    Cleared,
     InboundTurn,
     Outcome,
+    Part,
+    SendPlan,
     ToolCall,
 )
-from .agent import Agent, Reply, Turn
+from .actors.provenance import LateReceipt, Mirrored
+from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
     Channel,
     ChannelPowers,
@@ -61,6 +66,7 @@ from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
 from .runtime import Runtime, RuntimeFailed
 from .serve import run
+from .sight import SessionDetails
 from .storage.errors import StorageError
 from .stories import DeliveryInfo, Story
 from .threads import Handle, start_in_thread
@@ -83,6 +89,7 @@ __all__ = [
     "ChangeInfo",
     "Channel",
     "ChannelPowers",
+    "Cleared",
     "Config",
     "ConfigError",
     "Deliver",
@@ -98,15 +105,19 @@ __all__ = [
     "InboundTurn",
     "InvalidTurn",
     "Joined",
+    "LateReceipt",
     "LostAnswer",
     "Message",
     "MessageIdReused",
+    "Mirrored",
     "Moved",
     "NotAddressed",
     "Outbound",
     "Outcome",
     "Overloaded",
     "PairInfo",
+    "Part",
+    "Quoted",
     "Receipt",
     "Refusal",
     "Rejected",
@@ -114,8 +125,10 @@ __all__ = [
     "Reply",
     "Runtime",
     "RuntimeFailed",
+    "SendPlan",
     "SessionContext",
     "SessionDamaged",
+    "SessionDetails",
     "SessionInfo",
     "ShuttingDown",
     "StorageError",
@@ -124,6 +137,7 @@ __all__ = [
     "Turn",
     "TurnRefused",
     "Unidentified",
+    "UnknownInstance",
     "UnknownSession",
     "Unreachable",
     "clear_session_context",

@@ -211,14 +211,13 @@ class TurnHost:
         sent = load_sent(self.store, turn.address, turn.reply_to)
         if sent is None:
             return None
-        session_id, stream, seq = sent
-        said = load_record(self.store, stream, seq)
+        said = load_record(self.store, sent.stream, sent.seq)
         assert isinstance(said, AssistantRecord)  # only deliveries are indexed
         asked = said.turn_seq or said.during
-        run = load_record(self.store, stream, asked) if asked else None
+        run = load_record(self.store, sent.stream, asked) if asked else None
         return Quoted(
-            delivery_id=f"{session_id}/{seq}",
-            session_id=session_id,
+            delivery_id=f"{sent.session_id}/{sent.seq}",
+            session_id=sent.session_id,
             mission=run.mission if isinstance(run, MissionRecord) else None,
             text=said.text,
         )

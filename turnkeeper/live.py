@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from .actors.acts import ActRefused
 from .actors.core.records import MalformedRecord
 from .actors.door import Refusal
-from .actors.errors import TurnRefused, UnknownSession
-from .actors.messages import Outcome
+from .actors.errors import TurnRefused, UnknownInstance, UnknownSession
+from .actors.messages import Address, Instance, Outcome, SendPlan
 from .channels.base import Channel
 from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed
@@ -101,8 +101,9 @@ def live_operations(
 
     async def retry_delivery(_lines: JsonLines, request: Mapping[str, Any]) -> Outcome:
         delivery_id = _text(request, "id")
+        mark = _flag(request, "mark_duplicate")
         try:
-            return await runtime.retry_delivery(delivery_id)
+            return await runtime.retry_delivery(delivery_id, mark_duplicate=mark)
         except (UnknownSession, ValueError) as error:
             raise RequestFailed("not_found", f"there is no delivery {delivery_id!r}") from error
 
@@ -163,14 +164,29 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
         "approve": lambda given: runtime.approve(_text(given, "code")),
         "allow": lambda given: runtime.allow(*_texts(given, "instance", "user_id")),
         "revoke": lambda given: runtime.revoke(*_texts(given, "instance", "user_id")),
+        "clear": lambda given: runtime.clear(_text(given, "session_id"), by="operator"),
+        "send": lambda given: _send(runtime, given),
     }
+
+
+async def _send(runtime: Runtime, given: Mapping[str, Any]) -> Outcome | SendPlan:
+    """Send a message as the operator asks, or tell where it would go."""
+    session_id, user = _text(given, "session_id"), _text_or_none(given, "user")
+    place: Address | None = None
+    if (instance := _text_or_none(given, "instance")) is not None:
+        conversation = _text(given, "conversation")
+        place = Address(Instance(instance), conversation, _text_or_none(given, "thread"))
+    if _flag(given, "dry_run"):
+        return await runtime.plan_send(session_id, place, user=user)
+    text = _text(given, "text")
+    return await runtime.send_message(session_id, text, place, user=user, by="operator")
 
 
 def _operation(act: _Act) -> Operation:
     async def carry_out(_lines: JsonLines, request: Mapping[str, Any]) -> object:
         try:
             return await act(request)
-        except ActRefused as error:
+        except (ActRefused, UnknownSession, UnknownInstance) as error:
             raise RequestFailed("refused", str(error)) from error
         except ConfigError as error:
             raise RequestFailed("bad_config", str(error)) from error
@@ -225,7 +241,11 @@ def _number_or_none(request: Mapping[str, Any], name: str) -> int | None:
 
 def _options(request: Mapping[str, Any]) -> Any:
     """What is said of every change: it is an operator's, and perhaps a dry run."""
-    dry_run = request.get("dry_run", False)
-    if not isinstance(dry_run, bool):
-        raise RequestFailed("bad_request", "dry_run must be true or false")
-    return {"dry_run": dry_run, "by": "operator"}
+    return {"dry_run": _flag(request, "dry_run"), "by": "operator"}
+
+
+def _flag(request: Mapping[str, Any], name: str) -> bool:
+    value = request.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestFailed("bad_request", f"{name} must be true or false")
+    return value

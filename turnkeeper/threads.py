@@ -18,7 +18,8 @@ import trio
 from . import views
 from .actors.acts import AccessEntry, Change
 from .actors.core.window import Message
-from .actors.messages import Address, Outcome
+from .actors.messages import Address, Cleared, Outcome, SendPlan
+from .actors.provenance import Mirrored
 from .actors.services import Ref
 from .config import Config
 from .links import IdentityLink
@@ -167,13 +168,45 @@ class Handle:
         """Like `Runtime.revoke`."""
         return self.call(self._runtime.revoke, instance, user_id)
 
-    def send_message(self, session_id: str, text: str, to: Address | None = None) -> Outcome:
+    def send_message(
+        self, session_id: str, text: str, to: Address | None = None, *, user: str | None = None
+    ) -> Outcome:
         """Like `Runtime.send_message`."""
-        return self.call(self._runtime.send_message, session_id, text, to)
+        return self.call(partial(self._runtime.send_message, user=user), session_id, text, to)
 
-    def retry_delivery(self, delivery_id: str) -> Outcome:
+    def plan_send(
+        self, session_id: str, to: Address | None = None, *, user: str | None = None
+    ) -> SendPlan:
+        """Like `Runtime.plan_send`."""
+        return self.call(partial(self._runtime.plan_send, user=user), session_id, to)
+
+    def set_active_channel_to_default(self, session_id: str, instance: str) -> Address | None:
+        """Like `Runtime.set_active_channel_to_default`."""
+        return self.call(self._runtime.set_active_channel_to_default, session_id, instance)
+
+    def mirror_to_session(
+        self,
+        session_id: str | None = None,
+        text: str = "",
+        *,
+        source: str,
+        user: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Mirrored:
+        """Like `Runtime.mirror_to_session`."""
+        mirror = partial(
+            self._runtime.mirror_to_session, source=source, user=user, metadata=metadata
+        )
+        return self.call(mirror, session_id, text)
+
+    def clear(self, session_id: str) -> Cleared:
+        """Like `Runtime.clear`."""
+        return self.call(self._runtime.clear, session_id)
+
+    def retry_delivery(self, delivery_id: str, *, mark_duplicate: bool = False) -> Outcome:
         """Like `Runtime.retry_delivery`."""
-        return self.call(self._runtime.retry_delivery, delivery_id)
+        retry = partial(self._runtime.retry_delivery, mark_duplicate=mark_duplicate)
+        return self.call(retry, delivery_id)
 
     def channel_ref(self, instance: str) -> Ref:
         """Like `Runtime.channel_ref`."""

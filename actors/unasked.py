@@ -1,0 +1,137 @@
+"""Unasked: the half of a session's shell for what reaches it without a human.
+
+A mission's tick, a mirror, a late receipt, a cleared context, an active channel that is set by an
+explicit act. None of these wakes the agent but the tick.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..storage.base import Batch, Table
+from ..storage.codec import encode
+from ..storage.errors import StorageError
+from .addressing import default_place
+from .core.conversation import Conversation
+from .core.records import ActiveRecord, NoteRecord, ReceiptRecord
+from .journal import batch_for, load_sent, sent_key
+from .kernel import TrioFuture
+from .messages import Address, Clear, SessionId
+from .missions import RunMission
+from .notebook import Notebook
+from .provenance import AimAtDefault, HearReceipt, Mirror
+from .services import Services
+
+__all__ = ["Unasked"]
+
+
+class Unasked(Notebook):
+    """Writes down what no human asked for."""
+
+    def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
+        super().__init__(services, stream, conversation)
+        self._receipts: set[tuple[int, str]] = set()
+        """Late receipts that are on their way to the store: delivery and status."""
+
+    def _mirror(self, message: Mirror) -> None:
+        note = NoteRecord(
+            at_us=self._services.now_us(),
+            text=message.text,
+            source=message.source,
+            session_id=None,
+            mission=None,
+            delivery_id=None,
+            instance=None,
+            conversation=None,
+            thread=None,
+            status="mirrored",
+            metadata=message.metadata,
+        )
+        self._commit(self._core.hear(note), self.take_reply())
+
+    def _hear_receipt(self, message: HearReceipt) -> None:
+        receipt, answer = message.receipt, self.take_reply()
+        place = Address(message.instance, receipt.conversation)
+        sent = load_sent(self._services.store, place, receipt.platform_message_id)
+        news = message.delivery_seq, receipt.status
+        if sent is None or receipt.status in sent.heard or news in self._receipts:
+            self._submit(Batch(), partial(self._answered, answer, sent is not None))
+            return
+        record = ReceiptRecord(
+            at_us=self._services.now_us(),
+            delivery_seq=message.delivery_seq,
+            status=receipt.status,
+            reason=receipt.reason,
+            platform_message_id=receipt.platform_message_id,
+        )
+        batch = batch_for(self._stream, self._core, self._core.receipt(record))
+        row = sent._replace(heard=(*sent.heard, receipt.status))
+        batch.put(Table.SENT, sent_key(place, receipt.platform_message_id), encode(list(row)))
+        self._receipts.add(news)
+        self._submit(batch, partial(self._receipt_heard, news, answer))
+
+    def _receipt_heard(
+        self,
+        news: tuple[int, str],
+        answer: TrioFuture[Any] | None,
+        error: StorageError | None,
+    ) -> None:
+        self._receipts.discard(news)
+        self._answered(answer, True, error)
+
+    def _clear(self, message: Clear) -> None:
+        self._commit(self._core.clear(message.by, self._services.now_us()), self.take_reply())
+
+    def _aim_at_default(self, message: AimAtDefault) -> Address | None:
+        """Let messages go where a human last wrote to the agent at an instance."""
+        place = self._default_place(message.instance, None)
+        core = self._core
+        aim = self._aim(message.instance, place, message.by)
+        if aim is None or (place is None and core.active_channel is not None):
+            return place
+        step, answer = core.aim(aim), self.take_reply()
+        batch = batch_for(self._stream, core, step)
+        self._submit(batch, partial(self._answered, answer, place))
+        return None
+
+    def _default_place(self, instance: str, on_behalf_of: SessionId | None) -> Address | None:
+        return default_place(
+            self._services.store,
+            on_behalf_of or self._core.session_id,
+            self._core.agent,
+            instance,
+        )
+
+    def _aim(self, instance: str, place: Address | None, by: str) -> ActiveRecord | None:
+        """The record that lets messages go to `place`; None if they do already."""
+        target = tuple(place) if place is not None else (instance, None, None)
+        if target == self._core.target:
+            return None
+        return ActiveRecord(
+            at_us=self._services.now_us(),
+            instance=instance,
+            conversation=place.conversation if place is not None else None,
+            thread=place.thread if place is not None else None,
+            by=by,
+        )
+
+    def _answered(
+        self, answer: TrioFuture[Any] | None, value: object, error: StorageError | None
+    ) -> None:
+        if error is not None:
+            self._undurable(answer, error)
+        elif answer is not None:
+            answer.resolve(value)
+
+    def _run_mission(self, message: RunMission) -> None:
+        """Take a tick: the run is durable with its claim, or not at all."""
+        active: ActiveRecord | None = None
+        turn = message.turn
+        if message.notify is not None:
+            place = self._default_place(message.notify, message.on_behalf_of)
+            active = self._aim(message.notify, place, f"mission {turn.mission}")
+        step = self._core.run_mission(turn, active, message.by, self._services.now_us())
+        batch = batch_for(self._stream, self._core, step)
+        batch.join(message.claim)
+        self._submit(batch, partial(self._durable, step.effects, self.take_reply()))
