@@ -19,6 +19,13 @@ from .control import JsonLines, Operation, RequestFailed
 from .identity import IdentityUnavailable
 from .join import host_seat
 from .reload import Reloaded
+from .requests import (
+    given_flag,
+    given_number_or_none,
+    given_text,
+    given_text_or_none,
+    given_texts,
+)
 from .runtime import Runtime
 from .shared_console import SharedConsole
 from .storage.errors import StorageError
@@ -100,22 +107,22 @@ def live_operations(
         return presence
 
     async def retry_delivery(_lines: JsonLines, request: Mapping[str, Any]) -> Outcome:
-        delivery_id = _text(request, "id")
-        mark = _flag(request, "mark_duplicate")
+        delivery_id = given_text(request, "id")
+        mark = given_flag(request, "mark_duplicate")
         try:
             return await runtime.retry_delivery(delivery_id, mark_duplicate=mark)
         except (UnknownSession, ValueError) as error:
             raise RequestFailed("not_found", f"there is no delivery {delivery_id!r}") from error
 
     async def join(lines: JsonLines, request: Mapping[str, Any]) -> None:
-        conversation = _text_or_none(request, "conversation")
+        conversation = given_text_or_none(request, "conversation")
         await host_seat(console, lines, conversation)
 
     async def refusals(_lines: JsonLines, _request: Mapping[str, Any]) -> list[RefusalInfo]:
         return [_refusal(refusal) for refusal in await runtime.refusals()]
 
     async def explain(_lines: JsonLines, request: Mapping[str, Any]) -> Story | None:
-        return await runtime.explain(_text(request, "id"))
+        return await runtime.explain(given_text(request, "id"))
 
     async def rules(_lines: JsonLines, _request: Mapping[str, Any]) -> dict[str, list[str]]:
         return {
@@ -142,43 +149,45 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
     """The acts of an operator, each of which takes its arguments from a request."""
     return {
         "link": lambda given: runtime.link(
-            *_texts(given, "platform", "user_id", "user"), **_options(given)
+            *given_texts(given, "platform", "user_id", "user"), **_options(given)
         ),
         "unlink": lambda given: runtime.unlink(
-            *_texts(given, "platform", "user_id"), **_options(given)
+            *given_texts(given, "platform", "user_id"), **_options(given)
         ),
         "pair": lambda given: runtime.pair(
-            *_texts(given, "platform", "user_id", "session_id"), **_options(given)
+            *given_texts(given, "platform", "user_id", "session_id"), **_options(given)
         ),
         "unpair": lambda given: runtime.unpair(
-            *_texts(given, "platform", "user_id"), **_options(given)
+            *given_texts(given, "platform", "user_id"), **_options(given)
         ),
         "move": lambda given: runtime.move_binding(
-            _text(given, "instance"),
-            _text(given, "conversation"),
-            thread=_text_or_none(given, "thread"),
-            session_id=_text_or_none(given, "session_id"),
+            given_text(given, "instance"),
+            given_text(given, "conversation"),
+            thread=given_text_or_none(given, "thread"),
+            session_id=given_text_or_none(given, "session_id"),
             **_options(given),
         ),
-        "undo": lambda given: runtime.undo(_number_or_none(given, "number"), **_options(given)),
-        "approve": lambda given: runtime.approve(_text(given, "code")),
-        "allow": lambda given: runtime.allow(*_texts(given, "instance", "user_id")),
-        "revoke": lambda given: runtime.revoke(*_texts(given, "instance", "user_id")),
-        "clear": lambda given: runtime.clear(_text(given, "session_id"), by="operator"),
+        "undo": lambda given: runtime.undo(
+            given_number_or_none(given, "number"), **_options(given)
+        ),
+        "approve": lambda given: runtime.approve(given_text(given, "code")),
+        "allow": lambda given: runtime.allow(*given_texts(given, "instance", "user_id")),
+        "revoke": lambda given: runtime.revoke(*given_texts(given, "instance", "user_id")),
+        "clear": lambda given: runtime.clear(given_text(given, "session_id"), by="operator"),
         "send": lambda given: _send(runtime, given),
     }
 
 
 async def _send(runtime: Runtime, given: Mapping[str, Any]) -> Outcome | SendPlan:
     """Send a message as the operator asks, or tell where it would go."""
-    session_id, user = _text(given, "session_id"), _text_or_none(given, "user")
+    session_id, user = given_text(given, "session_id"), given_text_or_none(given, "user")
     place: Address | None = None
-    if (instance := _text_or_none(given, "instance")) is not None:
-        conversation = _text(given, "conversation")
-        place = Address(Instance(instance), conversation, _text_or_none(given, "thread"))
-    if _flag(given, "dry_run"):
+    if (instance := given_text_or_none(given, "instance")) is not None:
+        conversation = given_text(given, "conversation")
+        place = Address(Instance(instance), conversation, given_text_or_none(given, "thread"))
+    if given_flag(given, "dry_run"):
         return await runtime.plan_send(session_id, place, user=user)
-    text = _text(given, "text")
+    text = given_text(given, "text")
     return await runtime.send_message(session_id, text, place, user=user, by="operator")
 
 
@@ -214,38 +223,6 @@ def this_process(since: datetime, channels: tuple[ChannelState, ...]) -> Presenc
     return Presence(pid=os.getpid(), since=since, channels=channels)
 
 
-# -- arguments -----------------------------------------------------------------------------------
-
-
-def _text(request: Mapping[str, Any], name: str) -> str:
-    value = request.get(name)
-    if not isinstance(value, str):
-        raise RequestFailed("bad_request", f"{name} must be a text")
-    return value
-
-
-def _texts(request: Mapping[str, Any], *names: str) -> list[str]:
-    return [_text(request, name) for name in names]
-
-
-def _text_or_none(request: Mapping[str, Any], name: str) -> str | None:
-    return _text(request, name) if request.get(name) is not None else None
-
-
-def _number_or_none(request: Mapping[str, Any], name: str) -> int | None:
-    value = request.get(name)
-    if value is not None and type(value) is not int:
-        raise RequestFailed("bad_request", f"{name} must be a whole number")
-    return value
-
-
 def _options(request: Mapping[str, Any]) -> Any:
     """What is said of every change: it is an operator's, and perhaps a dry run."""
-    return {"dry_run": _flag(request, "dry_run"), "by": "operator"}
-
-
-def _flag(request: Mapping[str, Any], name: str) -> bool:
-    value = request.get(name, False)
-    if not isinstance(value, bool):
-        raise RequestFailed("bad_request", f"{name} must be true or false")
-    return value
+    return {"dry_run": given_flag(request, "dry_run"), "by": "operator"}
