@@ -54,6 +54,7 @@ __all__ = [
     "load_sent",
     "load_session_number",
     "name_key",
+    "read_last",
     "read_sent",
     "seen_hash",
     "seen_key",
@@ -242,13 +243,20 @@ def load_binding(store: Reads, place: Address) -> BindingRow | None:
 def load_last(store: Reads, agent: str, instance: str) -> LastRow | None:
     """Where a human last wrote to `agent` at `instance`, or None."""
     data = store.get(Table.LAST, last_key(agent, instance))
-    if data is None:
-        return None
-    match decode(data):
+    return read_last(decode(data)) if data is not None else None
+
+
+def read_last(payload: object) -> LastRow:
+    """The last conversation whose tuple is `payload`.
+
+    Raises:
+        CorruptRecord: it is none.
+    """
+    match payload:
         case [str(where), str(conversation), None | str() as thread, str(session_id), int(at_us)]:
             return LastRow(where, conversation, thread, session_id, at_us)
-        case row:
-            raise CorruptRecord(f"the last conversation of an agent is kept as {row!r:.80}")
+        case _:
+            raise CorruptRecord(f"the last conversation of an agent is kept as {payload!r:.80}")
 
 
 def load_sent(store: Reads, place: Address, platform_message_id: str) -> SentRow | None:

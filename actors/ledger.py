@@ -70,6 +70,7 @@ __all__ = [
     "past_key",
     "put_binding",
     "put_identity",
+    "read_note",
     "session_place_key",
     "starting_with",
     "take_notes",
@@ -212,11 +213,20 @@ def waiting_notes(store: Reads, place: Address) -> list[tuple[bytes, NoteRecord]
     """The notes that wait for an owner of `place`, the oldest first, and the key of each."""
     found: list[tuple[bytes, NoteRecord]] = []
     for key, data in starting_with(store, Table.WAITING_NOTES, binding_key(place)):
-        note = unpack(decode(data))
-        if not isinstance(note, NoteRecord):
-            raise CorruptRecord(f"what waits for {place} is no note but a {note.kind!r} record")
-        found.append((key, note))
+        found.append((key, read_note(data)))
     return sorted(found, key=lambda entry: entry[1].at_us)
+
+
+def read_note(data: bytes) -> NoteRecord:
+    """A note that waits, as it is stored.
+
+    Raises:
+        CorruptRecord, MalformedRecord: it is none.
+    """
+    note = unpack(decode(data))
+    if not isinstance(note, NoteRecord):
+        raise CorruptRecord(f"what waits for an owner is no note but a {note.kind!r} record")
+    return note
 
 
 def take_notes(

@@ -130,6 +130,9 @@ class ChannelConfig:
     require_mention: bool = _setting(
         False, doc="whether only messages that name the agent, or answer it, count in a group"
     )
+    send_to: tuple[str, ...] = _setting(
+        (), doc="ids of the conversations in which any agent may speak unasked"
+    )
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The kind's own keys."""
 

@@ -53,6 +53,7 @@ def instance_rules(
             agent=agent_of[name],
             scope=scope_rules(settings.session, section),
             access=_access(section, channel.platform),
+            send_to=frozenset(section.send_to),
         )
     return rules
 

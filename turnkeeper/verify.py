@@ -24,11 +24,14 @@ from .actors.core.records import (
     KeyedRecord,
     LinkedRecord,
     MalformedRecord,
+    NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
+    ReceiptRecord,
     Record,
     ReleasedRecord,
     ReopenedRecord,
+    ScheduleRecord,
     UnlinkedRecord,
     UserRecord,
     heard,
@@ -39,6 +42,7 @@ from .actors.ledger import LEDGER_STREAM, starting_with
 from .storage.base import Reads, Table
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import number_key, split_log_key
+from .verify_notes import Notes
 from .verify_people import People, compare_codes
 from .verify_places import Keys, Places, row_of
 from .verify_rows import Problem, Unreadable, compare_row, decoded, difference, readable
@@ -52,7 +56,9 @@ _Trouble = dict[int, tuple[str, int, str | None]]
 """Sequence number of a turn or delivery -> what became of it, when, and why."""
 
 
-_ELSEWHERE: Final = frozenset({FeedRecord.kind, ChangeRecord.kind, AccessRecord.kind})
+_ELSEWHERE: Final = frozenset(
+    {FeedRecord.kind, ChangeRecord.kind, AccessRecord.kind, ScheduleRecord.kind}
+)
 """Kinds of record that no session's log holds."""
 
 
@@ -87,6 +93,7 @@ class Verification:
         self._places = Places(reads)
         self._keys = Keys(reads)
         self._people = People(reads)
+        self._notes = Notes(reads)
         self.records = 0
         """Records read so far, the feed's and the ledger's included."""
         self.sessions = 0
@@ -107,6 +114,7 @@ class Verification:
         yield from self._places.compare(broken)
         yield from self._keys.compare(broken)
         yield from self._people.compare()
+        yield from self._notes.compare(broken)
         yield from compare_codes(reads)
         yield from seen_without_owner(reads, self._seen, broken)
         yield from trouble_without_log(reads)
@@ -209,7 +217,7 @@ class Verification:
             _note_trouble(trouble, record)
             if isinstance(record, KeyedRecord):
                 keyed[tuple(record.key)] = seq, record
-            yield from self._follow(stream, seq, record, conversation.session_id)
+            yield from self._follow(stream, seq, record, conversation)
         session_id = conversation.session_id
         if is_empty:
             self._broken[stream] = self._named_by_head(stream)
@@ -235,12 +243,14 @@ class Verification:
         except Unreadable:
             return ""
 
-    def _follow(self, stream: int, seq: int, record: Record, session_id: str) -> Iterator[Problem]:
+    def _follow(
+        self, stream: int, seq: int, record: Record, conversation: Conversation
+    ) -> Iterator[Problem]:
         """Note what must follow from `record` elsewhere, or look whether it does.
 
-        `session_id` is empty where the record that holds it cannot be read.
+        The id of the session is empty where the record that holds it cannot be read.
         """
-        place = _place(stream, seq)
+        place, session_id = _place(stream, seq), conversation.session_id
         match record:
             case OpenedRecord():
                 self._names[name_key(record.session_id)] = stream
@@ -254,7 +264,12 @@ class Verification:
             case HiddenRecord():
                 yield from self._check_change(place, record.number)
             case UserRecord():
+                self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
+            case DeliveryRecord() if session_id:
+                yield from self._notes.settled(place, session_id, stream, record)
+            case NoteRecord():
+                yield from self._notes.kept(place, stream, seq, record)
             case _:
                 pass
 
@@ -343,6 +358,8 @@ def _note_trouble(trouble: _Trouble, record: Record) -> None:
             trouble[record.delivery_seq] = (record.status, record.at_us, record.reason)
         case QuarantinedRecord():
             trouble[record.turn_seq] = ("quarantined", record.at_us, record.error)
+        case ReceiptRecord(status="failed"):
+            trouble[record.delivery_seq] = ("failed", record.at_us, record.reason)
         case ReopenedRecord():
             trouble.pop(record.delivery_seq, None)
         case _:

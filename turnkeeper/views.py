@@ -18,6 +18,7 @@ from .actors.core.records import (
     BoundRecord,
     FeedRecord,
     MalformedRecord,
+    NoteRecord,
     Record,
     ReleasedRecord,
     ReopenedRecord,
@@ -257,6 +258,7 @@ def _place(record: Record) -> Address | None:
             | BoundRecord()
             | ReleasedRecord()
             | ActiveRecord()
+            | NoteRecord()
         ):
             return address_of(record)
         case _:

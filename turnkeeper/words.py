@@ -11,16 +11,21 @@ from .actors.core.records import (
     AttemptRecord,
     BoundRecord,
     ChangeRecord,
+    ClearRecord,
     DeliveryRecord,
     FailureRecord,
     FeedRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
+    MissionRecord,
+    NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
+    ReceiptRecord,
     Record,
     ReleasedRecord,
+    ScheduleRecord,
     ToolRecord,
     UnlinkedRecord,
     UserRecord,
@@ -63,19 +68,28 @@ def show_key(key: Key) -> str:
 def text_of(record: Record) -> str:
     """What a record says, in one text; empty where its kind says it all."""
     match record:
-        case UserRecord() | AssistantRecord() | FeedRecord() | ChangeRecord():
+        case (
+            UserRecord()
+            | AssistantRecord()
+            | FeedRecord()
+            | ChangeRecord()
+            | MissionRecord()
+            | NoteRecord()
+        ):
             return record.text
         case ToolRecord():
             return f"{record.name}({record.arguments}) -> {record.result}"
         case FailureRecord() | QuarantinedRecord():
             return record.error
-        case OpenedRecord() | ActiveRecord():
+        case OpenedRecord() | ActiveRecord() | ClearRecord():
             return f"by {record.by}"
-        case DeliveryRecord():
+        case DeliveryRecord() | ReceiptRecord():
             reason = f" ({record.reason})" if record.reason else ""
             return f"{record.status}{reason}"
         case AttemptRecord():
             return f"attempt {record.attempt}"
+        case ScheduleRecord():
+            return f"mission {record.name} {record.act} by {record.by}"
         case _:
             return _of_belonging(record)
 

@@ -23,7 +23,7 @@ from turnkeeper import (
     TurnRefused,
 )
 from turnkeeper.actors.acts import Change
-from turnkeeper.actors.core.records import AssistantRecord, UserRecord
+from turnkeeper.actors.core.records import AssistantRecord, NoteRecord, UserRecord
 from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.ledger import changes_since
 from turnkeeper.storage.base import Reads
@@ -145,7 +145,7 @@ async def test_conversations_that_an_act_does_not_concern_wait_for_the_store_alo
         assert_sound(stage.store)
 
 
-async def test_a_session_says_nothing_more_where_an_act_has_taken_the_conversation_away() -> None:
+async def test_what_a_session_says_where_an_act_has_taken_its_conversation_away_is_noted() -> None:
     tg, dc = two_channels()
     place = Address(instance=tg.name, conversation="t1")
     outcomes: list[Outcome] = []
@@ -166,11 +166,11 @@ async def test_a_session_says_nothing_more_where_an_act_has_taken_the_conversati
         stage.store.release()
     records = log(MemoryReads(stage.disk), 1)
     sent = [r.text for r in records if isinstance(r, AssistantRecord)]
-    kinds = [record.kind for record in records]
-    assert "assistant" not in kinds[kinds.index("released") :]
-    refused = [o for o in outcomes if o.reason == "not_owner"]
-    assert len(refused) + sent.count("psst") == len(outcomes)
-    assert refused
+    assert sent.count("psst") == len(outcomes)
+    noted = [outcome for outcome in outcomes if outcome.provenance == "recorded"]
+    notes = [r.delivery_id for r in log(MemoryReads(stage.disk), 2) if isinstance(r, NoteRecord)]
+    assert notes
+    assert notes == [outcome.delivery_id for outcome in noted]
 
 
 async def test_a_conversation_that_is_new_during_an_act_belongs_where_the_act_says() -> None:

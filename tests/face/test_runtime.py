@@ -304,7 +304,10 @@ async def test_nobody_is_told_delivered_when_nothing_was(autojump_clock: MockClo
         unbound = Address(instance=Instance("tg"), conversation="nobody")
         assert (await send("s1", "psst", unbound)).reason == "no_recipient"
         other = Address(instance=Instance("tg"), conversation="c2")
-        assert (await send("s1", "psst", other)).reason == "not_owner"
+        elsewhere = await send("s1", "psst", other)
+        assert (elsewhere.status, elsewhere.provenance) == ("delivered", "recorded")
+        assert elsewhere.noted_in == "s2"
+        assert (await tg.next_sent()).text == "psst"
         tg.fail_next("refused")
         assert (await send("s1", "later")).status == "retrying"
         assert (await tg.next_sent()).text == "later"

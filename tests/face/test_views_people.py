@@ -7,7 +7,12 @@ from functools import cache
 
 import pytest
 
-from turnkeeper.actors.core.records import ActiveRecord, BoundRecord, ReleasedRecord
+from turnkeeper.actors.core.records import (
+    ActiveRecord,
+    BoundRecord,
+    OpenedRecord,
+    ReleasedRecord,
+)
 from turnkeeper.actors.journal import load_records, load_session_number
 from turnkeeper.export import export_lines
 from turnkeeper.storage.memory import MemoryReads
@@ -71,7 +76,8 @@ def test_records_about_a_place_name_it() -> None:
         for seq, record in load_records(reads, stream):
             if isinstance(record, BoundRecord | ReleasedRecord | ActiveRecord):
                 (opened, *_) = load_records(reads, stream, 1, 2)
-                shown = history(reads, opened[1].session_id, seq, seq + 1)  # type: ignore[union-attr]
+                assert isinstance(opened[1], OpenedRecord)
+                shown = history(reads, opened[1].session_id, seq, seq + 1)
                 assert shown is not None
                 assert shown[0].conversation is not None
                 assert shown[0].conversation.conversation == record.conversation
