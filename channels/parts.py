@@ -259,7 +259,7 @@ def _attached(text: str, start: int, place: int) -> bool:
     """Whether the character at `place` belongs to the one before it; `start` is no such place."""
     if place == len(text):
         return False
-    before, char = text[place - 1 : place + 1]
+    before, char = text[place - 1], text[place]
     if before == "\n":
         return False
     if before == _JOINER and not char.isspace():
