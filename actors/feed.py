@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Store
 from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed
+from .bus import Bus
 from .core.records import FeedRecord, pack
+from .happenings import rendered
 from .journal import FEED_STREAM, load_records
 from .kernel import TrioActor
 from .messages import Deliver, DeliveryReported
@@ -31,11 +33,12 @@ class FeedActor(TrioActor):
 
     scheduling: ClassVar[Literal["pool", "resident"]] = "resident"
 
-    def __init__(self, store: Store, now_us: NowUs, registry: Ref) -> None:
+    def __init__(self, store: Store, now_us: NowUs, registry: Ref, bus: Bus) -> None:
         super().__init__()
         self._store = store
         self._now_us = now_us
         self._registry = registry
+        self._bus = bus
         self._next_seq = store.last_seq(FEED_STREAM) + 1
 
     def __str__(self) -> str:
@@ -45,7 +48,7 @@ class FeedActor(TrioActor):
         """Show one message."""
         assert isinstance(message, Deliver)
         if message.ambiguous and self._was_shown(message):
-            self._shown(message, None)
+            self._tell_shown(message)
             return
         record = FeedRecord(
             at_us=self._now_us(),
@@ -69,6 +72,13 @@ class FeedActor(TrioActor):
     def _shown(self, message: Deliver, error: StorageError | None) -> None:
         if error is not None:
             return  # the store has failed and the runtime is stopping: the delivery stays open
+        if self._bus.subscribers:
+            self._bus.publish(
+                rendered(message.session_id, message.delivery_id, message.text, self._now_us())
+            )
+        self._tell_shown(message)
+
+    def _tell_shown(self, message: Deliver) -> None:
         self._registry.tell(
             DeliveryReported(
                 session_id=message.session_id,

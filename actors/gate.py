@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from ..storage.base import Batch, Then
 from ..storage.errors import Conflict, StorageError, StoreClosed
@@ -29,9 +29,11 @@ from .core.effects import (
     SettleDelivery,
     StartTurn,
     Step,
+    TellNote,
 )
-from .core.records import AssistantRecord, address_of
+from .core.records import AssistantRecord, Record, address_of
 from .errors import Overloaded, ShuttingDown
+from .happenings import FeedEvent, Reporter, trouble
 from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
@@ -98,6 +100,8 @@ class OutputGate(TrioActor):
             self._undurable(answer, error)
             return
         alive = self.actor_ref.is_alive()
+        if self._services.bus.subscribers:
+            self._publish(effects, alive=alive)
         for effect in effects:
             # Its successor goes on with what is stored, but does not know who waits for an answer.
             if alive or type(effect) is AnswerAccepted:
@@ -111,8 +115,36 @@ class OutputGate(TrioActor):
             fault.__cause__ = error
             answer.fail(fault)
         if self.actor_ref.is_alive():
-            self._begin_anew()
+            self._begin_anew(error)
             self.stop()
+
+    def _publish(self, effects: list[Effect], *, alive: bool) -> None:
+        """Tell whoever watches what is durable now."""
+        bus, reporter = self._services.bus, self._reporter()
+        for effect in effects:
+            if alive or type(effect) is not StartTurn:
+                for event in reporter.events(effect):
+                    bus.publish(event)
+
+    def _reporter(self) -> Reporter:
+        return Reporter(self._core.session_id, self._services.now_us(), self._record_at)
+
+    def _record_at(self, seq: int) -> Record | None:
+        try:
+            return load_record(self._services.store, self._stream, seq)
+        except StorageError:
+            return None  # whoever needs it says so
+
+    def _trouble(
+        self, of: Literal["turn", "session"], error: BaseException, seq: int = 0
+    ) -> FeedEvent:
+        return trouble(
+            of,
+            error,
+            self._services.now_us(),
+            session_id=self._core.session_id,
+            record_id=f"{self._core.session_id}/{seq}" if seq else None,
+        )
 
     def _answer_accepted(self, effect: AnswerAccepted, answer: TrioFuture[Any] | None) -> None:
         if answer is not None:
@@ -140,6 +172,8 @@ class OutputGate(TrioActor):
         try:
             turn = effect.turn or self._turn_at(effect.seq)
         except StorageError as error:
+            if self._services.bus.subscribers:  # the turn's end cannot be told without the turn
+                self._services.bus.publish(self._trouble("turn", error, effect.seq))
             step = self._core.fail(
                 effect.seq, None, str(error), self._services.now_us(), retryable=False
             )
@@ -272,8 +306,11 @@ class OutputGate(TrioActor):
             if not self._waiting:
                 self._waiting = None
 
-    def _begin_anew(self) -> None:
-        """Leave memory, and soon come back as what is stored.
+    def _tell_note(self, effect: TellNote, _answer: object) -> None:
+        """Whoever watches knows of it: see `_publish`."""
+
+    def _begin_anew(self, broke: BaseException | None = None) -> None:
+        """Leave memory, and soon come back as what is stored; `broke` is why, if it is a fault.
 
         The registry is told only once all that was submitted here is durable: whoever was loaded
         before that would go on from an older state than the log's.
@@ -281,6 +318,8 @@ class OutputGate(TrioActor):
         session_id = self._core.session_id
         self._submit(Batch(), self._left)
         if self._services.store.failure is None:
+            if broke is not None and self._services.bus.subscribers:
+                self._services.bus.publish(self._trouble("session", broke))
             self._services.runner.later(_COME_BACK_AFTER_S, Wake(session_id=session_id))
 
     def _left(self, _error: StorageError | None) -> None:
@@ -305,6 +344,7 @@ class OutputGate(TrioActor):
         AnswerAccepted: _answer_accepted,
         AnswerMission: _answer_mission,
         AnswerMirrored: _answer_mirrored,
+        TellNote: _tell_note,
         AnswerCleared: _answer_cleared,
         AnswerMayRetry: _answer_may_retry,
         StartTurn: _start_turn,

@@ -9,6 +9,7 @@ registry never lets a session do both at once, so that no two of them wait for e
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 
 from ..storage.base import Batch, Table, Then
@@ -19,6 +20,7 @@ from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.records import AssistantRecord, MissionRecord, NoteRecord, pack
 from .gate import OutputGate
+from .happenings import noted
 from .journal import SentRow, batch_for, load_note_of, load_record, sent_key, waiting_key
 from .messages import DeliveryReported, split_record_id
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
@@ -123,6 +125,19 @@ class Notebook(OutputGate):
         elif error is not None and message.batch is not None:
             self._return(message, kept=False)
         self._durable(effects, None, error)
+        if error is None and message.batch is not None and self._services.bus.subscribers:
+            self._publish_note(message)
+
+    def _publish_note(self, message: NoteLent) -> None:
+        services = self._services
+        with suppress(StorageError):  # who watches misses one event of a damaged store
+            written = load_note_of(services.store, self._stream, seq_of(message.report))
+            if written is None:
+                return
+            owner, stream, seq = written
+            note = load_record(services.store, stream, seq)
+            if isinstance(note, NoteRecord):
+                services.bus.publish(noted(owner, seq, note, services.now_us()))
 
     def _return(self, message: NoteLent, *, kept: bool) -> None:
         if message.owner is not None:

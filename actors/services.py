@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ..storage.base import Store
+from .bus import Bus
 from .core.routing import InstanceRules
 from .door import Door
 from .kernel import ActorRef
@@ -78,6 +79,8 @@ class Services:
     """Whether what could begin now belongs to the next start."""
     acts_done: int = 0
     """How many acts were carried out: whoever remembers what they change asks again after each."""
+    bus: Bus = field(default_factory=Bus)
+    """Where whoever watches is told what has happened."""
     registry: Ref = field(init=False)
     """Set, like the two that follow, once that actor has started: they need each other."""
     runner: TurnRunner = field(init=False)

@@ -106,7 +106,7 @@ class SessionActor(Unasked):
         traceback: TracebackType | None,
     ) -> None:
         """A defect: leave memory, and soon come back as what is stored."""
-        self._begin_anew()
+        self._begin_anew(exception_value)
 
     # -- events ----------------------------------------------------------------------------------
 

@@ -69,15 +69,17 @@ class Unasked(Notebook):
         row = sent._replace(heard=(*sent.heard, receipt.status))
         batch.put(Table.SENT, sent_key(place, receipt.platform_message_id), encode(list(row)))
         self._receipts.add(news)
-        self._submit(batch, partial(self._receipt_heard, news, answer))
+        self._submit(batch, partial(self._receipt_heard, record, answer))
 
     def _receipt_heard(
         self,
-        news: tuple[int, str],
+        record: ReceiptRecord,
         answer: TrioFuture[Any] | None,
         error: StorageError | None,
     ) -> None:
-        self._receipts.discard(news)
+        self._receipts.discard((record.delivery_seq, record.status))
+        if error is None and self._services.bus.subscribers:
+            self._services.bus.publish(self._reporter().receipt(record))
         self._answered(answer, True, error)
 
     def _clear(self, message: Clear) -> None:

@@ -13,6 +13,7 @@ with tk.start_in_thread("state", agent=agent, channels=[...]) as handle: ...    
 from __future__ import annotations
 
 from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
+from .actors.bus import FeedLagged
 from .actors.core.window import Message
 from .actors.door import Refusal
 from .actors.errors import (
@@ -28,6 +29,7 @@ from .actors.errors import (
     UnknownInstance,
     UnknownSession,
 )
+from .actors.happenings import FeedEvent
 from .actors.messages import (
     Accepted,
     Address,
@@ -58,6 +60,7 @@ from .context import (
     get_session_context,
     set_session_context,
 )
+from .feeding import Feed
 from .identity import IdentityResolver, IdentityUnavailable
 from .identity_file import FileIdentityResolver
 from .links import IdentityLink, InMemoryIdentityResolver
@@ -94,7 +97,10 @@ __all__ = [
     "ConfigError",
     "Deliver",
     "DeliveryInfo",
+    "Feed",
     "FeedEntry",
+    "FeedEvent",
+    "FeedLagged",
     "FileIdentityResolver",
     "Handle",
     "HistoryRecord",

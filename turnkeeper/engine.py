@@ -21,10 +21,12 @@ import trio
 
 from . import views
 from .actors.acts import ActRefused, Pair, Unpair
+from .actors.bus import Bus
 from .actors.core.routing import InstanceRules
 from .actors.door import Door
 from .actors.errands import FollowRules
 from .actors.feed import FeedActor
+from .actors.happenings import trouble
 from .actors.kernel import ActorDeadError
 from .actors.ledger import paired_identities
 from .actors.messages import CatchUp, Instance, Rotate, SessionId, Wake
@@ -104,6 +106,8 @@ class Engine:
         self._inlets: dict[Instance, Inlet] = {}
         self._patience = trio.CancelScope()
         self._patience_s = settings.runtime.stop_deadline_s
+        self.bus = Bus()
+        """Tells whoever watches what has happened."""
         self.exhausted = trio.Event()
         """Set once no channel can ever hear anything again."""
 
@@ -164,6 +168,7 @@ class Engine:
             resolve=self.resolver.resolve if self.resolver is not None else None,
             tell_resolver=self.resolver.report if self.resolver is not None else None,
             failure_notice=settings.session.failure_notice or None,
+            bus=self.bus,
         )
         registry = RegistryActor.start(services, next_stream(store))
         services.registry = registry
@@ -190,7 +195,7 @@ class Engine:
                 channel, registry, nursery, policy=policy, now_us=now_us, rng=self._rng
             )
             self._inlets[name] = Inlet(name, registry)
-        feed = FeedActor.start(store, now_us, registry)
+        feed = FeedActor.start(store, now_us, registry, self.bus)
         services.post = Post(
             channels=refs,
             feed=feed,
@@ -252,12 +257,22 @@ class Engine:
             try:
                 await channel.run(inlet)
                 return
-            except Exception:  # the supervisor's edge: one broken channel touches no other
+            except Exception as error:  # the supervisor's edge: one broken channel touches no other
                 logger.exception("channel %s broke", channel.name)
+                broke = error
             if trio.current_time() - began > _STEADY_S:
                 failures = 0
             pause_s = _RESTART_PAUSES_S[min(failures, len(_RESTART_PAUSES_S) - 1)]
             failures += 1
+            self.bus.publish(
+                trouble(
+                    "channel",
+                    broke,
+                    self.now_us(),
+                    instance=channel.name,
+                    restarts_in_s=pause_s,
+                )
+            )
             await trio.sleep(pause_s * (1 + 0.2 * self._rng.random()))
 
     async def _wake_open_sessions(self, registry: Ref) -> None:
@@ -277,6 +292,7 @@ class Engine:
     async def _watch_store(self, body: trio.CancelScope) -> None:
         error = await self._store.wait_failed()
         logger.critical("the store failed; nothing is acknowledged any more: %s", error)
+        self.bus.publish(trouble("store", error, self.now_us()))
         for inlet in self._inlets.values():
             inlet.close()
         self.hurry()
@@ -305,6 +321,7 @@ class Engine:
             refs = [*actors.channels.values(), *await self._sessions(actors.registry)]
             for ref in (*refs, actors.feed, actors.registry):
                 ref.stop(block=False)
+        self.bus.close()
 
     async def _settle_sends(self, actors: Actors) -> None:
         """Wait until every send has ended, and those that follow from its end."""

@@ -16,6 +16,7 @@ from .actors.messages import Address, Instance, Outcome, SendPlan
 from .channels.base import Channel
 from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed
+from .feeding import host_watcher
 from .identity import IdentityUnavailable
 from .join import host_seat
 from .reload import Reloaded
@@ -118,6 +119,9 @@ def live_operations(
         conversation = given_text_or_none(request, "conversation")
         await host_seat(console, lines, conversation)
 
+    async def watch(lines: JsonLines, _request: Mapping[str, Any]) -> None:
+        await host_watcher(runtime.feed(), lines)
+
     async def refusals(_lines: JsonLines, _request: Mapping[str, Any]) -> list[RefusalInfo]:
         return [_refusal(refusal) for refusal in await runtime.refusals()]
 
@@ -134,6 +138,7 @@ def live_operations(
         "presence": tell_presence,
         "retry_delivery": retry_delivery,
         "join": join,
+        "watch": watch,
         "refusals": refusals,
         "explain": explain,
         "rules": rules,

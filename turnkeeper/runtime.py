@@ -51,6 +51,7 @@ from .actors.services import Ref
 from .channels.base import Channel
 from .config import Config, load_config
 from .engine import Actors, Engine, RuntimeFailed
+from .feeding import MAX_BEHIND, Feed
 from .kinds import make_channels
 from .links import IdentityLink
 from .mirroring import mirror
@@ -124,9 +125,18 @@ class Runtime:
         """
         return _found(session_id, await self.look(views.window, session_id))
 
-    async def feed(self) -> list[views.FeedEntry]:
-        """The newest entries of the console feed, oldest first."""
-        return await self.look(views.feed)
+    def feed(self, *, max_behind: int = MAX_BEHIND) -> Feed:
+        """The console feed, and what happens.
+
+        `await runtime.feed()` gives the newest entries of the console feed, oldest first.
+        `async with runtime.feed() as events` gives every `FeedEvent` from then on, once it is
+        durable.
+
+        Args:
+            max_behind: events that may wait for `events` to be read. One more, and it gets those
+                and then FeedLagged.
+        """
+        return Feed(lambda: self.look(views.feed), self._engine.bus, max_behind)
 
     async def binding(
         self, instance: str, conversation: str, thread: str | None = None

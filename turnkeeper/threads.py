@@ -7,7 +7,7 @@ actors themselves as pykka refs. Every call may come from any thread but the run
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
@@ -17,11 +17,14 @@ import trio
 
 from . import views
 from .actors.acts import AccessEntry, Change
+from .actors.bus import Subscription
 from .actors.core.window import Message
+from .actors.happenings import FeedEvent
 from .actors.messages import Address, Cleared, Outcome, SendPlan
 from .actors.provenance import Mirrored
 from .actors.services import Ref
 from .config import Config
+from .feeding import MAX_BEHIND, Feed
 from .links import IdentityLink
 from .opening import RuntimeOptions, open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
@@ -73,8 +76,32 @@ class Handle:
         return self.call(self._runtime.context, session_id)
 
     def feed(self) -> list[views.FeedEntry]:
-        """Like `Runtime.feed`."""
-        return self.call(self._runtime.feed)
+        """The newest entries of the console feed, oldest first."""
+        return self.call(_newest, self._runtime.feed())
+
+    @contextmanager
+    def events(self, *, max_behind: int = MAX_BEHIND) -> Generator[Iterator[FeedEvent]]:
+        """What happens for as long as the block lasts: an iterator that waits for each event.
+
+        It ends when the runtime stops, and with FeedLagged where more than `max_behind` events
+        would have to wait for it.
+
+        Raises:
+            trio.RunFinishedError: the runtime has stopped.
+            ValueError: `max_behind` is less than 1.
+        """
+        feed = self._runtime.feed(max_behind=max_behind)
+        subscription = self.call(feed.__aenter__)
+        try:
+            yield self._followed(subscription)
+        finally:
+            with suppress(trio.RunFinishedError):
+                self.call(feed.__aexit__, None, None, None)
+
+    def _followed(self, subscription: Subscription) -> Iterator[FeedEvent]:
+        with suppress(trio.RunFinishedError):
+            while (event := self.call(subscription.receive)) is not None:
+                yield event
 
     def binding(
         self, instance: str, conversation: str, thread: str | None = None
@@ -215,6 +242,10 @@ class Handle:
     def session_ref(self, session_id: str) -> Ref:
         """Like `Runtime.session_ref`."""
         return self.call(self._runtime.session_ref, session_id)
+
+
+async def _newest(feed: Feed) -> list[views.FeedEntry]:
+    return await feed
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from .effects import (
     SettleDelivery,
     StartTurn,
     Step,
+    TellNote,
 )
 from .outbox import FINAL_STATUSES
 from .records import (
@@ -90,7 +91,7 @@ class Conversation(State):
         step = Step(self.next_seq)
         self._record(step, record)
         for note in notes:
-            self._record(step, note)
+            step.effects.append(TellNote(self._record(step, note)))
         return step
 
     def accept(self, turn: InboundTurn, now_us: int) -> Step:

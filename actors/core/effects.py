@@ -26,6 +26,7 @@ __all__ = [
     "SettleDelivery",
     "StartTurn",
     "Step",
+    "TellNote",
 ]
 
 
@@ -116,6 +117,13 @@ class AnswerMirrored:
 
 
 @fact
+class TellNote:
+    """Tell whoever watches of a note that had waited for its session."""
+
+    seq: int
+
+
+@fact
 class AnswerCleared:
     """Tell whoever cleared the context since where it begins."""
 
@@ -126,6 +134,7 @@ Effect: TypeAlias = (
     AnswerAccepted
     | AnswerMission
     | AnswerMirrored
+    | TellNote
     | AnswerCleared
     | StartTurn
     | IsolateTurn
