@@ -232,7 +232,7 @@ def test_a_result_that_comes_twice_or_late_changes_nothing(session: Session) -> 
     before, length = session.core.head(), len(session.log)
     assert session.finish(2, "again") == []
     assert session.fail(2) == []
-    assert session.take(session.core.interrupt(2, NOW_US)) == []
+    assert session.take(session.core.interrupt(2, session.turn_of(2), NOW_US)) == []
     assert session.take(session.core.begin_again(2, NOW_US)) == []
     assert session.take(session.core.begin_isolated(2, NOW_US)) == []
     assert session.core.head() == before
@@ -270,7 +270,7 @@ def test_a_turn_that_fails_three_times_is_quarantined_and_the_next_one_runs(
         attempts.append(start.attempt)
     assert attempts == [2, 3]
     assert session.fail(2) == [
-        EndTurn(2, turn("one"), "quarantined"),
+        EndTurn(2, turn("one"), "quarantined", error="boom"),
         StartTurn(3, None, 1),
     ]
     record = session.log[-1]
@@ -280,7 +280,7 @@ def test_a_turn_that_fails_three_times_is_quarantined_and_the_next_one_runs(
 
 def test_a_fault_that_no_attempt_can_mend_is_quarantined_at_once(session: Session) -> None:
     session.accept()
-    assert session.fail(2, retryable=False) == [EndTurn(2, turn("hi"), "quarantined")]
+    assert session.fail(2, retryable=False) == [EndTurn(2, turn("hi"), "quarantined", error="boom")]
     assert session.core.idle
 
 
@@ -289,8 +289,8 @@ def test_a_human_is_told_of_a_turn_that_is_given_up(session: Session) -> None:
     effects = session.fail(2, retryable=False, notice="Sorry.")
     said = session.log[-1]
     assert isinstance(said, AssistantRecord)
-    assert said.text == "Sorry."
-    assert EndTurn(2, turn("hi"), "quarantined", len(session.log)) in effects
+    assert (said.text, said.by, said.route) == ("Sorry.", "runtime", "reply")
+    assert EndTurn(2, turn("hi"), "quarantined", len(session.log), "boom") in effects
     assert kinds(effects) == [Dispatch, EndTurn]
 
 
@@ -331,7 +331,10 @@ def test_a_turn_that_kills_the_process_three_times_is_quarantined(session: Sessi
     session.crash()
     session.crash()
     session.take(session.core.begin_isolated(2, NOW_US))
-    assert session.crash() == [EndTurn(2, turn("one"), "quarantined"), StartTurn(3, None, 1)]
+    assert session.crash() == [
+        EndTurn(2, turn("one"), "quarantined", error="the process died during each of 3 attempts"),
+        StartTurn(3, None, 1),
+    ]
 
 
 def test_a_crash_while_a_last_attempt_waits_to_run_alone_costs_no_attempt(
@@ -346,7 +349,7 @@ def test_a_crash_while_a_last_attempt_waits_to_run_alone_costs_no_attempt(
 def test_an_interrupted_attempt_is_not_counted(session: Session) -> None:
     session.accept()
     for _ in range(5):
-        session.take(session.core.interrupt(2, NOW_US))
+        session.take(session.core.interrupt(2, session.turn_of(2), NOW_US))
         assert isinstance(session.log[-1], InterruptedRecord)
         assert session.crash() == [StartTurn(2, None, 1)]
 
@@ -571,7 +574,7 @@ def test_a_conversation_that_goes_takes_no_turn_or_delivery_along(session: Sessi
     said, end, start = session.finish(2, "yes")
     assert isinstance(said, Dispatch)
     assert isinstance(end, EndTurn)
-    assert end.turn.address == address()
+    assert end.turn == turn("one")
     assert isinstance(start, StartTurn)
 
 

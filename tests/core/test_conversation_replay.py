@@ -49,7 +49,7 @@ from turnkeeper.actors.core.records import (
     UnlinkedRecord,
     UserRecord,
     address_of,
-    turn_of,
+    heard,
 )
 from turnkeeper.actors.messages import (
     Address,
@@ -172,6 +172,7 @@ class Life(RuleBasedStateMachine):
         if effect.delivery_seq:
             said = self.log[effect.delivery_seq - 1]
             assert isinstance(said, AssistantRecord)
+            assert isinstance(effect.turn, InboundTurn)
             assert address_of(said) == effect.turn.address
 
     def on_dispatch(self, effect: Dispatch) -> None:
@@ -186,7 +187,7 @@ class Life(RuleBasedStateMachine):
     def turn_at(self, seq: int) -> InboundTurn:
         record = self.log[seq - 1]
         assert isinstance(record, UserRecord)
-        return turn_of(record)
+        return heard(record)
 
     def place_of(self, seq: int) -> Address | None:
         record = self.log[seq - 1]
@@ -242,7 +243,8 @@ class Life(RuleBasedStateMachine):
     @precondition(running)
     @rule()
     def the_runtime_takes_the_turn_away(self) -> None:
-        self.perform(self.core.interrupt(self.open[0], self.now_us), expected=1)
+        seq = self.open[0]
+        self.perform(self.core.interrupt(seq, self.turn_at(seq), self.now_us), expected=1)
         self.begun -= 1
         self.phase = "taken away"
 
@@ -274,7 +276,7 @@ class Life(RuleBasedStateMachine):
         steps: list[Callable[[], Step]] = [
             lambda: self.core.finish(seq, turn, AgentReply(text="x"), self.now_us),
             lambda: self.core.fail(seq, turn, "x", self.now_us, retryable=True),
-            lambda: self.core.interrupt(seq, self.now_us),
+            lambda: self.core.interrupt(seq, turn, self.now_us),
             lambda: self.core.begin_again(seq, self.now_us),
             lambda: self.core.begin_isolated(seq, self.now_us),
         ]
