@@ -25,8 +25,6 @@ __all__ = [
     "ShuttingDown",
     "TurnRefused",
     "Unidentified",
-    "UnknownInstance",
-    "UnknownSession",
 ]
 
 
@@ -73,11 +71,3 @@ class ShuttingDown(TurnRefused):
     """The runtime accepts nothing any more."""
 
     retryable = True
-
-
-class UnknownSession(LookupError):
-    """No session has this id."""
-
-
-class UnknownInstance(LookupError):
-    """No channel instance has this name."""

@@ -55,6 +55,7 @@ __all__ = [
     "load_session_number",
     "name_key",
     "read_last",
+    "read_note_row",
     "read_sent",
     "seen_hash",
     "seen_key",
@@ -288,13 +289,20 @@ def load_note_of(store: Reads, stream: int, seq: int) -> tuple[SessionId, int, i
         The owner, its number, and the note's sequence number; None if none was written.
     """
     data = store.get(Table.NOTES, log_key(stream, seq))
-    if data is None:
-        return None
-    match decode(data):
+    return read_note_row(decode(data)) if data is not None else None
+
+
+def read_note_row(payload: object) -> tuple[SessionId, int, int]:
+    """Where a note is, as it is stored.
+
+    Raises:
+        CorruptRecord: it is no such row.
+    """
+    match payload:
         case [str(owner), int(number), int(note_seq)]:
             return SessionId(owner), number, note_seq
-        case row:
-            raise CorruptRecord(f"the place of a note is kept as {row!r:.80}")
+        case _:
+            raise CorruptRecord(f"the place of a note is kept as {payload!r:.80}")
 
 
 def turn_at(store: Reads, stream: int, seq: int) -> AnyTurn:

@@ -16,12 +16,12 @@ from ..storage.errors import StorageError
 from .acting import Held
 from .binding import Binder
 from .core.records import MalformedRecord
-from .errors import UnknownSession
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
 from .messages import Accept, Address, DeliveryReported, SessionId
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
+from .unknown import UnknownSession
 
 __all__ = ["NoteDesk"]
 

@@ -44,7 +44,6 @@ from .errors import (
     SessionDamaged,
     ShuttingDown,
     TurnRefused,
-    UnknownSession,
 )
 from .journal import load_conversation, load_session_number
 from .kernel import ActorDeadError, TrioFuture
@@ -67,6 +66,7 @@ from .self_works import Knocked, SelfLink
 from .sending import Sender
 from .services import Ref, Services
 from .session import SessionActor
+from .unknown import UnknownSession
 
 __all__ = ["RegistryActor"]
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 from .addressing import goes_on_in, place_of_user, session_of_user, why_not
 from .core.head import Head
 from .core.intake import check_outgoing
-from .errors import UnknownInstance, UnknownSession
 from .journal import load_binding, load_head, load_sent, load_session_number
 from .kernel import TrioFuture
 from .messages import Address, Instance, Outcome, SendMessage, SendPlan, SessionId
 from .missions import RunMission
 from .noting import NoteDesk
 from .provenance import AimAtDefault, HearReceipt, Mirror, Mirrored
+from .unknown import UnknownInstance, UnknownSession
 
 __all__ = ["Sender"]
 

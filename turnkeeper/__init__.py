@@ -26,8 +26,6 @@ from .actors.errors import (
     ShuttingDown,
     TurnRefused,
     Unidentified,
-    UnknownInstance,
-    UnknownSession,
 )
 from .actors.happenings import FeedEvent
 from .actors.messages import (
@@ -42,6 +40,7 @@ from .actors.messages import (
     ToolCall,
 )
 from .actors.provenance import LateReceipt, Mirrored
+from .actors.unknown import UnknownInstance, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
     Channel,
@@ -67,6 +66,7 @@ from .links import IdentityLink, InMemoryIdentityResolver
 from .opening import open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
+from .rendering import to_anthropic, to_openai
 from .runtime import Runtime, RuntimeFailed
 from .serve import run
 from .sight import SessionDetails
@@ -152,4 +152,6 @@ __all__ = [
     "run",
     "set_session_context",
     "start_in_thread",
+    "to_anthropic",
+    "to_openai",
 ]

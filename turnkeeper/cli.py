@@ -24,9 +24,11 @@ from .commands import (
     bindings,
     checking,
     deliveries,
+    feed,
     identity,
     overview,
     pairs,
+    send,
     serving,
     sessions,
 )
@@ -57,6 +59,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *pairs.COMMANDS,
     *access.COMMANDS,
     *deliveries.COMMANDS,
+    *send.COMMANDS,
+    *feed.COMMANDS,
 )
 
 _GROUPS: Final[Mapping[str, str]] = {

@@ -15,13 +15,13 @@ from .actors.core.records import (
     AssistantRecord,
     AttemptRecord,
     ChangeRecord,
-    DeliveryRecord,
     FailureRecord,
     InterruptedRecord,
+    MissionRecord,
+    NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
     Record,
-    ReopenedRecord,
     SilentRecord,
     UserRecord,
     address_of,
@@ -32,6 +32,7 @@ from .actors.journal import load_record, load_records, load_session_number
 from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
 from .explain_changes import access_lines, change_lines, made_by, session_lines
+from .explain_deliveries import delivery_lines, note_lines, run_lines
 from .findings import Found, Reading, find_heard, find_messages, readings
 from .kinds import canonical_user_id
 from .routes import Rules, bindings_of, how_to_move, identity_then
@@ -81,8 +82,13 @@ def _of_record(store: Reads, record_id: str, rules: Rules) -> Story | None:
             lines = tuple(_turn_lines(store, session_id, stream, seq, record, rules))
             return Story(id=record_id, kind="turn", lines=lines)
         case AssistantRecord() as record:
-            lines = tuple(_delivery_lines(store, session_id, stream, seq, record))
+            lines = tuple(delivery_lines(store, session_id, stream, seq, record))
             return Story(id=record_id, kind="delivery", lines=lines)
+        case MissionRecord() as record:
+            lines = (*run_lines(record), *_events(store, session_id, stream, seq))
+            return Story(id=record_id, kind="run", lines=lines)
+        case NoteRecord() as record:
+            return Story(id=record_id, kind="note", lines=tuple(note_lines(store, record)))
         case OpenedRecord():
             return _session(store, record_id, session_id, stream, rules)
         case _:
@@ -253,20 +259,3 @@ def _event(session_id: str, seq: int, record: Record) -> str:
             return f"quarantined after {record.attempts} attempts: {record.error}"
         case _:
             return record.kind
-
-
-# -- deliveries ----------------------------------------------------------------------------------
-
-
-def _delivery_lines(
-    store: Reads, session_id: str, stream: int, seq: int, record: AssistantRecord
-) -> Iterator[str]:
-    why = f"turn {session_id}/{record.turn_seq}" if record.turn_seq else "no turn"
-    yield f"{stamp(record.at_us)}  asked for by {why}, to {show_place(address_of(record))}"
-    for _, later in load_records(store, stream, seq + 1):
-        if isinstance(later, ReopenedRecord) and later.delivery_seq == seq:
-            yield f"{stamp(later.at_us)}  opened again by the operator"
-        elif isinstance(later, DeliveryRecord) and later.delivery_seq == seq:
-            reason = f": {later.reason}" if later.reason else ""
-            held = f" as {later.platform_message_id!r}" if later.platform_message_id else ""
-            yield f"{stamp(later.at_us)}  attempt {later.attempt}: {later.status}{held}{reason}"

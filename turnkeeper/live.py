@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 from .actors.acts import ActRefused
 from .actors.core.records import MalformedRecord
 from .actors.door import Refusal
-from .actors.errors import TurnRefused, UnknownInstance, UnknownSession
+from .actors.errors import TurnRefused
 from .actors.messages import Address, Instance, Outcome, SendPlan
+from .actors.unknown import UnknownInstance, UnknownSession
 from .channels.base import Channel
 from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed

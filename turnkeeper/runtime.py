@@ -30,7 +30,7 @@ from .actors.core.routing import InstanceRules
 from .actors.core.window import Message
 from .actors.door import Refusal
 from .actors.errands import ListRefusals
-from .actors.errors import TurnRefused, UnknownSession
+from .actors.errors import TurnRefused
 from .actors.kernel import ActorDeadError
 from .actors.messages import (
     Address,
@@ -48,6 +48,7 @@ from .actors.messages import (
 )
 from .actors.provenance import AimAtDefault, Mirrored
 from .actors.services import Ref
+from .actors.unknown import UnknownSession
 from .channels.base import Channel
 from .config import Config, load_config
 from .engine import Actors, Engine, RuntimeFailed

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Final
 
 from .actors.core.records import (
     AssistantRecord,
     DeliveryRecord,
-    Record,
+    ReceiptRecord,
     ReopenedRecord,
     address_of,
 )
@@ -43,16 +43,27 @@ class _Tale:
         self.reason: str | None = None
         self.attempts = 0
         self.platform_message_id: str | None = None
+        self.parts: tuple[str, ...] = ()
+        self.note: str | None = None
+        self.receipt: str | None = None
         self.updated_us = asked.at_us
 
-    def hear(self, record: DeliveryRecord | ReopenedRecord) -> None:
+    def hear(self, record: DeliveryRecord | ReopenedRecord | ReceiptRecord) -> None:
         self.updated_us = record.at_us
-        if isinstance(record, ReopenedRecord):
-            self.status, self.reason = "waiting", "reopened"
-        else:
-            self.status, self.reason = record.status, record.reason
-            self.attempts = record.attempt
-            self.platform_message_id = record.platform_message_id
+        match record:
+            case ReopenedRecord():
+                self.status, self.reason = "waiting", "reopened"
+            case ReceiptRecord():
+                self.receipt = record.status
+                if record.status == "failed":
+                    self.status, self.reason = "failed", record.reason
+            case DeliveryRecord():
+                self.status, self.reason = record.status, record.reason
+                self.attempts = record.attempt
+                self.platform_message_id = record.platform_message_id
+                self.parts = tuple(record.parts) or self.parts
+                if record.noted_in is not None:
+                    self.note = f"{record.noted_in}/{record.noted_seq}"
 
     def info(self) -> DeliveryInfo:
         return DeliveryInfo(
@@ -62,15 +73,18 @@ class _Tale:
             status=self.status,
             reason=self.reason,
             attempts=self.attempts,
-            platform_message_id=self.platform_message_id,
+            platform_message_id=self.platform_message_id or next(iter(self.parts), None),
+            parts=self.parts,
+            note=self.note,
+            receipt=self.receipt,
             asked=time_of(self.asked.at_us),
             updated=time_of(self.updated_us),
             text=self.asked.text,
         )
 
 
-def _about(record: Record) -> int:
-    return record.delivery_seq if isinstance(record, DeliveryRecord | ReopenedRecord) else 0
+_ABOUT: Final = (DeliveryRecord, ReopenedRecord, ReceiptRecord)
+"""The kinds of record that tell more of a delivery."""
 
 
 def _tale(store: Reads, session_id: str, stream: int, seq: int) -> _Tale | None:
@@ -79,7 +93,7 @@ def _tale(store: Reads, session_id: str, stream: int, seq: int) -> _Tale | None:
         return None
     tale = _Tale(session_id, seq, asked)
     for _, record in load_records(store, stream, seq + 1):
-        if isinstance(record, DeliveryRecord | ReopenedRecord) and record.delivery_seq == seq:
+        if isinstance(record, _ABOUT) and record.delivery_seq == seq:
             tale.hear(record)
     return tale
 
@@ -119,8 +133,8 @@ def _open_tales(store: Reads, session_id: str, stream: int, since: int) -> list[
             tale = _tale(store, session_id, stream, record.delivery_seq)
             if tale is not None:
                 tales[record.delivery_seq] = tale
-        elif (tale := tales.get(_about(record))) is not None:
-            tale.hear(cast("DeliveryRecord | ReopenedRecord", record))
+        elif isinstance(record, _ABOUT) and record.delivery_seq in tales:
+            tales[record.delivery_seq].hear(record)
     over = {"delivered", "rendered"}
     return [tale for tale in tales.values() if tale.status not in over]
 

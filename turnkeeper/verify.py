@@ -254,7 +254,9 @@ class Verification:
         match record:
             case OpenedRecord():
                 self._names[name_key(record.session_id)] = stream
+                self._notes.opened(record.session_id, stream)
             case BoundRecord() if session_id:
+                self._notes.bound(record)
                 yield from self._places.bound(place, row_of(record, session_id, stream))
             case ReleasedRecord() if session_id:
                 yield from self._places.released(place, record, session_id)
@@ -268,8 +270,8 @@ class Verification:
                 yield from self._check_seen(stream, seq, record, session_id)
             case DeliveryRecord() if session_id:
                 yield from self._notes.settled(place, session_id, stream, record)
-            case NoteRecord():
-                yield from self._notes.kept(place, stream, seq, record)
+            case NoteRecord() if session_id:
+                yield from self._notes.kept(place, session_id, seq, record)
             case _:
                 pass
 

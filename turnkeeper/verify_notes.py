@@ -7,11 +7,13 @@ was, and where a human last wrote to an agent is a place where one has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Final, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from .actors.core.records import (
     AssistantRecord,
+    BoundRecord,
     DeliveryRecord,
     MalformedRecord,
     NoteRecord,
@@ -23,40 +25,64 @@ from .actors.journal import (
     LastRow,
     last_key,
     load_binding,
-    load_note_of,
     load_record,
     load_records,
-    load_session_number,
     read_last,
+    read_note_row,
     read_sent,
     sent_key,
 )
 from .actors.ledger import read_note, starting_with, waiting_notes
-from .actors.messages import Address, split_record_id
-from .routes import bindings_of
+from .actors.messages import Address, SessionId, split_record_id
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.errors import CorruptRecord, RecordFromFuture
-from .storage.keys import HASH_BYTES, split_log_key
-from .verify_rows import Problem
+from .storage.keys import HASH_BYTES, log_key, split_log_key
+from .verify_rows import Problem, compare_table
 from .words import show_place
 
 __all__ = ["Notes"]
 
 T = TypeVar("T")
 
+_NoteRow: TypeAlias = tuple[SessionId, int, int]
+"""Owner, its number, and the sequence number of the note."""
 _HEARD: Final = frozenset({"delivered", "unknown"})
 
 
 class Notes:
-    """What has been said in other sessions' conversations, found log by log."""
+    """What has been said in other sessions' conversations, found log by log.
+
+    In memory are the deliveries that were noted, their notes, and those that lack one.
+    """
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
         self._wrote: dict[bytes, tuple[str, str]] = {}
         """Key in `Table.LAST` -> agent and instance where a human has written."""
+        self._streams: dict[str, int] = {}
+        """Session id -> number."""
+        self._told: dict[str, tuple[str, str, int]] = {}
+        """Delivery id -> where it is written that it was noted, in which session, as what."""
+        self._kept: dict[str, tuple[str, str, int]] = {}
+        """Delivery id -> where its note stands: the place, the session and the number."""
+        self._unnoted: list[tuple[str, str, int, Address]] = []
+        """What was heard where its session never was the owner: place, delivery id, when, where."""
+        self._own: set[Address] = set()
+        """The conversations that the session has ever owned which is being read."""
 
     # -- while the logs are read -----------------------------------------------------------------
+
+    def opened(self, session_id: str, stream: int) -> None:
+        """The log of another session begins."""
+        self._streams[session_id] = stream
+        self._own.clear()
+
+    def bound(self, record: BoundRecord) -> None:
+        """The session owns a conversation."""
+        where = address_of(record)
+        if where is not None:
+            self._own.add(where)
 
     def wrote(self, record: UserRecord, agent: str) -> None:
         """A human has written to an agent."""
@@ -65,35 +91,19 @@ class Notes:
     def settled(
         self, place: str, session_id: str, stream: int, record: DeliveryRecord
     ) -> Iterator[Problem]:
-        """A delivery has an outcome; look for the note that it calls for, and for its index."""
+        """A delivery has an outcome; look for what leads to it."""
         if record.status not in _HEARD and not record.parts:
             return
         said = _readable(lambda: load_record(self._reads, stream, record.delivery_seq))
         if not isinstance(said, AssistantRecord):
             return  # told where that record is read
+        delivery_id = f"{session_id}/{record.delivery_seq}"
         yield from self._check_sent(place, record, said)
+        where = address_of(said)
         if record.noted_in is not None:
-            yield from self._check_note(place, f"{session_id}/{record.delivery_seq}", record)
-        elif (where := address_of(said)) is not None:
-            owners = self._owners(where, record.at_us)
-            waited = self._has_waited(stream, record.delivery_seq)
-            if owners and session_id not in owners and not waited:
-                text = f"was heard in {show_place(where)}, which was that of {min(owners)}: no note"
-                yield Problem(place=place, text=text)
-
-    def _has_waited(self, stream: int, seq: int) -> bool:
-        """Whether a note has waited for an owner, and has got one."""
-        return _readable(lambda: load_note_of(self._reads, stream, seq)) is not None
-
-    def _owners(self, where: Address, at_us: int) -> set[str]:
-        """Whoever may have owned a place at a time: at the moment of a change, both."""
-        rows = _readable(lambda: bindings_of(self._reads, where)) or []
-        ends = [*(row.at_us for row in rows[1:]), None][: len(rows)]
-        return {
-            row.session_id
-            for row, end in zip(rows, ends, strict=True)
-            if row.at_us <= at_us and (end is None or end >= at_us)
-        }
+            self._told[delivery_id] = place, record.noted_in, record.noted_seq
+        elif where is not None and where not in self._own:
+            self._unnoted.append((place, delivery_id, record.at_us, where))
 
     def _check_sent(
         self, place: str, record: DeliveryRecord, said: AssistantRecord
@@ -105,59 +115,54 @@ class Notes:
             if self._reads.get(Table.SENT, sent_key(where, platform_id)) is None:
                 yield Problem(place=place, text=f"{platform_id!r} does not lead to this delivery")
 
-    def _check_note(
-        self, place: str, delivery_id: str, record: DeliveryRecord
-    ) -> Iterator[Problem]:
-        owner = record.noted_in or ""
-        stream = _readable(lambda: load_session_number(self._reads, owner))
-        note = (
-            _readable(lambda: load_record(self._reads, stream, record.noted_seq))
-            if stream is not None
-            else None
-        )
-        if not isinstance(note, NoteRecord) or note.delivery_id != delivery_id:
-            text = f"its note should be {owner}/{record.noted_seq}, which is another record"
-            yield Problem(place=place, text=text)
-
-    def kept(self, place: str, stream: int, seq: int, note: NoteRecord) -> Iterator[Problem]:
-        """A session has a note; look whether the delivery has it too."""
-        parts = split_record_id(note.delivery_id) if note.delivery_id is not None else None
-        if parts is None:
+    def kept(self, place: str, session_id: str, seq: int, note: NoteRecord) -> Iterator[Problem]:
+        """A session has a note."""
+        if note.delivery_id is None:
             return
-        source = _readable(lambda: load_session_number(self._reads, parts[0]))
-        if source is None:
-            yield Problem(place=place, text=f"is of {note.delivery_id}, and there is no {parts[0]}")
-            return
-        found = _readable(lambda: load_note_of(self._reads, source, parts[1]))
-        if found is None or found[1:] != (stream, seq):
-            yield Problem(place=place, text=f"delivery {note.delivery_id} does not lead to it")
+        if note.delivery_id in self._kept:
+            yield Problem(place=place, text=f"is a second note of {note.delivery_id}")
+        self._kept[note.delivery_id] = place, session_id, seq
 
-    # -- tables ----------------------------------------------------------------------------------
+    # -- afterwards ------------------------------------------------------------------------------
 
-    def compare(self, broken: Collection[int]) -> Iterator[Problem]:
-        """What is wrong with the tables.
+    def compare(self, broken: Mapping[int, str]) -> Iterator[Problem]:
+        """What is wrong between the logs, and with the tables.
 
         Args:
-            broken: numbers of the logs that cannot be read whole.
+            broken: numbers of the logs that cannot be read whole, and the ids of their sessions.
         """
-        yield from self._compare_notes(broken)
+        if not broken:
+            yield from self._compare_logs()
+            yield from self._compare_notes()
         yield from self._compare_sent(broken)
         yield from self._compare_waiting()
         yield from self._compare_last(broken)
 
-    def _compare_notes(self, broken: Collection[int]) -> Iterator[Problem]:
-        for key, _ in starting_with(self._reads, Table.NOTES, b""):
-            stream, seq = split_log_key(key)
-            place = f"note of {stream}/{seq}"
-            try:
-                found = load_note_of(self._reads, stream, seq)
-                assert found is not None  # it has just been met
-                record = load_record(self._reads, found[1], found[2])
-            except (CorruptRecord, RecordFromFuture) as error:
-                yield Problem(place=place, text=str(error))
-                continue
-            if not isinstance(record, NoteRecord) and found[1] not in broken:
-                yield Problem(place=place, text=f"leads to {found[0]}/{found[2]}, which is no note")
+    def _compare_logs(self) -> Iterator[Problem]:
+        for delivery_id, (place, owner, seq) in self._told.items():
+            if self._kept.get(delivery_id, ("", "", 0))[1:] != (owner, seq):
+                text = f"its note should be {owner}/{seq}, which is another record"
+                yield Problem(place=place, text=text)
+        for place, delivery_id, at_us, where in self._unnoted:
+            binding = _readable(partial(load_binding, self._reads, where))
+            if binding is not None and binding.at_us < at_us and delivery_id not in self._kept:
+                text = f"was heard in {show_place(where)}, which was that of {binding.session_id}"
+                yield Problem(place=place, text=f"{text}: no note")
+        waited = {delivery_id for _, delivery_id, _, _ in self._unnoted}
+        for delivery_id, (place, _, _) in self._kept.items():
+            if delivery_id not in self._told and delivery_id not in waited:
+                yield Problem(place=place, text=f"is of {delivery_id}, which was not heard")
+
+    def _compare_notes(self) -> Iterator[Problem]:
+        expected: dict[bytes, _NoteRow] = {}
+        for delivery_id, (_, owner, seq) in self._kept.items():
+            parts = split_record_id(delivery_id)
+            if parts is not None and parts[0] in self._streams:
+                key = log_key(self._streams[parts[0]], parts[1])
+                expected[key] = SessionId(owner), self._streams[owner], seq
+        yield from compare_table(
+            self._reads, Table.NOTES, expected, read_note_row, lambda row: f"note {row[0]}/{row[2]}"
+        )
 
     def _compare_sent(self, broken: Collection[int]) -> Iterator[Problem]:
         for key, data in starting_with(self._reads, Table.SENT, b""):
@@ -203,8 +208,8 @@ class Notes:
 
     def _check_last(self, key: bytes, row: LastRow, broken: Collection[int]) -> Iterator[Problem]:
         place = f"last conversation at {row.instance}"
-        stream = load_session_number(self._reads, row.session_id)
-        if stream in broken:
+        stream = self._streams.get(row.session_id)
+        if stream in broken or (stream is None and broken):
             return
         opened = load_record(self._reads, stream, 1) if stream is not None else None
         agent = getattr(opened, "agent", None)

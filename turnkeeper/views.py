@@ -57,6 +57,7 @@ __all__ = [
     "feed",
     "heads",
     "history",
+    "info_of",
     "open_sessions",
     "pages",
     "session_info",
@@ -148,6 +149,12 @@ class DeliveryInfo:
     asked: datetime
     updated: datetime
     text: str
+    parts: tuple[str, ...] = ()
+    """The platform's ids of what has arrived, of a message that takes several."""
+    note: str | None = None
+    """Where the note of it is, `session/number`, if another session owns the conversation."""
+    receipt: str | None = None
+    """What the platform has told later: `delivered`, `read` or `failed`."""
 
 
 @message
@@ -165,7 +172,9 @@ class Story:
     """Why a message went where it went, or what became of something: lines, oldest first."""
 
     id: str
-    kind: Literal["turn", "delivery", "session", "change", "command", "refusal", "messages"]
+    kind: Literal[
+        "turn", "run", "delivery", "note", "session", "change", "command", "refusal", "messages"
+    ]
     """`refusal`: a message that was not let in. `messages`: several that have this id."""
     lines: tuple[str, ...]
 
@@ -179,6 +188,7 @@ def time_of(at_us: int) -> datetime:
 
 
 def info_of(head: Head) -> SessionInfo:
+    """What a head tells of its session."""
     return SessionInfo(
         id=head.session_id,
         state="active" if head.open_turns else "idle",

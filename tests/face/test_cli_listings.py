@@ -79,7 +79,7 @@ def test_columns_align(call: Call) -> None:
         (
             "deliveries list",
             """delivery_id session_id to status reason attempts platform_message_id asked updated
-            text""",
+            text parts note receipt""",
         ),
         ("channels list", "name kind platform state conversations pinned"),
     ],
@@ -105,6 +105,8 @@ ACTS_AND_LIVE = {
     "identity undo",
     "identity unlink",
     "reload",
+    "send",
+    "sessions clear",
 }
 """What does not only look, or needs a runtime that runs."""
 
@@ -188,7 +190,8 @@ def test_the_story_of_a_turn_and_of_a_delivery(call: Call) -> None:
     assert "that conversation belongs to s2" in turn
     assert "answered; the reply is delivery s2/5" in turn
     delivery = call("explain", "s2/5")
-    assert "asked for by turn s2/4, to web/c2" in delivery
+    assert "asked for by turn s2/4, as its answer" in delivery
+    assert "it goes to web/c2, where the turn came from" in delivery
     assert "attempt 1: failed: rejected" in delivery
 
 

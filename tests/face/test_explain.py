@@ -12,8 +12,8 @@ import trio
 from turnkeeper import AccessDenied, Runtime
 from turnkeeper.actors.core.access import AccessRules
 from turnkeeper.actors.core.routing import InstanceRules, ScopeRules
-from turnkeeper.actors.errors import UnknownSession
 from turnkeeper.actors.messages import Instance
+from turnkeeper.actors.unknown import UnknownSession
 from turnkeeper.explain import explain
 from turnkeeper.findings import readings
 from turnkeeper.overview import channels

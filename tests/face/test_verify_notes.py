@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import trio
 
 from turnkeeper import Address
-from turnkeeper.actors.core.records import DeliveryRecord, NoteRecord, pack, unpack
+from turnkeeper.actors.core.records import (
+    AssistantRecord,
+    DeliveryRecord,
+    NoteRecord,
+    pack,
+    unpack,
+)
 from turnkeeper.actors.journal import last_key, sent_key
 from turnkeeper.actors.ledger import starting_with
 from turnkeeper.actors.messages import Instance
@@ -114,16 +119,24 @@ def _note_of_nothing(reads: Reads, batch: Batch) -> None:
 
 
 def _heard_without_note(reads: Reads, batch: Batch) -> None:
-    _unlink_note(reads, batch)
-    record = replace(_spoken(reads)[1], noted_in=None, noted_seq=0)
-    batch.append(1, reads.last_seq(1) + 1, [encode(pack(record))])
+    seq = reads.last_seq(1) + 1
+    said = AssistantRecord(
+        at_us=NOW_US + 10**9,
+        text="psst",
+        turn_seq=0,
+        instance="tg",
+        conversation="c2",
+        thread=None,
+    )
+    outcome = DeliveryRecord(at_us=NOW_US + 10**9, delivery_seq=seq, status="delivered")
+    batch.append(1, seq, [encode(pack(said)), encode(pack(outcome))])
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_unlink_note, "does not lead to it"),
-        (_misplace_note, "which is no note"),
+        (_unlink_note, "note s2/7: missing"),
+        (_misplace_note, "note s2/7: holds"),
         (_break_note, "the place of a note is kept as 'somewhere'"),
         (_unlink_sent, "does not lead to this delivery"),
         (_misplace_sent, "leads to s1/1, which is no delivery"),
@@ -132,7 +145,7 @@ def _heard_without_note(reads: Reads, batch: Batch) -> None:
         (_adopt_last, "names s1, which is another agent's"),
         (_misplace_waiting, "waits for another place than it is about"),
         (_break_waiting, "waiting note of 1/"),
-        (_note_of_nothing, "delivery s1/4 does not lead to it"),
+        (_note_of_nothing, "is of s1/4, which was not heard"),
         (_heard_without_note, "was heard in tg/c2, which was that of s2: no note"),
     ],
 )

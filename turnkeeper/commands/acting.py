@@ -65,18 +65,19 @@ def carry_out(
     return answer, True
 
 
-def ask_live(invocation: Invocation, do: str, what_for: str) -> Any:
+def ask_live(invocation: Invocation, do: str, what_for: str, **given: object) -> Any:
     """The answer of the runtime that runs.
 
     Args:
         invocation: of the command.
         do: the name of the operation.
         what_for: why there must be one, in the words of the complaint.
+        given: the arguments of the operation.
 
     Raises:
         CommandError: none runs, or it refused.
     """
-    answer = _answer(invocation, do)
+    answer = _answer(invocation, do, **given)
     if answer is None:
         raise NothingRuns(f"no runtime runs on {invocation.state_dir}, {what_for}")
     return answer

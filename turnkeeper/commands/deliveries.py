@@ -77,6 +77,9 @@ def _show(invocation: Invocation) -> int:
                 ("reason", info.reason),
                 ("attempts", f"{info.attempts}"),
                 ("platform id", info.platform_message_id),
+                ("parts", " ".join(info.parts) or None),
+                ("note", info.note),
+                ("receipt", info.receipt),
                 ("asked", moment(info.asked)),
                 ("updated", moment(info.updated)),
                 ("text", info.text),
@@ -95,7 +98,11 @@ def _retry(invocation: Invocation) -> int:
         raise CommandError(f"delivery {delivery_id} is {info.status} already: nothing to retry")
     try:
         outcome: dict[str, Any] | None = ask(
-            invocation.state_dir, "retry_delivery", id=delivery_id, timeout_s=_RETRY_TIMEOUT_S
+            invocation.state_dir,
+            "retry_delivery",
+            id=delivery_id,
+            mark_duplicate=invocation.arguments.mark_duplicate,
+            timeout_s=_RETRY_TIMEOUT_S,
         )
     except TimeoutError as error:
         raise CommandError(
@@ -108,6 +115,12 @@ def _retry(invocation: Invocation) -> int:
         raise NothingRuns(
             f"no runtime runs on {invocation.state_dir}, and only one can send: "
             "start `turnkeeper run`, then retry"
+        )
+    if outcome["reason"] == "may_have_arrived":
+        raise CommandError(
+            f"delivery {delivery_id} may have arrived, so it was not sent again; "
+            f"`turnkeeper deliveries retry {delivery_id} --mark-duplicate` sends it all the same, "
+            "marked as a possible repetition"
         )
     if invocation.json:
         print_json(outcome)
@@ -138,8 +151,18 @@ COMMANDS: Final = (
         words=("deliveries", "retry"),
         summary="send a failed or unknown delivery again, through the runtime that runs",
         action=_retry,
-        arguments=(_ID,),
-        examples=("turnkeeper deliveries retry s1/4",),
+        arguments=(
+            _ID,
+            argument(
+                "--mark-duplicate",
+                action="store_true",
+                help="send it even if it may have arrived, marked as a possible repetition",
+            ),
+        ),
+        examples=(
+            "turnkeeper deliveries retry s1/4",
+            "turnkeeper deliveries retry s1/4 --mark-duplicate",
+        ),
         lists=True,
     ),
 )
