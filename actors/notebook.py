@@ -14,7 +14,7 @@ from functools import partial
 
 from ..storage.base import Batch, Table, Then
 from ..storage.codec import encode
-from ..storage.errors import StorageError
+from ..storage.errors import Conflict, StorageError
 from ..storage.keys import log_key
 from .core.conversation import Conversation
 from .core.effects import Effect
@@ -44,6 +44,12 @@ class Notebook(OutputGate):
             self._behind.append((batch, then))
         else:
             super()._submit(batch, then)
+
+    def _begin_anew(self, broke: BaseException | None = None) -> None:
+        behind, self._behind = self._behind, None
+        super()._begin_anew(broke)
+        for _, then in behind or ():  # what is lent comes before it, and may not be stored
+            then(Conflict(f"{self} broke before this could be stored"))
 
     # -- as the owner ----------------------------------------------------------------------------
 

@@ -9,10 +9,17 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Address, Runtime, RuntimeFailed, Turn
-from turnkeeper.actors.core.records import DeliveryRecord, NoteRecord
+from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, NoteRecord
 from turnkeeper.actors.journal import load_binding, load_note_of
 from turnkeeper.actors.kernel import ActorDeadError
-from turnkeeper.actors.messages import Instance, split_record_id
+from turnkeeper.actors.messages import (
+    DeliveryId,
+    DeliveryReported,
+    Instance,
+    SessionId,
+    split_record_id,
+)
+from turnkeeper.actors.provenance import KeepNote
 from turnkeeper.storage.base import Reads, Table
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads
 from turnkeeper.testing import LoopbackChannel
@@ -341,3 +348,44 @@ async def speak_on_a_failing_disk(tg: LoopbackChannel, disk: MemoryDisk) -> None
 async def speak_in_vain(runtime: Runtime) -> None:
     with suppress(ActorDeadError):
         await runtime.send_message("s1", "psst", C2)
+
+
+# -- sessions that break meanwhile ---------------------------------------------------------------
+
+
+def _stray(delivery_seq: int = 4) -> KeepNote:
+    """A request to note a delivery that was over before."""
+    report = DeliveryReported(
+        session_id=SessionId("s1"),
+        delivery_id=DeliveryId(f"s1/{delivery_seq}"),
+        attempt=1,
+        status="delivered",
+        platform_message_id="m1",
+        address=C2,
+    )
+    return KeepNote(
+        session_id=SessionId("s2"), speaker=SessionId("s1"), speaker_stream=1, report=report
+    )
+
+
+def _reply_of(store: Reads) -> int:
+    return next(seq for seq, r in enumerate(log(store, 1), 1) if isinstance(r, AssistantRecord))
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_session_goes_on_after_a_note_that_nobody_wrote(
+    breaks: bool, autojump_clock: MockClock
+) -> None:
+    tg = LoopbackChannel("tg")
+    async with on_stage(echo, tg) as stage:
+        await greet(tg, "c1", "c2")
+        owner = await stage.runtime.session_ref("s2")
+        owner.tell(_stray(_reply_of(stage.store)))
+        if breaks:
+            owner.tell("what no session understands")
+        await trio.sleep(5)
+        await tg.receive("still there?", conversation="c2", user_id="u2")
+        assert (await tg.next_sent()).text == "still there?"
+        assert notes(stage.store, 2) == []
+        assert (await stage.runtime.send_message("s1", "psst", C2)).noted_in == "s2"
+        assert_sound(stage.store)
