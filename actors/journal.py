@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode, encode_known
@@ -276,8 +276,8 @@ def read_sent(payload: object) -> SentRow:
         CorruptRecord: it is none.
     """
     match payload:
-        case [str(session_id), int(stream), int(seq), [*heard]]:
-            return SentRow(session_id, stream, seq, tuple(map(str, heard)))
+        case [str(session_id), int(stream), int(seq), list() as heard]:
+            return SentRow(session_id, stream, seq, tuple(map(str, cast("list[object]", heard))))
         case _:
             raise CorruptRecord(f"a sent message is kept as {payload!r:.80}")
 

@@ -45,7 +45,9 @@ class NoteDesk(Binder):
     def _writes_notes(self) -> bool:
         return bool(self._engaged or self._ownerless)
 
-    def _hear_outcome(self, report: DeliveryReported) -> None:
+    def _hear_outcome(
+        self, report: DeliveryReported, _answer: TrioFuture[Any] | None = None
+    ) -> None:
         """A delivery is over, or pauses: pass that on, with the note that it calls for."""
         place = report.address
         if place is None or not report.was_heard:
@@ -53,7 +55,7 @@ class NoteDesk(Binder):
             return
         owner = self._owner_of(place)
         if owner == report.session_id:
-            self._to_session(owner, report, None)
+            self._to_session(report.session_id, report, None)
         elif self._is_unrouted(report, None):
             return  # an act may give the place another owner
         elif owner is None:

@@ -106,21 +106,11 @@ class RegistryActor(Sender):
 
     # -- turns -----------------------------------------------------------------------------------
 
-    def _accept(self, message: Accept) -> None:
-        self._let_in(message, self.take_reply())
-
     def _let_in(self, message: Any, answer: TrioFuture[Any] | None) -> None:
         try:
-            if isinstance(message, Accept):
-                self._route(message, answer)
-            elif isinstance(message, CatchUp):
-                self._answer_catch_up(message, answer)
-            elif isinstance(message, DeliveryReported):
-                self._hear_outcome(message)
-            elif isinstance(message, SendMessage):
-                self._send(message, answer)
-            elif isinstance(message, RunMission):
-                self._run(message, answer)
+            route = self._ROUTES.get(type(message))  # pyright: ignore[reportUnknownArgumentType]
+            if route is not None:
+                route(self, message, answer)
             else:
                 self._to_session(message.session_id, message, answer)
         except Exception as error:  # the supervisor's edge, as in `on_receive`
@@ -297,9 +287,6 @@ class RegistryActor(Sender):
             for earlier, answer in held:
                 self._forward(session_id, ref, earlier, answer)
 
-    def _catch_up(self, message: CatchUp) -> None:
-        self._answer_catch_up(message, self.take_reply())
-
     def _answer_catch_up(self, message: CatchUp, answer: TrioFuture[Any] | None) -> None:
         """Tell which sessions are in memory: they have to catch up next."""
         if answer is not None and not self._is_unrouted(message, answer):
@@ -315,18 +302,21 @@ class RegistryActor(Sender):
     def _list_refusals(self, _message: ListRefusals) -> tuple[Refusal, ...]:
         return tuple(self._services.door.refusals)
 
-    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
-        Accept: _accept,
-        CatchUp: _catch_up,
-        Rotate: _rotate,
-        Passivated: _passivated,
-        StayedAwake: _stayed_awake,
-        SendMessage: Sender._send_message,
-        RunMission: Sender._run_mission,
+    _ROUTES: ClassVar[dict[type, Callable[[Any, Any, Any], None]]] = {
+        Accept: _route,
+        CatchUp: _answer_catch_up,
+        DeliveryReported: NoteDesk._hear_outcome,
+        SendMessage: Sender._send,
+        RunMission: Sender._run,
         Mirror: Sender._mirror,
         AimAtDefault: Sender._aim_at_default,
         HearReceipt: Sender._hear_receipt,
-        DeliveryReported: NoteDesk._hear_outcome,
+    }
+    """What finds its session here first; everything else names it."""
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
+        Rotate: _rotate,
+        Passivated: _passivated,
+        StayedAwake: _stayed_awake,
         NoteLent: NoteDesk._note_lent,
         NoteReturned: NoteDesk._note_returned,
         NoteWaits: NoteDesk._note_waits,

@@ -29,14 +29,11 @@ class Sender(NoteDesk):
 
     # -- messages --------------------------------------------------------------------------------
 
-    def _send_message(self, message: SendMessage) -> None:
+    def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
+        """Pass a message on to its session, if that may speak where it is to go."""
         check_outgoing(message.text)
         if message.to is not None and message.user is not None:
             raise ValueError("a message goes to a conversation or to a user, not to both")
-        self._let_in(message, self.take_reply())
-
-    def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
-        """Pass a message on to its session, if that may speak where it is to go."""
         plan = self._plan_send(message)
         if message.dry_run:
             if answer is not None:
@@ -88,9 +85,9 @@ class Sender(NoteDesk):
             raise UnknownSession(f"there is no session {session_id!r}")
         return head
 
-    def _aim_at_default(self, message: AimAtDefault) -> None:
+    def _aim_at_default(self, message: AimAtDefault, answer: TrioFuture[Any] | None) -> None:
         self._known(message.instance)
-        self._to_session(message.session_id, message, self.take_reply())
+        self._to_session(message.session_id, message, answer)
 
     def _known(self, instance: Instance) -> None:
         rules = self._services.rules
@@ -100,10 +97,10 @@ class Sender(NoteDesk):
 
     # -- what is not sent ------------------------------------------------------------------------
 
-    def _mirror(self, message: Mirror) -> None:
+    def _mirror(self, message: Mirror, answer: TrioFuture[Any] | None) -> None:
         """Pass a mirror on to the session that will get the answer."""
         check_outgoing(message.text)
-        store, answer = self._services.store, self.take_reply()
+        store = self._services.store
         session_id = message.session_id
         if message.user is not None:
             session_id = session_of_user(store, message.user)
@@ -113,8 +110,8 @@ class Sender(NoteDesk):
             return
         self._to_session(SessionId(goes_on_in(store, session_id)), message, answer)
 
-    def _hear_receipt(self, message: HearReceipt) -> None:
-        receipt, answer = message.receipt, self.take_reply()
+    def _hear_receipt(self, message: HearReceipt, answer: TrioFuture[Any] | None) -> None:
+        receipt = message.receipt
         place = Address(message.instance, receipt.conversation)
         sent = load_sent(self._services.store, place, receipt.platform_message_id)
         if sent is None:
@@ -126,9 +123,6 @@ class Sender(NoteDesk):
         self._to_session(found.session_id, found, answer)
 
     # -- missions --------------------------------------------------------------------------------
-
-    def _run_mission(self, message: RunMission) -> None:
-        self._let_in(message, self.take_reply())
 
     def _run(self, message: RunMission, answer: TrioFuture[Any] | None) -> None:
         """Pass a tick on to the session of its mission, which is opened if there is none yet."""
