@@ -276,8 +276,9 @@ def read_sent(payload: object) -> SentRow:
         CorruptRecord: it is none.
     """
     match payload:
-        case [str(session_id), int(stream), int(seq), list() as heard]:
-            return SentRow(session_id, stream, seq, tuple(map(str, cast("list[object]", heard))))
+        case [str(session_id), int(stream), int(seq), list()]:
+            heard = cast("list[object]", payload[3])
+            return SentRow(session_id, stream, seq, tuple(map(str, heard)))
         case _:
             raise CorruptRecord(f"a sent message is kept as {payload!r:.80}")
 

@@ -306,8 +306,10 @@ class DeliveryReported:
 
     @property
     def was_heard(self) -> bool:
-        """Whether the conversation has got something of it, or may have."""
-        return self.status in ("delivered", "unknown") or bool(self.parts)
+        """Whether it is over, and the conversation has got something of it, or may have."""
+        return self.status in ("delivered", "unknown") or (
+            self.status == "failed" and bool(self.parts)
+        )
 
 
 @message

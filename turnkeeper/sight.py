@@ -5,7 +5,7 @@ from __future__ import annotations
 from .actors.core.head import Head
 from .actors.core.window import Message
 from .actors.frozen import message
-from .actors.journal import load_head, load_session_number
+from .actors.journal import load_head, load_session_number, read_note_row
 from .actors.ledger import StoreWorld, starting_with
 from .storage.base import Reads, Table
 from .storage.codec import decode
@@ -51,9 +51,4 @@ def _has_spoken_to(store: Reads, stream: int, head: Head, viewer: Head, family: 
     if next(StoreWorld(store, 0).places_of_session(stream), None) is not None:
         return False
     notes = starting_with(store, Table.NOTES, number_key(stream))
-    return any(_owner(data) in family for _, data in notes)
-
-
-def _owner(data: bytes) -> object:
-    row = decode(data)
-    return row[0] if isinstance(row, list) and row else None
+    return any(read_note_row(decode(data))[0] in family for _, data in notes)

@@ -92,7 +92,7 @@ class Notes:
         self, place: str, session_id: str, stream: int, record: DeliveryRecord
     ) -> Iterator[Problem]:
         """A delivery has an outcome; look for what leads to it."""
-        if record.status not in _HEARD and not record.parts:
+        if record.status not in _HEARD and not (record.status == "failed" and record.parts):
             return
         said = _readable(lambda: load_record(self._reads, stream, record.delivery_seq))
         if not isinstance(said, AssistantRecord):
