@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 from ..storage.base import Reads
 from .core.records import Record, UserRecord
 from .core.routing import BindingRow
 from .journal import load_binding, load_head, load_last, load_records, load_session_number
-from .ledger import StoreWorld
+from .ledger import StoreWorld, past_bindings
 from .messages import Address, Instance, SessionId
 
 __all__ = ["default_place", "goes_on_in", "place_of_user", "session_of_user", "why_not"]
@@ -44,31 +45,27 @@ def default_place(store: Reads, session_id: str, agent: str, instance: str) -> A
         return last.address if last is not None else None
     head = load_head(store, stream)
     active = head.active_channel if head is not None else None
-    places = {row.address for row in owned if row.instance == instance}
-    if active in places:
+    there = [row for row in owned if row.instance == instance]
+    if active in {row.address for row in there}:
         return active
-    newest = _newest(load_records(store, stream, reverse=True), places, None)
-    return newest or (next(iter(places)) if len(places) == 1 else None)
+    newest = _last_written(store, there, None)
+    return newest or (there[0].address if len(there) == 1 else None)
 
 
 def place_of_user(store: Reads, user: str, agent: str | None = None) -> Address | None:
     """The direct conversation in which a user last wrote to `agent`, or anybody: wherever it is."""
     identities = _identities(store, user)
     world = StoreWorld(store, 0)
-    owners: dict[int, set[Address]] = {}
-    for platform, user_id in identities:
-        for row in world.places_of_identity(platform, user_id):
-            if row.direct:
-                owners.setdefault(row.stream, set()).add(row.address)
-    found: list[tuple[int, Address]] = []
-    for stream, places in owners.items():
-        head = load_head(store, stream)
-        if head is None or agent not in (None, head.agent):
-            continue
-        for at_us, place in _written(load_records(store, stream, reverse=True), places, identities):
-            found.append((at_us, place))
-            break
-    return max(found)[1] if found else None
+    return _last_written(
+        store,
+        (
+            row
+            for identity in identities
+            for row in world.places_of_identity(*identity)
+            if row.direct and agent in (None, _agent_of(store, row))
+        ),
+        identities,
+    )
 
 
 def session_of_user(store: Reads, user: str) -> SessionId | None:
@@ -124,13 +121,24 @@ def _identities(store: Reads, user: str) -> set[tuple[str, str]]:
     return found
 
 
-def _newest(
-    records: Iterable[tuple[int, Record]],
-    places: set[Address],
-    speakers: set[tuple[str, str]] | None,
+def _agent_of(store: Reads, row: BindingRow) -> str | None:
+    head = load_head(store, row.stream)
+    return head.agent if head is not None else None
+
+
+def _last_written(
+    store: Reads, rows: Iterable[BindingRow], speakers: set[tuple[str, str]] | None
 ) -> Address | None:
-    """The first of `places` in which a human wrote, the records coming newest first."""
-    return next((place for _, place in _written(records, places, speakers)), None)
+    """The conversation in which a human wrote last, whichever session owned it then."""
+    logs: dict[int, set[Address]] = {}
+    for row in rows:
+        for owner in (row, *past_bindings(store, row.address)):
+            logs.setdefault(owner.stream, set()).add(row.address)
+    found: list[tuple[int, Address]] = []
+    for stream, places in logs.items():
+        records = load_records(store, stream, reverse=True)
+        found.extend(islice(_written(records, places, speakers), 1))
+    return max(found, key=itemgetter(0))[1] if found else None
 
 
 def _written(
