@@ -29,8 +29,8 @@ def default_place(store: Reads, session_id: str, agent: str, instance: str) -> A
     """Where a human last wrote to a session at `instance`.
 
     A session that owns conversations speaks in these alone, so that nobody gets what is meant for
-    somebody else. One that owns none, as that of a mission, speaks where a human last wrote to its
-    agent.
+    somebody else; one that goes on in another, in that one's. One that owns none, as that of a
+    mission, speaks where a human last wrote to its agent.
 
     Args:
         store: one moment of it.
@@ -38,7 +38,7 @@ def default_place(store: Reads, session_id: str, agent: str, instance: str) -> A
         agent: who speaks.
         instance: where.
     """
-    stream = load_session_number(store, session_id)
+    stream = load_session_number(store, goes_on_in(store, session_id))
     owned = list(_owned(store, stream)) if stream is not None else []
     if stream is None or not owned:
         last = load_last(store, agent, instance)

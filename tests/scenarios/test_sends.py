@@ -406,3 +406,17 @@ async def test_a_disk_that_was_never_used_has_no_session_to_send_from() -> None:
     async with on_stage(Listener(), disk=MemoryDisk()) as stage:
         with pytest.raises(LookupError, match="there is no session 's1'"):
             await stage.runtime.send_message("s1", "hello?")
+
+
+async def test_a_session_that_goes_on_in_another_speaks_where_that_one_does() -> None:
+    """Her old session had no chat of its own any more: its reminder went to whoever wrote last."""
+    tg, dc = apps("tg", "dc")
+    async with on_stage(Listener(), tg, dc) as stage:
+        await say(tg, "hi, for alice", "1")
+        await say(dc, "hi, for alice", "1")
+        for channel in (tg, dc):
+            await stage.runtime.link(channel.platform, "1", "alice")
+        await say(tg, "hi, for bob", "2")
+        await stage.runtime.set_active_channel_to_default("s2", "tg")
+        await stage.runtime.send_message("s2", "for alice")
+        assert_each_gets_their_own(tg, {"dm 1": "alice", "dm 2": "bob"})
