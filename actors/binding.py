@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from .acting import ActDesk, Held
 from .acts import Link, Unlink
 from .core.conversation import Conversation
 from .core.directory import Recent
+from .core.records import NoteRecord
 from .core.routing import (
     BindingRow,
     IdentityRow,
@@ -33,6 +35,7 @@ from .core.routing import (
 )
 from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
+from .happenings import noted
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
 from .ledger import (
@@ -189,7 +192,9 @@ class Binder(ActDesk):
         is_named = key is not None and key[0] == "name"
         notes = waiting_notes(self._services.store, row.address)
         batch, conversation = opening(row, agent, None if is_named else holder, notes)
-        self._services.store.submit(batch, partial(self._opened, row.address, key))
+        first = conversation.next_seq - len(notes)
+        kept = [(session_id, seq, note) for seq, (_, note) in enumerate(notes, first)]
+        self._services.store.submit(batch, partial(self._opened, row.address, key, kept))
         self._start(session_id, stream, conversation)
         return session_id
 
@@ -202,12 +207,21 @@ class Binder(ActDesk):
         self._next_stream += 1
         self._opening[key] = KeyRow(session_id, stream, 1, key)
         batch, conversation = opening_alone(session_id, stream, agent, by, self._services.now_us())
-        self._services.store.submit(batch, partial(self._opened, None, key))
+        self._services.store.submit(batch, partial(self._opened, None, key, ()))
         self._start(session_id, stream, conversation)
 
-    def _opened(self, place: Address | None, key: Key | None, error: StorageError | None) -> None:
+    def _opened(
+        self,
+        place: Address | None,
+        key: Key | None,
+        kept: Sequence[tuple[SessionId, int, NoteRecord]],
+        error: StorageError | None,
+    ) -> None:
         if key is not None:
             self._opening.pop(key, None)
+        if error is None and self._services.bus.subscribers:
+            for session_id, seq, note in kept:
+                self._services.bus.publish(noted(session_id, seq, note, self._services.now_us()))
         if error is not None:
             logger.error("no session could be opened for %s: %s", place or key, error)
             if place is not None:
