@@ -41,7 +41,7 @@ from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.lmdb_env import Databases, create_environment, open_environment
 from turnkeeper.storage.lmdb_store import DEFAULT_MAP_BYTES
 
-__all__ = ["FloorTurn", "turns_of", "write_floor"]
+__all__ = ["Entry", "FloorTurn", "Transaction", "turns_of", "write_floor"]
 
 Entry = tuple[int, list[Any]]
 """Sequence number and flat form of a record."""
@@ -115,7 +115,7 @@ def _turns_of_stream(store: Reads, stream: int) -> Iterator[FloorTurn]:
     yield from turns.values()
 
 
-class _Transaction:
+class Transaction:
     """The contents of one commit."""
 
     __slots__ = ("heads", "log", "tables")
@@ -125,10 +125,9 @@ class _Transaction:
         self.heads: dict[int, list[Any]] = {}
         self.tables: list[tuple[bytes, bytes]] = []
 
-    def append(self, turn: FloorTurn, entries: list[Entry]) -> None:
-        stream = turn.stream
+    def append(self, stream: int, head: list[Any], entries: list[Entry]) -> None:
         self.log.extend((log_key(stream, seq), encode_known(payload)) for seq, payload in entries)
-        self.heads[stream] = turn.head
+        self.heads[stream] = head
 
     def put(self, table: Table, key: bytes, payload: Any) -> None:
         self.tables.append((table_key(table, key), encode_known(payload)))
@@ -152,19 +151,19 @@ def write_floor(directory: Path, turns: Sequence[FloorTurn], in_flight: int) -> 
         just_sent: Sequence[FloorTurn] = ()
         for start in range(0, len(turns), in_flight):
             group = turns[start : start + in_flight]
-            accept = _Transaction()
+            accept = Transaction()
             for turn in just_sent:
-                accept.append(turn, turn.delivered)
+                accept.append(turn.stream, turn.head, turn.delivered)
             for turn in group:
-                accept.append(turn, turn.accepted)
+                accept.append(turn.stream, turn.head, turn.accepted)
                 window, hashed, row = turn.seen
                 accept.put(Table.SEEN, seen_key(window, hashed), row)
                 for table, key, payload in turn.opened:
                     accept.put(table, key, payload)
             accept.commit(env, dbs)
-            reply = _Transaction()
+            reply = Transaction()
             for turn in group:
-                reply.append(turn, turn.replied)
+                reply.append(turn.stream, turn.head, turn.replied)
             reply.commit(env, dbs)
             just_sent = group
         return Clocks.now().since(began)

@@ -45,7 +45,7 @@ from turnkeeper.storage.base import Batch, Table, Then
 QUESTION: Final = "What does it cost to find the session of a conversation, however many are bound?"
 TOGETHER: Final = 1_000
 """Conversations that one round speaks in, whatever the size of the population."""
-OF_A_TURN: Final = frozenset({Table.HEADS, Table.SEEN})
+OF_A_TURN: Final = frozenset({Table.HEADS, Table.SEEN, Table.LAST})
 """The tables that a turn writes to when its conversation is bound."""
 MIB: Final = 1024 * 1024
 
@@ -287,7 +287,7 @@ def add_writes(report: Report, writes: Writes) -> None:
             name=f"batches that resolving submits, of {writes.turns:,} bound turns",
             value=writes.by_registry,
             unit="batches",
-            beside="rows beyond log, heads, seen",
+            beside="rows beyond log, heads, seen, last",
             beside_value=writes.elsewhere,
             must="0",
         )

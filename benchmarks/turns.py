@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
@@ -30,6 +29,7 @@ from benchmarks.disk import Disk
 from benchmarks.floor import FloorTurn, turns_of, write_floor
 from benchmarks.load import AnsweringChannel, Said, conversing, quiet, running, say_all
 from benchmarks.report import Figure, Options, Report, read_options
+from benchmarks.rounds import Rounds
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.lmdb_store import open_reader
 from turnkeeper.testing import LoopbackChannel
@@ -69,38 +69,6 @@ def written(directory: Path) -> list[FloorTurn]:
     with open_reader(directory) as reader, reader.snapshot() as reads:
         heads = reads.scan(Table.HEADS, limit=CONVERSATIONS + 1)
         return turns_of(reads, [int.from_bytes(key, "big") for key, _ in heads])
-
-
-@dataclass(slots=True)
-class Rounds:
-    """What the same turns took at one number in flight, ours and the floor in turns."""
-
-    turns: int
-    ours: list[Clocks] = field(default_factory=list[Clocks])
-    floor: list[Clocks] = field(default_factory=list[Clocks])
-
-    def rates(self, spent: list[Clocks]) -> list[float]:
-        """Turns a second."""
-        return [self.turns / each.wall_s for each in spent]
-
-    def cpu_us(self, spent: list[Clocks]) -> float:
-        """Microseconds on a processor for each turn."""
-        return median(each.process_s for each in spent) / self.turns * 1e6
-
-    def ratios(self) -> list[float]:
-        """Our rate beside the floor's in the same round: the disk drifts."""
-        return [
-            floor.wall_s / ours.wall_s for ours, floor in zip(self.ours, self.floor, strict=True)
-        ]
-
-    def spread(self) -> str:
-        """The range of each rate, and where our time on a processor goes."""
-        ours, floor, ratios = self.rates(self.ours), self.rates(self.floor), self.ratios()
-        on_loop = median(each.thread_s / each.process_s for each in self.ours)
-        return (
-            f"ours {min(ours):,.0f}–{max(ours):,.0f}, floor {min(floor):,.0f}–{max(floor):,.0f}, "
-            f"ratio {min(ratios):.2f}–{max(ratios):.2f}; {on_loop:.0%} of our CPU time on the loop"
-        )
 
 
 def measure_rounds(scratch: Path, disk: Disk, rounds: int) -> dict[int, Rounds]:
