@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import select
 import signal
 import subprocess
@@ -18,7 +20,7 @@ from turnkeeper.storage.codec import encode
 from turnkeeper.storage.lmdb_store import open_lmdb
 from turnkeeper.testing import LoopbackChannel
 
-from .command import TIMEOUT_S, command, environment, running, terminal, turnkeeper
+from .command import TIMEOUT_S, command, environment, running, terminal
 from .gateway import Gateway
 
 KINDS = ["accepted", "turn_started", "turn_ended", "delivery"]
@@ -197,8 +199,51 @@ def test_whoever_stops_reading_ends_the_command_without_a_complaint(tmp_path: Pa
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+    ids=["a terminal", "without colours", "a dumb one"],
+)
+def test_the_kind_is_coloured_where_a_terminal_wants_it(
+    variables: dict[str, str], coloured: bool, tmp_path: Path
+) -> None:
+    state = ("--state", tmp_path / "state")
+    human, program = pty.openpty()
+    with running(*state) as gateway:
+        process = subprocess.Popen(
+            command("feed", "--follow", *state),
+            stdin=subprocess.DEVNULL,
+            stdout=program,
+            stderr=program,
+            env=environment(**variables),
+        )
+        os.close(program)
+        shown = b""
+        while b"Ctrl-C" not in shown:
+            shown += os.read(human, 65536)
+        gateway.type("hello\n")
+        while b"delivery" not in shown:
+            shown += os.read(human, 65536)
+        process.kill()
+        process.wait()
+        os.close(human)
+    assert (b"\x1b[36mdelivery\x1b[0m" in shown) == coloured
+    assert (b"\x1b" in shown) == coloured
+
+
 def test_no_colour_and_no_hint_go_into_a_pipe(tmp_path: Path) -> None:
     state = ("--state", tmp_path / "state")
-    done = turnkeeper("feed", "--follow", *state)
-    assert done.returncode == 3
-    assert "\x1b" not in done.stdout + done.stderr
+    with running(*state) as gateway, following(*state) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stderr is not None
+        number = 0
+        while not select.select([watcher.stdout], [], [], 0.1)[0]:  # until it watches
+            number += 1
+            gateway.type(f"more {number}\n")
+            gateway.wait_for(f"turn {number}")
+        line = watcher.stdout.readline()
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(TIMEOUT_S) == 130
+        assert "\x1b" not in line
+        assert line.split()[1] == "accepted"
+        assert watcher.stderr.read() == ""
