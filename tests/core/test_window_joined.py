@@ -19,7 +19,8 @@ from turnkeeper.actors.core.records import (
     ToolRecord,
     UserRecord,
 )
-from turnkeeper.actors.core.window import Hidden, Message, Stretch, build_window
+from turnkeeper.actors.core.veil import Hidden
+from turnkeeper.actors.core.window import Message, Stretch, build_window
 
 Log: TypeAlias = list[tuple[int, Record]]
 EVER = 1 << 40
@@ -283,6 +284,10 @@ def gone(log: Log, hidden: Sequence[Hidden]) -> set[int]:
     }
 
 
+def is_unasked(record: Record) -> bool:
+    return isinstance(record, AssistantRecord) and not record.turn_seq
+
+
 @given(several())
 def test_each_message_is_seen_once_and_each_log_keeps_its_own_order(
     told: dict[str | None, Log],
@@ -295,7 +300,12 @@ def test_each_message_is_seen_once_and_each_log_keeps_its_own_order(
             if isinstance(record, UserRecord | AssistantRecord | ToolRecord)
         ]
         seen = [(turn_of(records, m.seq), m.seq) for m in window if m.session_id == name]
-        assert seen == sorted(said)
+        assert sorted(seen) == sorted(said)
+        unasked = {seq for seq, record in records if is_unasked(record)}
+        of_turns = [place for place in seen if place[1] not in unasked]
+        assert of_turns == sorted(of_turns)
+        of_none = [seq for _, seq in seen if seq in unasked]
+        assert of_none == sorted(of_none)
 
 
 @given(several(), undoings, st.data())
@@ -318,6 +328,10 @@ def test_a_hidden_turn_is_as_if_it_had_never_been(
 ) -> None:
     turn_seq = data.draw(st.sampled_from([0, *questions(told[None])]))
     hidden: dict[str | None, Sequence[Hidden]] = {None: here, "s1": there}
+    told = {
+        name: [(seq, record) for seq, record in records if not is_unasked(record)]
+        for name, records in told.items()
+    }
     rest: dict[str | None, Log] = {}
     for name, records in told.items():
         left_out = gone(records, hidden.get(name, ()))
@@ -328,6 +342,14 @@ def test_a_hidden_turn_is_as_if_it_had_never_been(
         ]
     window = build_window(stretches_of(told, hidden), turn_seq)
     assert window == build_window(stretches_of(rest), turn_seq)
+
+
+@given(logs(), undoings)
+def test_hiding_a_turn_moves_nothing_that_was_said_unasked(own: Log, hidden: list[Hidden]) -> None:
+    left_out = gone(own, hidden)
+    window = build_window([Stretch(None, own)], 0)
+    seen = build_window([Stretch(None, own, hidden)], 0)
+    assert seen == tuple(m for m in window if turn_of(own, m.seq) not in left_out)
 
 
 @given(logs(), undoings, st.integers(0, 14))

@@ -1,0 +1,185 @@
+"""The messages of a window, as they are made of the records of a log."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from ..frozen import message
+from ..messages import ToolCall
+from .asides import note_text, receipt_text
+from .names import quoted_name
+from .records import (
+    AssistantRecord,
+    MissionRecord,
+    NoteRecord,
+    ReceiptRecord,
+    ToolRecord,
+    UserRecord,
+)
+
+__all__ = ["Message", "Names", "Source", "message_of", "receipt_of"]
+
+Names: TypeAlias = dict[tuple[str | None, str], str]
+"""Display names and ids that were quoted already."""
+
+
+@message
+class Source:
+    """Where a note comes from."""
+
+    label: str
+    """`mission inbox`, `session s3`, or what a mirror was called: not proven, and not unique."""
+    status: str
+    """`delivered`, `partial`, `unknown` (it may have arrived) or `mirrored`."""
+    session_id: str | None = None
+    """The session that said it."""
+    mission: str | None = None
+    delivery_id: str | None = None
+    """None where nothing was sent through here."""
+
+
+@message
+class Message:
+    """One entry of the context window."""
+
+    role: Literal["user", "assistant", "tool"]
+    kind: str
+    """Kind of the record that it comes from."""
+    text: str
+    seq: int
+    """The record's sequence number, in the log of the session in which it was said."""
+    at_us: int
+    instance: str | None = None
+    """Where it was said."""
+    conversation: str | None = None
+    session_id: str | None = None
+    """The earlier session in which it was said; None: this one."""
+    user_id: str | None = None
+    """Of a human's message: the platform's id of who said it."""
+    platform: str | None = None
+    speaker: str | None = None
+    """Of a human's message in a group: the display name, or else the id, as a JSON string.
+    Untrusted, and not unique: `platform` and `user_id` say who it is."""
+    tool: ToolCall | None = None
+    """Of a tool message: the call that the agent recorded, which its text tells in one line."""
+    source: Source | None = None
+    """Of a note: who said it. Its text tells that in its first line."""
+
+    @property
+    def attributed(self) -> str:
+        """What to show a model: in a group `"Bob" says: hello`, else the text itself.
+
+        A speaker's line begins with a quote, and no name has a bare quote or a line break in it.
+        Every further line of a text begins with `| `. So neither can pass for another's line.
+        """
+        if self.speaker is None:
+            return self.text
+        return f"{self.speaker} says: " + "\n| ".join(self.text.splitlines())
+
+
+def message_of(
+    seq: int,
+    record: UserRecord | MissionRecord | AssistantRecord | ToolRecord | NoteRecord,
+    session_id: str | None,
+    names: Names,
+) -> Message:
+    """The message that record `seq` is shown as; `session_id` None: in its own session."""
+    match record:
+        case UserRecord():
+            return Message(
+                role="user",
+                kind=record.kind,
+                text=record.text,
+                seq=seq,
+                at_us=record.at_us,
+                instance=record.instance,
+                conversation=record.conversation,
+                session_id=session_id,
+                user_id=record.user_id,
+                platform=record.platform,
+                speaker=None if record.direct else _quoted(names, record),
+            )
+        case MissionRecord():
+            return Message(
+                role="user",
+                kind=record.kind,
+                text=record.text,
+                seq=seq,
+                at_us=record.at_us,
+                session_id=session_id,
+            )
+        case AssistantRecord():
+            return Message(
+                role="assistant",
+                kind=record.kind,
+                text=record.text,
+                seq=seq,
+                at_us=record.at_us,
+                instance=record.instance,
+                conversation=record.conversation,
+                session_id=session_id,
+            )
+        case ToolRecord():
+            return Message(
+                role="tool",
+                kind=record.kind,
+                text=f"{record.name}({record.arguments}) -> {record.result}",
+                seq=seq,
+                at_us=record.at_us,
+                session_id=session_id,
+                tool=ToolCall(name=record.name, arguments=record.arguments, result=record.result),
+            )
+        case NoteRecord():
+            return Message(
+                role="assistant",
+                kind=record.kind,
+                text=note_text(record),
+                seq=seq,
+                at_us=record.at_us,
+                instance=record.instance,
+                conversation=record.conversation,
+                session_id=session_id,
+                source=Source(
+                    label=record.source,
+                    status=record.status,
+                    session_id=record.session_id,
+                    mission=record.mission,
+                    delivery_id=record.delivery_id,
+                ),
+            )
+
+
+def receipt_of(
+    seq: int,
+    record: ReceiptRecord,
+    session_id: str | None,
+    speaker: str | None,
+    said: AssistantRecord | None,
+) -> Message:
+    """The message that a receipt is shown as.
+
+    Args:
+        seq: its sequence number.
+        record: the receipt.
+        session_id: the earlier session in whose log it is; None: in the session's own.
+        speaker: the session in whose log it is, if that is known.
+        said: what was delivered, if that can be read.
+    """
+    return Message(
+        role="assistant",
+        kind=record.kind,
+        text=receipt_text(record, speaker, said),
+        seq=seq,
+        at_us=record.at_us,
+        instance=said.instance if said is not None else None,
+        conversation=said.conversation if said is not None else None,
+        session_id=session_id,
+    )
+
+
+def _quoted(names: Names, record: UserRecord) -> str:
+    name = (record.user_name, record.user_id)
+    quoted = names.get(name)
+    if quoted is None:
+        quoted = names[name] = quoted_name(*name)
+    return quoted

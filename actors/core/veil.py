@@ -1,0 +1,74 @@
+"""What undone links take out of a log: an identity's turns, and all that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..frozen import fact
+from .records import (
+    AssistantRecord,
+    MissionRecord,
+    NoteRecord,
+    UserRecord,
+)
+
+__all__ = ["Hidden", "Veil"]
+
+
+@fact
+class Hidden:
+    """What is left out of a log: an identity's turns, from a time to a record."""
+
+    platform: str
+    user_id: str
+    since_us: int
+    """First time of arrival that is left out."""
+    until_seq: int
+    """First sequence number that is shown again."""
+
+
+class Veil:
+    """What undone links take out of one log, whose records it is shown in order."""
+
+    __slots__ = ("_places", "_shown", "_spans", "_until_seq")
+
+    def __init__(self, hidden: Sequence[Hidden]) -> None:
+        self._spans: dict[tuple[str, str], list[Hidden]] = {}
+        for entry in hidden:
+            self._spans.setdefault((entry.platform, entry.user_id), []).append(entry)
+        self._until_seq = max(entry.until_seq for entry in hidden)
+        self._shown: set[int] = set()
+        """Turns before `_until_seq` whose question is shown."""
+        self._places: set[tuple[str | None, ...]] = set()
+        """Direct conversations of which a question is hidden."""
+
+    def covers_question(self, seq: int, record: UserRecord | MissionRecord) -> bool:
+        """Whether a turn's own message is left out."""
+        if isinstance(record, UserRecord):
+            for entry in self._spans.get((record.platform, record.user_id), ()):
+                if record.at_us >= entry.since_us and seq < entry.until_seq:
+                    if record.direct:
+                        self._places.add((record.instance, record.conversation, record.thread))
+                    return True
+        self._shown.add(seq)
+        return False
+
+    def covers_answer(self, turn_seq: int) -> bool:
+        """Whether what belongs to a turn is left out.
+
+        So is what belongs to one whose question is not in the stretch, because nobody can tell any
+        more whose it was.
+        """
+        return turn_seq < self._until_seq and turn_seq not in self._shown
+
+    def covers_aside(self, seq: int, record: AssistantRecord | NoteRecord) -> bool:
+        """Whether what was said unasked is left out: it was, in the conversation of a hidden turn.
+
+        Only where that conversation is a direct one, because nobody else was there.
+        """
+        place = (record.instance, record.conversation, record.thread)
+        return seq < self._until_seq and place in self._places
+
+    def covers_unknown(self, seq: int) -> bool:
+        """Whether what cannot be told to be anybody's is left out."""
+        return seq < self._until_seq
