@@ -1,6 +1,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,8 @@ def test_every_example_can_be_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parser = cli._build_parser()  # pyright: ignore[reportPrivateUsage]
     for command in COMMANDS:
         for example in command.examples:
-            words = re.split(r" [|>] ", example.rpartition("turnkeeper ")[2])[0].split()
+            typed = re.split(r" [|>] ", example.rpartition("turnkeeper ")[2])[0]
+            words = shlex.split(typed)
             parsed, unknown = parser.parse_known_args(words)
             assert isinstance(parsed, argparse.Namespace)
             assert parsed.command is command, example
