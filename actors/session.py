@@ -7,7 +7,7 @@ its effects once that batch is durable. Nothing leaves before: that half is :mod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -235,11 +235,14 @@ class SessionActor(Unasked):
             return Outcome(status="failed", reason="no_such_delivery")
         if self._core.has_open_delivery(seq):
             return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
+        reports = list(self._reports(seq))
         if store.get(Table.TROUBLE, log_key(self._stream, seq)) is None:
+            if not reports or reports[-1].status not in ("delivered", "rendered"):
+                # its outcome is on the way to the store
+                return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
             status: OutcomeStatus = "rendered" if record.instance is None else "delivered"
             return Outcome(status=status, reason="already_arrived", delivery_id=delivery_id)
-        last = self._last_report(seq)
-        may_have_arrived = last is not None and (last.status == "unknown" or last.may_have_arrived)
+        may_have_arrived = any(r.status == "unknown" or r.may_have_arrived for r in reports)
         if may_have_arrived and not message.mark_duplicate:
             return Outcome(status="unknown", reason="may_have_arrived", delivery_id=delivery_id)
         step = self._core.open_delivery_again(
@@ -247,19 +250,17 @@ class SessionActor(Unasked):
             record,
             self._services.now_us(),
             duplicate=may_have_arrived,
-            parts=tuple(last.parts) if last is not None else (),
+            parts=tuple(reports[-1].parts) if reports else (),
         )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)
         return None
 
-    def _last_report(self, seq: int) -> DeliveryRecord | None:
-        """What became of delivery `seq`, as far as it is known."""
-        last: DeliveryRecord | None = None
+    def _reports(self, seq: int) -> Iterator[DeliveryRecord]:
+        """What has become of delivery `seq`, attempt by attempt, as far as it is stored."""
         for _, record in load_records(self._services.store, self._stream, seq + 1):
             if isinstance(record, DeliveryRecord) and record.delivery_seq == seq:
-                last = record
-        return last
+                yield record
 
     def _passivate(self, message: Passivate) -> None:
         busy = self._in_flight or self._waiting or self._behind is not None
