@@ -36,6 +36,9 @@ def mirror(
         raise ValueError("there is no text to mirror")
     if (session_id is None) == (user is None):
         raise ValueError("a mirror goes to a session or to a user's: name one of the two")
+    name: object = session_id if session_id is not None else user
+    if type(name) is not str:
+        raise TypeError(f"a session and a user are named by a str, not by a {type(name).__name__}")
     label = clean_name(source) if type(source) is str else None
     if not label:
         raise ValueError(f"source must say in a few words who said it, not {source!r:.80}")
@@ -51,7 +54,10 @@ def mirror(
 def _json(metadata: Mapping[str, Any] | None) -> str | None:
     if metadata is None:
         return None
-    encoded = json.dumps(dict(metadata), ensure_ascii=True, allow_nan=False, sort_keys=True)
+    try:
+        encoded = json.dumps(dict(metadata), ensure_ascii=True, allow_nan=False, sort_keys=True)
+    except RecursionError:
+        raise ValueError("the metadata are nested too deeply") from None
     if len(encoded) > MAX_METADATA_BYTES:
         raise ValueError(
             f"the metadata take {len(encoded)} bytes as JSON; {MAX_METADATA_BYTES} are allowed"

@@ -1,0 +1,134 @@
+"""A human answers what another session has said: the right session hears it, and knows of what."""
+
+from __future__ import annotations
+
+import pytest
+
+from turnkeeper import SessionDetails, Turn
+
+from ..actors.stage import on_stage
+from .people import (
+    End,
+    Listener,
+    apps,
+    assert_sound,
+    bound,
+    foretold,
+    home,
+    left_behind,
+    noted,
+    say,
+    texts,
+)
+
+
+class Curious:
+    """Looks at the session from which the quoted message came, and keeps what it finds."""
+
+    def __init__(self, session_id: str | None = None) -> None:
+        self.session_id = session_id
+        self.found: list[SessionDetails | None] = []
+
+    async def __call__(self, turn: Turn) -> str:
+        session_id = self.session_id
+        if session_id is None:
+            assert turn.quoted is not None
+            session_id = turn.quoted.session_id
+        self.found.append(await turn.get_session(session_id))
+        return f"re: {turn.text}"
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+async def test_a_human_who_quotes_what_another_session_said_points_to_it(end: End) -> None:
+    """I answered the alert, and the agent asked which alert."""
+    (tg,) = apps("tg")
+    async with on_stage(Listener(), tg) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi, I watch the servers", "2")
+        before = bound(stage.store)
+        outcome = await stage.runtime.send_message("s2", "disk full", home("tg", "1"))
+        assert outcome.noted_in == "s1"
+        disk = left_behind(end, stage)
+    agent, (tg,) = Listener(), apps("tg")
+    async with on_stage(agent, tg, disk=disk) as stage:
+        answer = "which disk?"
+        assert await say(tg, answer, "1", reply_to=outcome.platform_message_id) == "s1"
+        quoted = agent.quoted[answer]
+        assert quoted is not None
+        assert (quoted.session_id, quoted.mission, quoted.text) == ("s2", None, "disk full")
+        assert quoted.delivery_id == outcome.delivery_id
+        assert noted(agent.shown[answer]) == ["disk full"]
+        assert agent.shown[answer][-1].text == answer
+        assert texts(tg) == [f"re: {answer}"]
+        assert bound(stage.store) == before
+
+
+async def test_a_quote_of_somebody_elses_message_id_points_to_nothing() -> None:
+    """He quoted a number, and was shown what had been said to her."""
+    agent, (tg, dc) = Listener(), apps("tg", "dc")
+    async with on_stage(agent, tg, dc) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        await say(dc, "hi", "1")
+        outcome = await stage.runtime.send_message("s2", "for alice", home("tg", "1"))
+        for text, channel, user_id in (("mine?", tg, "2"), ("here?", dc, "1")):
+            await say(channel, text, user_id, reply_to=outcome.platform_message_id)
+            assert agent.quoted[text] is None
+        await say(tg, "of nothing", "1", reply_to="no such message")
+        assert agent.quoted["of nothing"] is None
+
+
+async def test_a_turn_sees_its_own_session_and_no_other_humans() -> None:
+    """The tool `get_session` gave Bob's agent whatever Alice had said."""
+    mine, hers, none = Curious("s2"), Curious("s1"), Curious("s77")
+    agent = Listener({"me": mine, "her": hers, "nobody": none})
+    (tg,) = apps("tg")
+    async with on_stage(agent, tg) as stage:
+        await say(tg, "a secret", "1")
+        await say(tg, "hi", "2")
+        await stage.runtime.send_message("s1", "psst", home("tg", "2"))
+        for text in agent.scripts:
+            await say(tg, text, "2")
+        assert (hers.found, none.found) == ([None], [None])
+        (seen,) = mine.found
+        assert seen is not None
+        assert seen.id == "s2"
+        assert "a secret" not in [message.text for message in seen.messages]
+        assert noted(seen.messages) == ["psst"]
+
+
+async def test_after_a_link_is_undone_neither_sees_the_others_session() -> None:
+    """We had been linked by mistake for an hour, and could go on reading each other."""
+    hers, his = Curious("s2"), Curious("s1")
+    agent = Listener({"hers": hers, "his": his})
+    tg, dc = apps("tg", "dc")
+    async with on_stage(agent, tg, dc) as stage:
+        await say(tg, "of alice")
+        await say(dc, "of bob")
+        await stage.runtime.link("tg", "1", "alice")
+        await stage.runtime.link("dc", "1", "alice")
+        await stage.runtime.undo()
+        await say(tg, "hers")
+        await say(dc, "his")
+        assert (hers.found, his.found) == ([None], [None])
+        assert "of bob" not in [message.text for message in agent.shown["hers"]]
+        assert "of alice" not in [message.text for message in agent.shown["his"]]
+        assert_sound(stage.store)
+
+
+async def test_an_answer_that_quotes_nothing_still_finds_the_note_before_it() -> None:
+    """Most people do not quote: they just answer."""
+    agent, (tg,) = Listener(), apps("tg")
+    async with on_stage(agent, tg) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        outcome = await stage.runtime.send_message("s2", "disk full", home("tg", "1"))
+        assert await say(tg, "which disk?", "1") == "s1"
+        *_, note, answer = agent.shown["which disk?"]
+        assert (note.kind, note.role, answer.text) == ("note", "assistant", "which disk?")
+        assert note.source is not None
+        assert note.source.session_id == "s2"
+        assert note.source.delivery_id == outcome.delivery_id
+        (header, *_) = foretold([note])[0].text.splitlines()
+        assert 'get_session("s2")' in header
+        assert agent.quoted["which disk?"] is None
