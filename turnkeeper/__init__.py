@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
 from .actors.bus import FeedLagged
-from .actors.core.window import Message
+from .actors.core.window import Message, Source
 from .actors.door import Refusal
 from .actors.errors import (
     AccessDenied,
@@ -137,6 +137,7 @@ __all__ = [
     "SessionDetails",
     "SessionInfo",
     "ShuttingDown",
+    "Source",
     "StorageError",
     "Story",
     "ToolCall",

@@ -26,6 +26,7 @@ from .actors.core.records import (
     address_of,
 )
 from .actors.core.routing import BindingRow, read_binding
+from .actors.core.shown import Source, source_of
 from .actors.core.window import Message
 from .actors.frozen import message
 from .actors.journal import (
@@ -104,8 +105,8 @@ class HistoryRecord:
     at: datetime
     conversation: Address | None
     """Where it was said."""
-    source: object = None
-    """What another session said here, and on whose behalf; None for everything else."""
+    source: Source | None = None
+    """Of a note: who said it, and as which delivery; None for everything else."""
     detail: dict[str, Any] | None = None
     """Everything else that the record holds."""
 
@@ -288,6 +289,7 @@ def _entry(seq: int, record: Record) -> HistoryRecord:
         text=text_of(record),
         at=time_of(record.at_us),
         conversation=_place(record),
+        source=source_of(record) if isinstance(record, NoteRecord) else None,
         detail={
             name: value
             for name in names

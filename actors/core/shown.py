@@ -17,7 +17,7 @@ from .records import (
     UserRecord,
 )
 
-__all__ = ["Message", "Names", "Source", "message_of", "receipt_of"]
+__all__ = ["Message", "Names", "Source", "message_of", "receipt_of", "source_of"]
 
 Names: TypeAlias = dict[tuple[str | None, str], str]
 """Display names and ids that were quoted already."""
@@ -139,14 +139,19 @@ def message_of(
                 instance=record.instance,
                 conversation=record.conversation,
                 session_id=session_id,
-                source=Source(
-                    label=record.source,
-                    status=record.status,
-                    session_id=record.session_id,
-                    mission=record.mission,
-                    delivery_id=record.delivery_id,
-                ),
+                source=source_of(record),
             )
+
+
+def source_of(note: NoteRecord) -> Source:
+    """Where a note comes from."""
+    return Source(
+        label=note.source,
+        status=note.status,
+        session_id=note.session_id,
+        mission=note.mission,
+        delivery_id=note.delivery_id,
+    )
 
 
 def receipt_of(
