@@ -26,6 +26,7 @@ __all__ = [
     "FindSession",
     "InboundTurn",
     "Instance",
+    "LateReceipt",
     "MayRetry",
     "MissionTurn",
     "Notice",
@@ -310,6 +311,16 @@ class DeliveryReported:
         return self.status in ("delivered", "unknown") or (
             self.status == "failed" and bool(self.parts)
         )
+
+
+@message
+class LateReceipt:
+    """What a platform tells of a message some time after it took it."""
+
+    conversation: str
+    platform_message_id: str
+    status: Literal["delivered", "read", "failed"]
+    reason: str | None = None
 
 
 @message

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..storage.base import Batch
 from .frozen import message
-from .messages import Address, DeliveryReported, Instance, SessionId
+from .messages import Address, DeliveryReported, Instance, LateReceipt, SessionId
 
 __all__ = [
     "AimAtDefault",
@@ -104,16 +104,6 @@ class AimAtDefault:
     session_id: SessionId
     instance: Instance
     by: str
-
-
-@message
-class LateReceipt:
-    """What a platform tells of a message some time after it took it."""
-
-    conversation: str
-    platform_message_id: str
-    status: Literal["delivered", "read", "failed"]
-    reason: str | None = None
 
 
 @message
