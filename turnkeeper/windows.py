@@ -131,7 +131,7 @@ def _quoted(
     store: Reads, stream: int, records: Sequence[tuple[int, Record]]
 ) -> dict[int, AssistantRecord]:
     """What the receipts among `records` speak of, where it is not among them."""
-    here = {seq for seq, _ in records}
+    here = {seq for seq, record in records if isinstance(record, AssistantRecord)}
     wanted = {
         record.delivery_seq
         for _, record in records
