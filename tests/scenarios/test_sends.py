@@ -25,6 +25,7 @@ from .people import (
     apps,
     assert_sound,
     bound,
+    foretold,
     home,
     left_behind,
     notes,
@@ -159,6 +160,33 @@ async def test_a_message_for_an_instance_that_comes_back_can_be_sent_again(
         assert troubled(stage.store) == []
 
 
+async def test_a_send_that_a_power_cut_interrupted_is_unknown_to_both_sides(
+    autojump_clock: MockClock,
+) -> None:
+    """It was marked as sent on the way out; whether she had got it was anybody's guess."""
+    (tg,) = apps("tg")
+    async with on_stage(Listener(), tg) as stage, trio.open_nursery() as nursery:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        tg.hold()
+        nursery.start_soon(stage.runtime.send_message, "s2", "disk full", home("tg", "1"))
+        await wait_all_tasks_blocked()
+        disk = left_behind("crash", stage)
+        tg.release()
+    agent, (tg,) = Listener(), apps("tg")
+    async with on_stage(agent, tg, disk=disk) as stage:
+        await trio.sleep(60)
+        assert texts(tg) == []
+        (info,) = troubled(stage.store)
+        assert (info.status, info.reason, info.note) == ("unknown", "interrupted", "s1/7")
+        await say(tg, "did you say something?", "1")
+        (note,) = foretold(agent.shown["did you say something?"])
+        assert note.source is not None
+        assert note.source.status == "unknown"
+        assert "may have been said" in note.text.splitlines()[0]
+        assert_sound(stage.store)
+
+
 # -- the operator's retries ------------------------------------------------------------------------
 
 
@@ -284,6 +312,18 @@ async def test_a_default_that_does_not_exist_changes_nothing() -> None:
             await stage.runtime.set_active_channel_to_default("s1", "sms")
         assert log(stage.store) == before
         assert actives(stage.store) == {"s1": home("tg", "1")}
+
+
+async def test_where_somebody_else_last_wrote_is_nobodys_default() -> None:
+    """She asked for it on Discord, where only he had ever been: he got it."""
+    tg, dc = apps("tg", "dc")
+    async with on_stage(Listener(), tg, dc) as stage:
+        await say(tg, "hi, for alice", "1")
+        await say(dc, "hi, for bob", "2")
+        assert await stage.runtime.set_active_channel_to_default("s1", "dc") is None
+        await stage.runtime.send_message("s1", "for alice")
+        assert texts(tg) == ["re: hi, for alice", "for alice"]
+        assert texts(dc) == ["re: hi, for bob"]
 
 
 async def test_a_send_changes_no_binding_and_no_active_channel() -> None:
