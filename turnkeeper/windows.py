@@ -42,6 +42,9 @@ def read_window(
 ) -> tuple[Message, ...]:
     """The newest part of a session's context, oldest first.
 
+    Where there is no room to look back to the last turn before a marker, a note is shown that this
+    turn may have seen: better twice than never.
+
     Args:
         store: where the logs are.
         stream: number of the session.
