@@ -56,3 +56,28 @@ async def test_nobody_is_told_delivered_while_another_outcome_is_being_stored() 
         ]
         await retry()
         assert (told[-1].status, told[-1].reason) == ("unknown", "may_have_arrived")
+
+
+async def test_a_message_to_a_user_may_wait_for_an_act_that_concerns_its_session() -> None:
+    tg = LoopbackChannel("tg", platform="telegram")
+    told: list[Outcome] = []
+    async with on_stage(echo, tg) as stage, trio.open_nursery() as nursery:
+
+        async def speak() -> None:
+            told.append(await stage.runtime.send_message("s1", "psst", user="telegram:u2"))
+
+        for number in (1, 2, 3):
+            await tg.receive("hi", conversation=f"c{number}", user_id=f"u{number}")
+            await tg.next_sent()
+        await wait_all_tasks_blocked()
+        stage.store.hold()
+        nursery.start_soon(stage.runtime.pair, "telegram", "u3", "s1")
+        await wait_all_tasks_blocked()
+        stage.store.release()  # for one commit: the act has begun, and its sessions hold still
+        trio.lowlevel.current_trio_token().run_sync_soon(stage.store.hold)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(speak)
+        await wait_all_tasks_blocked()
+        stage.store.release()
+        assert (await tg.next_sent()).conversation == "c2"
+    assert [outcome.status for outcome in told] == ["delivered"]
