@@ -27,6 +27,7 @@ __all__ = [
     "InboundTurn",
     "Instance",
     "LateReceipt",
+    "LateStatus",
     "MayRetry",
     "MissionTurn",
     "Notice",
@@ -66,6 +67,7 @@ _MAX_DIGITS: Final = 18
 """Decimal digits of a sequence number: so many always fit into 64 bits."""
 
 OutcomeStatus: TypeAlias = Literal["delivered", "rendered", "failed", "retrying", "unknown"]
+LateStatus: TypeAlias = Literal["delivered", "read", "failed"]
 
 
 def split_record_id(record_id: str) -> tuple[SessionId, int] | None:
@@ -319,7 +321,7 @@ class LateReceipt:
 
     conversation: str
     platform_message_id: str
-    status: Literal["delivered", "read", "failed"]
+    status: LateStatus
     reason: str | None = None
 
 

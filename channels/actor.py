@@ -8,62 +8,48 @@ backoff, `Retry-After` and giving up are here; the session that asked writes eac
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import trio
 
-from ..actors.errors import InvalidTurn, Overloaded, ShuttingDown
-from ..actors.frozen import fact
+from ..actors.errors import Overloaded
 from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
 from ..actors.messages import (
-    Accept,
-    Accepted,
     Address,
     CatchUp,
     Deliver,
     DeliveryReported,
-    InboundTurn,
-    Instance,
+    LateReceipt,
+    LateStatus,
     MayRetry,
     Notice,
     OutcomeStatus,
     SessionId,
     TurnEnded,
 )
-from .base import Channel, LostAnswer, Outbound, Receipt, Rejected, Unreachable
-from .retry import GiveUp, RetryPolicy
+from ..actors.provenance import HearReceipt
+from .base import Channel
+from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word
+from .retry import GiveUp, RetryPolicy, Verdict
 
-__all__ = ["MAX_QUEUED", "MAX_TURNS_IN_FLIGHT", "ChannelActor", "Inlet"]
+__all__ = ["MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
 
 logger = logging.getLogger("turnkeeper.channels")
 
-MAX_TURNS_IN_FLIGHT: Final = 256
-"""Turns of one instance that wait to become durable: enough to fill a commit. `deliver` of the next
-one waits its turn."""
 MAX_QUEUED: Final = 10_000
 """Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
+MAX_RECEIPTS_IN_FLIGHT: Final = 256
+"""Late receipts of one instance that wait to become durable; `on_receipt` of the next one waits."""
 
+_LATE_STATUSES: Final[tuple[str, ...]] = get_args(LateStatus)
 _MAX_RESTING: Final = 64
 """Tasks kept for the next lane: to wake one costs half of what a new one does."""
 _NOBODY: Final = SessionId("")
 """Stands for the session of a notice, which has none."""
-_REASON_CHARS: Final = 200
-"""Longest reason that is kept: it is meant to be a word."""
-
-
-@fact
-class _Failed:
-    """An attempt that did not give a receipt."""
-
-    reason: str
-    retry_after_s: float | None = None
-    final: bool = False
-    lost: bool = False
-    """Whether it may have arrived all the same."""
 
 
 @dataclass(slots=True)
@@ -104,7 +90,9 @@ class ChannelActor(TrioActor):
         self._sending = 0
         self._sent = 0
         self._curious: list[TrioFuture[int]] = []
+        self._receipts = trio.Semaphore(MAX_RECEIPTS_IN_FLIGHT)
         channel.on_reachable = self._reachable
+        channel.on_receipt = self._hear_receipt
 
     def __str__(self) -> str:
         return f"channel {self._channel.name}"
@@ -153,7 +141,7 @@ class ChannelActor(TrioActor):
         if lane is not None and any(d.delivery_id == deliver.delivery_id for d in lane.queue):
             return  # its session was loaded anew and asks again
         if self._queued >= MAX_QUEUED:
-            self._report(deliver, deliver.attempt, "failed", reason="outbox_full")
+            self._give_up(Parcel(self._channel, deliver), deliver.attempt, "outbox_full")
             return
         self._queued += 1
         if lane is not None:
@@ -180,80 +168,53 @@ class ChannelActor(TrioActor):
 
     async def _settle(self, lane: _Lane, deliver: Deliver) -> None:
         """Try until the delivery has an outcome, or its session does not want it any more."""
-        attempt, may_have_arrived = deliver.attempt, deliver.ambiguous
-        resends = self._channel.powers.after_unknown != "never"
-        if may_have_arrived and not resends:
-            self._report(deliver, attempt, "unknown", reason="interrupted")
+        parcel = Parcel(self._channel, deliver)
+        attempt = deliver.attempt
+        if deliver.ambiguous and self._channel.powers.after_unknown == "never":
+            self._give_up(parcel, attempt, "interrupted")
             return
+        tries = attempt
         while True:
             lane.reachable = False
-            result = await self._attempt(deliver, attempt, resend=may_have_arrived)
-            if isinstance(result, Receipt):
-                self._report(deliver, attempt, "delivered", platform_id=result.platform_message_id)
+            arrived = len(parcel.arrived)
+            failure = await self._attempt(parcel, attempt)
+            if failure is None:
+                self._report(parcel, attempt, "delivered")
                 return
-            if result.lost and not resends:
-                self._report(deliver, attempt, "unknown", reason=result.reason)
-                return
-            may_have_arrived |= result.lost
-            verdict = self._policy.after_failure(
-                attempt,
-                (self._now_us() - deliver.asked_at_us) / 1e6,
-                self._rng,
-                reason=result.reason,
-                retry_after_s=result.retry_after_s,
-            )
-            if result.final:
-                verdict = GiveUp(result.reason)
+            if len(parcel.arrived) > arrived:
+                tries = 1  # of the part that is next: a long text need not wear out its platform
+            verdict = self._verdict(deliver, tries, failure)
             if isinstance(verdict, GiveUp):
-                status: OutcomeStatus = "unknown" if may_have_arrived else "failed"
-                self._report(deliver, attempt, status, reason=verdict.reason)
+                self._give_up(parcel, attempt, verdict.reason)
                 return
-            self._report(
-                deliver,
-                attempt,
-                "retrying",
-                reason=result.reason,
-                may_have_arrived=may_have_arrived,
-            )
-            await self._pause(lane, verdict.after_s, result.retry_after_s or 0.0)
+            self._report(parcel, attempt, "retrying", failure.reason)
+            await self._pause(lane, verdict.after_s, failure.retry_after_s or 0.0)
             attempt += 1
+            tries += 1
             if not await self._may_retry(deliver, attempt):
                 return
 
-    async def _attempt(self, deliver: Deliver, attempt: int, *, resend: bool) -> Receipt | _Failed:
-        assert deliver.address is not None
-        outbound = Outbound(
-            delivery_id=deliver.delivery_id,
-            address=deliver.address,
-            text=deliver.text,
-            reply_to=deliver.reply_to,
-            attempt=attempt,
-            resend=resend,
-        )
+    async def _attempt(self, parcel: Parcel, attempt: int) -> Failure | None:
         self._sending += 1
         try:
-            receipt = await self._channel.send(outbound)
-        except Unreachable as error:
-            return _Failed(_word(error.reason), _least_pause_s(error.retry_after_s))
-        except Rejected as error:
-            return _Failed(_word(error.reason), final=True)
-        except LostAnswer as error:
-            logger.warning("%s: no answer for %s: %s", self, deliver.delivery_id, error)
-            return _Failed("lost_answer", lost=True)
-        except (
-            Exception
-        ):  # the supervisor's edge: a defect of the channel says nothing of the bytes
-            logger.exception("%s broke while sending %s", self, deliver.delivery_id)
-            return _Failed("channel_error", lost=True)
+            return await parcel.attempt(attempt)
         finally:
             self._sending -= 1
             self._sent += 1
             if not self._sending:
                 self._answer_quiet()
-        if type(receipt) is not Receipt or type(receipt.platform_message_id) is not str:
-            logger.error("%s returned %r as a receipt", self, receipt)
-            return _Failed("no_receipt", lost=True)
-        return receipt
+
+    def _verdict(self, deliver: Deliver, tries: int, failure: Failure) -> Verdict:
+        never_again = failure.lost and self._channel.powers.after_unknown == "never"
+        if failure.final or never_again:
+            return GiveUp(failure.reason)
+        return self._policy.after_failure(
+            tries,
+            (self._now_us() - deliver.asked_at_us) / 1e6,
+            self._rng,
+            reason=failure.reason,
+            retry_after_s=failure.retry_after_s,
+        )
 
     async def _pause(self, lane: _Lane, after_s: float, least_s: float) -> None:
         """Wait `after_s`, or less once the conversation can be reached, but at least `least_s`."""
@@ -282,18 +243,21 @@ class ChannelActor(TrioActor):
             logger.warning("%s: %s waits for its session", self, ask.delivery_id, exc_info=error)
             return False
 
+    def _give_up(self, parcel: Parcel, attempt: int, reason: str) -> None:
+        """End a delivery that has not arrived, as far as anybody knows."""
+        if self._channel.powers.hears_turn_ends:
+            self._channel.delivery_dropped(parcel.deliver.delivery_id)
+        if parcel.may_have_arrived:
+            self._report(parcel, attempt, "unknown", reason)
+        else:
+            self._report(
+                parcel, attempt, "failed", f"partial: {reason}" if parcel.arrived else reason
+            )
+
     def _report(
-        self,
-        deliver: Deliver,
-        attempt: int,
-        status: OutcomeStatus,
-        *,
-        reason: str | None = None,
-        platform_id: str | None = None,
-        may_have_arrived: bool = False,
+        self, parcel: Parcel, attempt: int, status: OutcomeStatus, reason: str | None = None
     ) -> None:
-        if status in ("failed", "unknown") and self._channel.powers.hears_turn_ends:
-            self._channel.delivery_dropped(deliver.delivery_id)
+        deliver, in_all = parcel.deliver, parcel.parts_in_all
         if deliver.session_id == _NOBODY:
             return
         self._registry.tell(
@@ -303,12 +267,25 @@ class ChannelActor(TrioActor):
                 attempt=attempt,
                 status=status,
                 reason=reason,
-                platform_message_id=platform_id,
-                may_have_arrived=may_have_arrived,
+                platform_message_id=parcel.arrived[0] if status == "delivered" else None,
+                may_have_arrived=status == "retrying" and parcel.in_doubt,
                 address=deliver.address,
+                parts=parcel.arrived if in_all > 1 else (),
+                parts_in_all=in_all,
                 keep_id=deliver.keep_id,
             )
         )
+
+    # -- late receipts ---------------------------------------------------------------------------
+
+    async def _hear_receipt(self, receipt: LateReceipt) -> bool:
+        """What a channel calls as `on_receipt`."""
+        hear = HearReceipt(instance=self._channel.name, receipt=_checked(receipt))
+        async with self._receipts:
+            try:
+                return bool(await self._registry.ask(hear, block=False))
+            except ActorDeadError as error:
+                raise Overloaded(f"nobody is there to hear the receipt: {error}") from error
 
 
 def _delivery_of(notice: Notice, now_us: int) -> Deliver:
@@ -323,69 +300,19 @@ def _delivery_of(notice: Notice, now_us: int) -> Deliver:
     )
 
 
-def _word(reason: object) -> str:
-    """A channel's reason, as far as it can be written down."""
-    return str.__str__(reason)[:_REASON_CHARS] if isinstance(reason, str) else "unnamed"
+def _checked(receipt: LateReceipt) -> LateReceipt:
+    """A channel's late receipt as it can be written down.
 
-
-def _least_pause_s(retry_after_s: object) -> float | None:
-    """The pause that a platform asks for, if it makes sense."""
-    if isinstance(retry_after_s, int | float) and retry_after_s > 0:  # which NaN is not
-        return float(retry_after_s)
-    return None
-
-
-class Inlet:
-    """What a channel's `run` is given as `deliver`.
-
-    Turns reach the registry in the order of the calls, those that had to wait for room included.
+    Raises:
+        ValueError: it is none; the text names what is wrong.
     """
-
-    def __init__(self, instance: Instance, registry: ActorRef[Any]) -> None:
-        self._instance = instance
-        self._registry = registry
-        self._in_flight = 0
-        self._waiting: OrderedDict[TrioFuture[Accepted], InboundTurn] = OrderedDict()
-        self._open = True
-
-    def __repr__(self) -> str:
-        return f"<Inlet in_flight={self._in_flight} waiting={len(self._waiting)}>"
-
-    def close(self) -> None:
-        """Refuse everything from now on."""
-        self._open = False
-        for answer in self._waiting:
-            answer.fail(_shutting_down())
-
-    async def __call__(self, turn: InboundTurn) -> Accepted:
-        """Hand `turn` over; return once it is durable."""
-        if not self._open:
-            raise _shutting_down()
-        if turn.address.instance != self._instance:
-            raise InvalidTurn(
-                f"channel {self._instance!r} delivered a turn of {turn.address.instance!r}"
-            )
-        answer: TrioFuture[Accepted] = TrioFuture()
-        if self._in_flight < MAX_TURNS_IN_FLIGHT:
-            self._in_flight += 1
-            self._registry.forward(Accept(turn=turn), answer)
-        else:
-            self._waiting[answer] = turn
-        try:
-            return await answer
-        except ActorDeadError as error:
-            raise Overloaded(f"the session stopped before it took the turn: {error}") from error
-        finally:
-            if self._waiting.pop(answer, None) is None:  # else it was never handed over
-                self._make_room()
-
-    def _make_room(self) -> None:
-        if self._waiting and self._open:
-            answer, turn = self._waiting.popitem(last=False)
-            self._registry.forward(Accept(turn=turn), answer)
-        else:
-            self._in_flight -= 1
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("the runtime is stopping and takes no more turns")
+    if type(receipt) is not LateReceipt:
+        raise ValueError(f"a late receipt must be a LateReceipt, not {type(receipt).__name__}")
+    for field in ("conversation", "platform_message_id"):
+        if not is_id(getattr(receipt, field)):
+            raise ValueError(f"{field} must be a str of 1 to {MAX_ID_CHARS} characters")
+    status: object = receipt.status
+    if type(status) is not str or status not in _LATE_STATUSES:
+        raise ValueError(f"the status of a late receipt is one of {', '.join(_LATE_STATUSES)}")
+    reason = receipt.reason
+    return replace(receipt, reason=word(reason) if reason is not None else None)

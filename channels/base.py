@@ -12,13 +12,22 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias
 
 from ..actors.frozen import message
-from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnEnded
+from ..actors.messages import (
+    Accepted,
+    Address,
+    DeliveryId,
+    InboundTurn,
+    Instance,
+    LateReceipt,
+    TurnEnded,
+)
 
 __all__ = [
     "Channel",
     "ChannelError",
     "ChannelPowers",
     "Deliver",
+    "LateReceipt",
     "LostAnswer",
     "Outbound",
     "Receipt",
@@ -41,6 +50,19 @@ class Outbound:
     """1 for the first attempt; more after a definite failure."""
     resend: bool = False
     """True when an earlier attempt may have arrived: use the platform's idempotency, or a label."""
+    part: int = 1
+    """Which part of a text that `ChannelPowers.text_limit` has split; 1 for the first."""
+    parts: int = 1
+    """How many parts there are."""
+
+    @property
+    def part_id(self) -> str:
+        """The `delivery_id`, with the part's number behind it if there are several.
+
+        The same in every attempt, and no other part has it: what to give to a platform that
+        recognises repeats.
+        """
+        return self.delivery_id if self.parts == 1 else f"{self.delivery_id}.{self.part}"
 
 
 @message
@@ -48,6 +70,10 @@ class Receipt:
     """The platform's own word that it holds the message."""
 
     platform_message_id: str
+    """Of 1 to 1,024 characters."""
+    parts: tuple[str, ...] = ()
+    """The platform's ids of all parts, in order, if the channel has split the text by itself. The
+    `platform_message_id` is one of them. Only for a channel without a `text_limit`."""
 
 
 Deliver: TypeAlias = Callable[[InboundTurn], Awaitable[Accepted]]
@@ -63,12 +89,19 @@ class ChannelPowers:
     """What a channel can do beyond hearing and speaking."""
 
     text_limit: int | None = None
-    """Longest text of one message, in the platform's own unit; None without a limit."""
-    after_unknown: Literal["never", "same_id", "labelled"] = "never"
-    """Whether a delivery whose answer was lost may be sent again: never; yes, because the platform
-    recognises its `delivery_id`; or yes, and the channel marks `Outbound.resend` for the reader."""
+    """Longest text of one message, in `text_unit`; None without a limit. A longer one is sent in
+    parts. At least 40."""
+    text_unit: Literal["characters", "utf16", "bytes"] = "characters"
+    """What the platform counts: code points, UTF-16 code units, or bytes of UTF-8."""
+    after_unknown: Literal["never", "same_id", "labelled", "reconcile"] = "never"
+    """Whether what may have arrived is sent again: `never`. `same_id`: yes, because the platform
+    recognises its `part_id`. `labelled`: yes, and the channel marks `Outbound.resend` for the
+    reader. `reconcile`: once the channel's `reconcile` has found out that it did not arrive."""
     hears_turn_ends: bool = False
     """Whether `turn_ended` and `delivery_dropped` are to be called."""
+    late_receipts: bool = False
+    """Whether the platform tells more of a message later. Then the ids of plain replies are kept
+    too, so that `Channel.on_receipt` knows them."""
 
 
 class Channel(ABC):
@@ -82,6 +115,13 @@ class Channel(ABC):
     on_reachable: Callable[[str], None] | None = None
     """Set by the channel actor; a channel may call it on the loop with the id of a conversation
     that can be reached again, so that what waits for it need not wait longer."""
+    on_receipt: Callable[[LateReceipt], Awaitable[bool]] | None = None
+    """Set by the channel actor; await it on the loop when the platform tells more of a message.
+
+    Returns once that is durable, or at once if it was known; False if no delivery is known whose
+    message it is. Raises ValueError for what is no late receipt, and
+    :class:`~turnkeeper.actors.errors.TurnRefused` when it can be heard again later only.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = Instance(name)
@@ -106,15 +146,31 @@ class Channel(ABC):
 
     @abstractmethod
     async def send(self, outbound: Outbound) -> Receipt:
-        """Send one message and return the platform's receipt.
+        """Send one message, or one part of it, and return the platform's receipt.
 
-        Called for one conversation at a time in order, and for different conversations at once.
+        Called for one conversation at a time in order, and for different conversations at once. A
+        part is sent when the one before it has its receipt.
 
         Raises:
             Unreachable: nothing left this process; may be tried again.
             Rejected: the platform refused for good.
             LostAnswer: bytes left and no answer came.
         """
+
+    async def reconcile(self, _outbound: Outbound, /) -> Receipt | None:
+        """Find out whether a message that was sent, and not answered, has arrived.
+
+        Called when `powers.after_unknown` is `reconcile`, with what is sent next if it has not.
+
+        Returns:
+            The receipt, if it has arrived; None if the platform vouches that it has not and never
+            will.
+
+        Raises:
+            Unreachable: nobody can tell now. So does LostAnswer; it is asked again later.
+            Rejected: nobody will ever be able to tell.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares after_unknown='reconcile'")
 
     def turn_ended(self, ended: TurnEnded) -> None:
         """Hear that a turn has ended, when `powers.hears_turn_ends`; must not block."""

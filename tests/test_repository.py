@@ -160,7 +160,7 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
     return imported & siblings
 
 
-FOR_EVERY_CHANNEL: Final = {"base", "display"}
+FOR_EVERY_CHANNEL: Final = {"base", "display", "parts"}
 CHANNEL_MODULES: Final = {
     path.stem: path for path in (ROOT / "channels").glob("*.py") if path.stem != "__init__"
 }

@@ -34,8 +34,9 @@ from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
 from .actors.services import NowUs, Post, Ref, Services
 from .agent import Agent, TurnHost
-from .channels.actor import ChannelActor, Inlet
+from .channels.actor import ChannelActor
 from .channels.base import Channel
+from .channels.inlet import Inlet
 from .channels.retry import RetryPolicy
 from .config import Config, ConfigError
 from .hosting import kernel_of_this_loop
@@ -201,6 +202,9 @@ class Engine:
             feed=feed,
             hearers=frozenset(
                 name for name, c in self._channels.items() if c.powers.hears_turn_ends
+            ),
+            receipted=frozenset(
+                name for name, c in self._channels.items() if c.powers.late_receipts
             ),
         )
         nursery.start_soon(self._wake_open_sessions, registry)

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from .actors.messages import Instance
 from .agent import Agent
 from .channels.base import Channel
+from .channels.parcel import check_powers
 from .config import Config, ConfigError, load_config
 from .engine import Engine
 from .identity import IdentityResolver
@@ -115,5 +116,9 @@ def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:
     for channel in channels:
         if channel.name in instances:
             raise ConfigError(f"two channels are called {channel.name!r}")
+        try:
+            check_powers(channel)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         instances[channel.name] = channel
     return instances

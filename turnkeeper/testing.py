@@ -14,7 +14,14 @@ from typing import Final, Literal, TypeAlias
 
 import trio
 
-from .actors.messages import Accepted, Address, Attachment, InboundTurn
+from .actors.messages import (
+    Accepted,
+    Address,
+    Attachment,
+    InboundTurn,
+    LateReceipt,
+    LateStatus,
+)
 from .channels.base import (
     Channel,
     ChannelPowers,
@@ -40,7 +47,18 @@ _FAULTS: Final[frozenset[str]] = frozenset(
 class SentMessage:
     """A message that arrived on the loopback platform."""
 
-    __slots__ = ("conversation", "delivery_id", "message_id", "reply_to", "text", "thread")
+    __slots__ = (
+        "attempt",
+        "conversation",
+        "delivery_id",
+        "message_id",
+        "part",
+        "parts",
+        "reply_to",
+        "resend",
+        "text",
+        "thread",
+    )
 
     def __init__(self, outbound: Outbound, message_id: str) -> None:
         self.conversation = outbound.address.conversation
@@ -50,6 +68,12 @@ class SentMessage:
         self.reply_to = outbound.reply_to
         self.message_id = message_id
         """The id which the loopback platform gave it."""
+        self.part = outbound.part
+        """Which part of a split text it is; 1 for the first."""
+        self.parts = outbound.parts
+        self.attempt = outbound.attempt
+        self.resend = outbound.resend
+        """Whether it was sent although it may have arrived before."""
 
     def __repr__(self) -> str:
         return f"<SentMessage to {self.conversation!r}: {self.text!r}>"
@@ -76,7 +100,7 @@ class LoopbackChannel(Channel):
         self._life = secrets.token_hex(3)  # a platform does not number anew when we restart
         self._unread = 0
         self._arrival = trio.Event()
-        self._faults: deque[tuple[Fault, float | None]] = deque()
+        self._faults: deque[tuple[Fault | None, float | None]] = deque()
         self._gate: trio.Event | None = None
         self._deliver: Deliver | None = None
         self._running = trio.Event()
@@ -155,6 +179,52 @@ class LoopbackChannel(Channel):
                     raise LostAnswer("timed out while waiting for the answer")
                 return Receipt(platform_message_id=message.message_id)
 
+    async def reconcile(self, outbound: Outbound, /) -> Receipt | None:
+        """Whether a message has arrived: this platform knows what it holds."""
+        for message in self.sent:
+            if (message.delivery_id, message.part) == (outbound.delivery_id, outbound.part):
+                return Receipt(platform_message_id=message.message_id)
+        return None
+
+    async def receipt(
+        self,
+        message_id: str,
+        status: LateStatus,
+        conversation: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """The platform tells more of a message. Returns once that is durable.
+
+        Args:
+            message_id: the id which the platform gave the message.
+            status: what it tells.
+            conversation: where the message is; that of the message in `sent` if left out.
+            reason: why it has failed.
+
+        Returns:
+            Whether a delivery is known whose message it is.
+
+        Raises:
+            ValueError: no message was sent that has this id, and no conversation is given.
+        """
+        if self.on_receipt is None:
+            await self._running.wait()
+        assert self.on_receipt is not None
+        return await self.on_receipt(
+            LateReceipt(
+                conversation=conversation or self._message(message_id).conversation,
+                platform_message_id=message_id,
+                status=status,
+                reason=reason,
+            )
+        )
+
+    def _message(self, message_id: str) -> SentMessage:
+        for message in self.sent:
+            if message.message_id == message_id:
+                return message
+        raise ValueError(f"no message {message_id!r} was sent; name its conversation")
+
     async def next_sent(self) -> SentMessage:
         """The next message that this method has not returned yet; waits for it."""
         while self._unread >= len(self.sent):
@@ -175,8 +245,17 @@ class LoopbackChannel(Channel):
             self._gate.set()
             self._gate = None
 
-    def fail_next(self, fault: Fault, times: int = 1, retry_after_s: float | None = None) -> None:
+    def fail_next(
+        self,
+        fault: Fault,
+        times: int = 1,
+        retry_after_s: float | None = None,
+        *,
+        after: int = 0,
+    ) -> None:
         """Make the next `times` sends fail.
+
+        Each part of a split text is a send.
 
         Args:
             fault: `refused` and `timeout_before_send`: nothing arrives. `rate_limited`: nothing
@@ -184,10 +263,12 @@ class LoopbackChannel(Channel):
                 and the answer is lost. `rejected`: the platform refuses the message for good.
             times: how many sends.
             retry_after_s: the pause of `rate_limited`, in seconds.
+            after: how many sends succeed first, from the last fault on that was asked for before.
 
         Raises:
             ValueError: there is no such fault.
         """
         if fault not in _FAULTS:
             raise ValueError(f"no fault {fault!r}; there are: {', '.join(sorted(_FAULTS))}")
+        self._faults.extend((None, None) for _ in range(after))
         self._faults.extend((fault, retry_after_s) for _ in range(times))

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import Accepted, ShuttingDown
-from turnkeeper.channels.actor import MAX_TURNS_IN_FLIGHT
+from turnkeeper.channels.inlet import MAX_TURNS_IN_FLIGHT
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
 

@@ -1,0 +1,226 @@
+"""One delivery on its way: its parts, what is known of each, and what its channel says.
+
+The parts are made anew in every process, and what has arrived is known by its number alone; so they
+depend on nothing but the text and what the channel can do. Where the actor may have to mark a text
+as one that comes twice, the parts of every long text leave room for that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeGuard, cast, get_args
+
+from ..actors.frozen import fact
+from ..actors.messages import Deliver
+from .base import Channel, ChannelPowers, LostAnswer, Outbound, Receipt, Rejected, Unreachable
+from .parts import MIN_LIMIT, LimitUnit, split_text, text_size
+
+__all__ = [
+    "AGAIN",
+    "LEAST_TEXT_LIMIT",
+    "MAX_ID_CHARS",
+    "Failure",
+    "Parcel",
+    "check_powers",
+    "is_id",
+    "word",
+]
+
+logger = logging.getLogger("turnkeeper.channels")
+
+AGAIN: Final = "(again)\n"
+"""Stands before a text that may have arrived before, if the channel does not say so itself. On a
+line of its own, because what follows may begin with a heading or a block of code."""
+LEAST_TEXT_LIMIT: Final = MIN_LIMIT + len(AGAIN)
+MAX_ID_CHARS: Final = 1_024
+"""Longest id that is taken from a platform."""
+
+_MARKED_BY_ACTOR: Final = frozenset({"never", "reconcile"})
+_AFTER_UNKNOWN: Final = (*sorted(_MARKED_BY_ACTOR), "same_id", "labelled")
+_REASON_CHARS: Final = 200
+"""Longest reason that is kept: it is meant to be a word."""
+
+
+@fact
+class Failure:
+    """An attempt after which something is missing."""
+
+    reason: str
+    retry_after_s: float | None = None
+    final: bool = False
+    lost: bool = False
+    """Whether what was sent may have arrived all the same."""
+
+
+class Parcel:
+    """A delivery, for as long as its channel has it."""
+
+    __slots__ = ("_channel", "_doubtful", "_texts", "arrived", "deliver")
+
+    def __init__(self, channel: Channel, deliver: Deliver) -> None:
+        self.deliver = deliver
+        self.arrived = deliver.parts
+        """The platform's ids of what has arrived, from the first part on."""
+        self._channel = channel
+        self._texts = _texts(deliver, channel.powers)
+        self._doubtful = len(self._texts) if deliver.ambiguous else 0
+        """How many parts, from the first one on, may have arrived since the delivery was opened."""
+
+    def __repr__(self) -> str:
+        return f"<Parcel {self.deliver.delivery_id}: {len(self.arrived)} of {self.parts_in_all}>"
+
+    @property
+    def parts_in_all(self) -> int:
+        """How many parts it has; a channel that splits by itself says so when they have arrived."""
+        return max(len(self._texts), len(self.arrived))
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether what is sent next may have arrived since the delivery was opened."""
+        return len(self.arrived) < self._doubtful
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether what is sent next may have arrived, or had when an operator opened it again."""
+        return self.in_doubt or self.deliver.duplicate
+
+    async def attempt(self, number: int) -> Failure | None:
+        """Send what is missing, part by part; None once all of it has arrived."""
+        if len(self.arrived) >= len(self._texts):
+            return Failure("text_limit_changed", final=True)  # nobody knows what is missing
+        while len(self.arrived) < len(self._texts):
+            found: tuple[str, ...] | Failure | None = None
+            if self.in_doubt and self._channel.powers.after_unknown == "reconcile":
+                found = await self._ask(self._channel.reconcile, number)
+                if found is None:  # and so nothing behind it has been sent either
+                    self._doubtful = 0
+            if found is None:
+                found = await self._ask(self._channel.send, number)
+            if found is None:
+                logger.error("%s returned no receipt", self._channel.name)
+                found = Failure("no_receipt", lost=True)
+            if isinstance(found, Failure):
+                if found.lost:
+                    self._doubtful = max(self._doubtful, len(self.arrived) + 1)
+                return found
+            self.arrived += found
+        return None
+
+    async def _ask(
+        self, ask: Callable[[Outbound], Awaitable[object]], number: int
+    ) -> tuple[str, ...] | Failure | None:
+        """The ids of what has arrived of the next part, as the channel says."""
+        outbound, name = self._outbound(number), self._channel.name
+        try:
+            receipt = await ask(outbound)
+        except Unreachable as error:
+            return Failure(word(error.reason), _least_pause_s(error.retry_after_s))
+        except Rejected as error:
+            return Failure(word(error.reason), final=True)
+        except LostAnswer as error:
+            logger.warning("%s: no answer for %s: %s", name, outbound.part_id, error)
+            return Failure("lost_answer", lost=True)
+        except (
+            Exception
+        ):  # the supervisor's edge: a defect of the channel says nothing of the bytes
+            logger.exception("%s broke while sending %s", name, outbound.part_id)
+            return Failure("channel_error", lost=True)
+        if receipt is None:
+            return None
+        ids = _ids(receipt, outbound)
+        if ids is None:
+            logger.error("%s returned %r as a receipt", name, receipt)
+            return Failure("no_receipt", lost=True)
+        return ids
+
+    def _outbound(self, number: int) -> Outbound:
+        deliver, at = self.deliver, len(self.arrived)
+        assert deliver.address is not None  # what has no place goes to the feed
+        text = self._texts[at]
+        if at == len(deliver.parts) and _is_marked_here(deliver, self._channel.powers):
+            text = AGAIN + text
+        return Outbound(
+            delivery_id=deliver.delivery_id,
+            address=deliver.address,
+            text=text,
+            reply_to=deliver.reply_to if at == 0 else None,
+            attempt=number,
+            resend=self.may_have_arrived,
+            part=at + 1,
+            parts=len(self._texts),
+        )
+
+
+def check_powers(channel: Channel) -> None:
+    """Refuse a channel that declares what cannot be.
+
+    Raises:
+        ValueError: it does; the text names the channel and what is wrong.
+    """
+    powers = channel.powers
+    limit: object = powers.text_limit
+    if limit is not None and (type(limit) is not int or limit < LEAST_TEXT_LIMIT):
+        raise ValueError(
+            f"channel {channel.name!r} has a text_limit of {limit!r}; "
+            f"it must be None or a number from {LEAST_TEXT_LIMIT} on"
+        )
+    for field, known in (("text_unit", get_args(LimitUnit)), ("after_unknown", _AFTER_UNKNOWN)):
+        value: object = getattr(powers, field)
+        if value not in known:
+            raise ValueError(
+                f"channel {channel.name!r} declares {field}={value!r}; there is: {', '.join(known)}"
+            )
+    if powers.after_unknown == "reconcile" and type(channel).reconcile is Channel.reconcile:
+        raise ValueError(
+            f"channel {channel.name!r} declares after_unknown='reconcile' and has no reconcile()"
+        )
+
+
+def word(reason: object) -> str:
+    """A channel's reason, as far as it can be written down."""
+    return str.__str__(reason)[:_REASON_CHARS] if isinstance(reason, str) else "unnamed"
+
+
+def _texts(deliver: Deliver, powers: ChannelPowers) -> tuple[str, ...]:
+    """The text in parts; a text of white space only, which has none, as it is."""
+    text, limit, unit = deliver.text, powers.text_limit, powers.text_unit
+    if limit is None:
+        return (text,)
+    mark = len(AGAIN) if _is_marked_here(deliver, powers) else 0
+    # a text whose parts have arrived had several, even if it fits without the mark
+    if not deliver.parts and len(text) + mark <= limit and text_size(text, unit) + mark <= limit:
+        return (text,)
+    room = len(AGAIN) if powers.after_unknown in _MARKED_BY_ACTOR else 0
+    return split_text(text, limit - room, unit) or (text,)
+
+
+def _is_marked_here(deliver: Deliver, powers: ChannelPowers) -> bool:
+    return deliver.duplicate and powers.after_unknown in _MARKED_BY_ACTOR
+
+
+def _ids(receipt: object, outbound: Outbound) -> tuple[str, ...] | None:
+    """The ids that a receipt holds; None if it is none."""
+    if type(receipt) is not Receipt:
+        return None
+    first, parts = cast("tuple[object, object]", (receipt.platform_message_id, receipt.parts))
+    if not is_id(first) or type(parts) is not tuple:
+        return None
+    if parts == ():
+        return (first,)
+    ids = cast("tuple[object, ...]", parts)
+    if outbound.parts > 1 or not all(map(is_id, ids)) or first not in ids:
+        return None
+    return cast("tuple[str, ...]", ids)
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether `value` can be a platform's id of something."""
+    return type(value) is str and 0 < len(value) <= MAX_ID_CHARS
+
+
+def _least_pause_s(retry_after_s: object) -> float | None:
+    """The pause that a platform asks for, if it makes sense."""
+    if isinstance(retry_after_s, int | float) and retry_after_s > 0:  # which NaN is not
+        return float(retry_after_s)
+    return None
