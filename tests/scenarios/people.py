@@ -14,10 +14,10 @@ from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.stories import deliveries
 from turnkeeper.testing import LoopbackChannel
+from turnkeeper.verify import Verification
 from turnkeeper.views import bindings, feed, heads, sessions
 
-from ..actors.stage import Stage, crashed, log
-from ..actors.test_acting import assert_sound
+from ..actors.stage import START, Stage, crashed, log
 
 __all__ = [
     "End",
@@ -35,6 +35,7 @@ __all__ = [
     "notes",
     "said_on_behalf",
     "say",
+    "saying",
     "texts",
     "troubled",
 ]
@@ -63,6 +64,15 @@ class Listener:
         return f"re: {turn.text}" if script is None else await script(turn)
 
 
+def saying(text: str | None) -> Script:
+    """What an agent does that says `text`, or nothing."""
+
+    async def script(_turn: Turn) -> str | None:
+        return text
+
+    return script
+
+
 def apps(*names: str) -> tuple[LoopbackChannel, ...]:
     """An instance for each name, of a platform of the same name."""
     return tuple(LoopbackChannel(name, platform=name) for name in names)
@@ -87,6 +97,12 @@ async def say(
 def left_behind(end: End, stage: Stage) -> MemoryDisk:
     """The disk from which the next life starts: after a clean stop, or after a power cut now."""
     return stage.disk if end == "stop" else crashed(stage.disk)
+
+
+def assert_sound(store: Reads) -> None:
+    """Every log, table and index agrees."""
+    now_us = int(START.timestamp() * 1_000_000)
+    assert list(Verification(store, now_us).problems()) == []
 
 
 # -- what can be seen ------------------------------------------------------------------------------

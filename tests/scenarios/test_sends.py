@@ -13,8 +13,10 @@ from turnkeeper import (
     Receipt,
     Turn,
     UnknownInstance,
+    open_runtime,
 )
-from turnkeeper.storage.memory import MemoryDisk
+from turnkeeper.actors.messages import Instance
+from turnkeeper.storage.memory import MemoryDisk, open_memory
 from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import log, on_stage
@@ -247,7 +249,8 @@ async def test_a_retry_of_what_may_have_arrived_says_so_and_is_noted_once(
         assert unknown.delivery_id is not None
         for _ in range(3):
             await stage.runtime.retry_delivery(unknown.delivery_id, mark_duplicate=mark_duplicate)
-        assert texts(tg, "dm 2")[1:] == ["for bob"] * (2 if mark_duplicate else 1)
+        again = ["(again)\nfor bob"] if mark_duplicate else []
+        assert texts(tg, "dm 2")[1:] == ["for bob", *again]
         assert [note.text for note in notes(stage.store, "s2")] == ["for bob"]
         assert_sound(stage.store)
 
@@ -339,6 +342,59 @@ async def test_a_send_changes_no_binding_and_no_active_channel() -> None:
         assert (bound(stage.store), actives(stage.store)) == before
         assert await say(dc, "who was that?", "2") == "s2"
         assert texts(tg) == ["re: hi, for alice"]
+
+
+@pytest.mark.parametrize(
+    ("to", "user"),
+    [
+        (None, None),
+        (home("tg", "1"), None),
+        (home("dc", "2"), None),
+        (home("tg", "2"), None),
+        (home("sms", "1"), None),
+        (home("ops", "1"), None),
+        (Address(Instance("dc"), "open to all"), None),
+        (None, "alice"),
+        (None, "dc:2"),
+        (None, "nobody"),
+        (None, "ops:1"),
+    ],
+    ids=str,
+)
+async def test_a_preview_of_a_send_says_what_the_send_then_does(
+    to: Address | None, user: str | None
+) -> None:
+    """`--dry-run` said that it would go to her; then it went to nobody."""
+    tg, dc, ops = apps("tg", "dc", "ops")
+    config = {"dc": {"send_to": ["open to all"]}, "ops": {"agent": "ops"}}
+    agents = {"main": Listener(), "ops": Listener()}
+    async with (
+        open_memory() as store,
+        open_runtime(
+            None, agents=agents, channels=(tg, dc, ops), store=store, config={"channels": config}
+        ) as runtime,
+    ):
+        await say(tg, "hi", "1")
+        await say(dc, "hi", "2")
+        await say(ops, "hi", "1")
+        await runtime.link("tg", "1", "alice")
+        before = [(channel, texts(channel)) for channel in (tg, dc, ops)]
+        plan = await runtime.plan_send("s1", to, user=user)
+        assert [(channel, texts(channel)) for channel in (tg, dc, ops)] == before
+        outcome = await runtime.send_message("s1", "psst", to, user=user)
+        if plan.refused is not None:
+            assert (outcome.status, outcome.reason) == ("failed", plan.refused)
+            assert [(channel, texts(channel)) for channel in (tg, dc, ops)] == before
+        else:
+            assert outcome.status == "delivered"
+            assert outcome.noted_in == (plan.owner if plan.owner != "s1" else None)
+            ((instance, sent),) = [
+                (channel.name, channel.sent[-1])
+                for channel in (tg, dc, ops)
+                if texts(channel)[-1:] == ["psst"]
+            ]
+            assert plan.address == Address(instance, sent.conversation, sent.thread)
+        assert_sound(store)
 
 
 # -- two people ------------------------------------------------------------------------------------
