@@ -28,8 +28,9 @@ IN_FLIGHT: Final = 64
 WAITING: Final = 100
 """Sends that wait for the dead conversation, each of another session."""
 
-Manner: TypeAlias = Literal["alive", "hangs", "fails"]
-"""What becomes of a send to the one conversation: as everywhere, no answer ever, an error."""
+Manner: TypeAlias = Literal["alive", "alive again", "hangs", "fails"]
+"""What becomes of a send to the one conversation: as everywhere (twice, to see how much two blocks
+of one manner differ), no answer ever, an error."""
 
 
 class MortalChannel(SendingChannel):
@@ -119,7 +120,7 @@ async def one_block(
     """Send once in the conversation of each of `living`, while others write to a dead one."""
     dead = others[0].place
     async with trio.open_nursery() as nursery:
-        if manner != "alive":
+        if manner in ("hangs", "fails"):
             channel.die(dead.conversation, manner)
             for session_id, _ in others[:WAITING]:
                 nursery.start_soon(runtime.send_message, session_id, REPLY, dead)

@@ -39,6 +39,7 @@ IN_FLIGHT: Final = (64, 1_000)
 ALONE_BLOCK: Final = 50
 """Sends alone that are measured before the disk is measured again."""
 DEAD: Final[dict[dead.Manner, str]] = {
+    "alive again": "all alive again",
     "hangs": "one hangs for ever",
     "fails": "one is unreachable",
 }
