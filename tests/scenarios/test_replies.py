@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from turnkeeper import SessionDetails, Turn
+from turnkeeper import ChannelPowers, SessionDetails, Turn
+from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import on_stage
 from .people import (
@@ -132,3 +133,82 @@ async def test_an_answer_that_quotes_nothing_still_finds_the_note_before_it() ->
         (header, *_) = foretold([note])[0].text.splitlines()
         assert 'get_session("s2")' in header
         assert agent.quoted["which disk?"] is None
+
+
+# -- long messages, and what the platform tells later ------------------------------------------
+
+
+LONG = " ".join(f"disk {number} is full." for number in range(12))
+
+
+async def test_a_quote_of_any_part_of_a_long_message_leads_to_the_whole() -> None:
+    """Its alert came as five messages; the answer to the last of them was an answer to nothing."""
+    agent = Listener()
+    tg = LoopbackChannel("tg", platform="tg", powers=ChannelPowers(text_limit=60))
+    async with on_stage(agent, tg) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        outcome = await stage.runtime.send_message("s2", LONG, home("tg", "1"))
+        parts = [sent for sent in tg.sent if sent.delivery_id == outcome.delivery_id]
+        assert len(parts) == len(outcome.parts) > 3
+        for sent in parts:
+            text = f"about {sent.part}"
+            await say(tg, text, "1", reply_to=sent.message_id)
+            quoted = agent.quoted[text]
+            assert quoted is not None
+            assert (quoted.delivery_id, quoted.text) == (outcome.delivery_id, LONG)
+        assert noted(agent.shown["about 1"]) == [LONG]
+        assert_sound(stage.store)
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+async def test_half_a_message_is_noted_as_half_and_once_the_rest_has_come_still_once(
+    end: End,
+) -> None:
+    """It had reported a failure, so nobody knew that she had read half of it."""
+    powers = ChannelPowers(text_limit=60)
+    tg = LoopbackChannel("tg", platform="tg", powers=powers)
+    async with on_stage(Listener(), tg) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        tg.fail_next("rejected", after=2)
+        half = await stage.runtime.send_message("s2", LONG, home("tg", "1"))
+        assert (half.status, half.provenance, half.noted_in) == ("failed", "recorded", "s1")
+        assert half.delivery_id is not None
+        arrived = texts(tg, "dm 1")[1:]
+        disk = left_behind(end, stage)
+    agent, tg = Listener(), LoopbackChannel("tg", platform="tg", powers=powers)
+    async with on_stage(agent, tg, disk=disk) as stage:
+        await say(tg, "it stopped in the middle", "1")
+        (note,) = foretold(agent.shown["it stopped in the middle"])
+        assert note.source is not None
+        assert note.source.status == "partial"
+        again = await stage.runtime.retry_delivery(half.delivery_id)
+        assert again.status == "delivered"
+        rest = [sent.text for sent in tg.sent if sent.delivery_id == half.delivery_id]
+        assert "".join("".join(arrived + rest).split()) == "".join(LONG.split())
+        await say(tg, "I have it all now", "1")
+        assert noted(agent.shown["I have it all now"]) == [LONG]
+        assert_sound(stage.store)
+
+
+async def test_whoever_spoke_is_told_what_the_platform_tells_later() -> None:
+    """The platform had accepted it and lost it; the agent said that it had told her."""
+    agent, (tg,) = Listener(), apps("tg")
+    async with on_stage(agent, tg) as stage:
+        await say(tg, "hi", "1")
+        await say(tg, "hi", "2")
+        outcome = await stage.runtime.send_message("s2", "disk full", home("tg", "1"))
+        assert outcome.platform_message_id is not None
+        before = len(agent.given)
+        for _ in range(2):
+            assert await tg.receipt(outcome.platform_message_id, "failed", reason="blocked")
+        assert len(agent.given) == before
+        await say(tg, "has she read it?", "2")
+        (told,) = foretold(agent.shown["has she read it?"], "receipt")
+        assert outcome.delivery_id is not None
+        assert outcome.delivery_id in told.text
+        assert "did not arrive after all" in told.text
+        await say(tg, "anything new?", "1")
+        assert foretold(agent.shown["anything new?"], "receipt") == []
+        assert_sound(stage.store)
