@@ -32,7 +32,8 @@ from turnkeeper import (
     Unreachable,
 )
 from turnkeeper.actors.core.records import DeliveryRecord
-from turnkeeper.actors.messages import Instance, TurnEnded
+from turnkeeper.actors.messages import Deliver as DeliverRequest
+from turnkeeper.actors.messages import Instance, SessionId, TurnEnded
 from turnkeeper.channels.retry import RetryIn, RetryPolicy
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.stories import deliveries
@@ -368,6 +369,33 @@ async def test_a_stuck_conversation_holds_no_other(autojump_clock: MockClock) ->
         good = [o.text for _, o in channel.attempts if o.address.conversation == "good"]
         assert good == [f"go {number}" for number in range(20)]
     assert autojump_clock.current_time() < 10
+
+
+async def test_to_ask_again_for_a_delivery_that_is_in_a_lane_changes_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    channel = Scripted(lambda outbound: Unreachable("down") if outbound.attempt < 3 else RECEIPT)
+    async with on_stage(echo, channel) as stage:
+        await channel.write("one")
+        await channel.write("two")
+        await wait_all_tasks_blocked()
+        before = [record.kind for record in log(stage.store)]
+        ref = stage.runtime.channel_ref("tg")
+        for text in ("one", "another"):
+            ref.tell(
+                DeliverRequest(
+                    session_id=SessionId("s1"),
+                    delivery_id=channel.attempts[0][1].delivery_id,
+                    address=Address(Instance("tg"), "c1"),
+                    text=text,
+                    asked_at_us=0,
+                )
+            )
+        await wait_all_tasks_blocked()
+        assert [record.kind for record in log(stage.store)] == before
+        await trio.sleep(60)
+        assert [o.text for _, o in channel.attempts] == ["one"] * 3 + ["two"] * 3
+    assert autojump_clock.current_time() < 70
 
 
 @pytest.mark.parametrize("seed", range(10))

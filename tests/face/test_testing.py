@@ -144,3 +144,69 @@ async def test_faults_come_in_the_order_in_which_they_were_asked_for(
 def test_a_fault_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
     with pytest.raises(ValueError, match=r"no fault 'fire'; there are: rate_limited, refused"):
         LoopbackChannel("tg").fail_next("fire")  # type: ignore[arg-type]
+
+
+async def test_a_fault_may_come_after_sends_that_succeed(autojump_clock: MockClock) -> None:
+    tg = LoopbackChannel("tg")
+    tg.fail_next("rejected", after=2)
+    tg.fail_next("rejected", times=2, after=1)
+    async with on_stage(echo, tg):
+        for number in range(7):
+            await tg.receive(str(number))
+        await trio.sleep(1)
+        assert [sent.text for sent in tg.sent] == ["0", "1", "3", "6"]
+    assert autojump_clock.current_time() < 5
+
+
+async def test_what_arrived_tells_how_it_was_sent(autojump_clock: MockClock) -> None:
+    powers = ChannelPowers(text_limit=40, after_unknown="same_id")
+    tg = LoopbackChannel("tg", powers=powers)
+    tg.fail_next("timeout_after_send", after=1)
+    async with on_stage(echo, tg):
+        await tg.receive("so " * 20)
+        await trio.sleep(10)
+        assert [(s.part, s.parts, s.attempt, s.resend) for s in tg.sent] == [
+            (1, 2, 1, False),
+            (2, 2, 1, False),
+            (2, 2, 2, True),
+        ]
+    assert autojump_clock.current_time() < 20
+
+
+async def test_the_platform_knows_what_it_holds_part_by_part(autojump_clock: MockClock) -> None:
+    tg = LoopbackChannel("tg", powers=ChannelPowers(after_unknown="reconcile"))
+    tg.fail_next("timeout_after_send")
+    async with on_stage(echo, tg) as stage:
+        await tg.receive("hi")
+        await trio.sleep(10)
+        assert len(tg.sent) == 1
+        assert [r.kind for r in log(stage.store)].count("delivery") == 3
+    assert autojump_clock.current_time() < 20
+
+
+async def test_a_receipt_finds_the_conversation_of_its_message() -> None:
+    tg = LoopbackChannel("tg", powers=ChannelPowers(late_receipts=True))
+    async with on_stage(echo, tg) as stage:
+        await tg.receive("hi", conversation="c7")
+        sent = await tg.next_sent()
+        await wait_all_tasks_blocked()
+        assert await tg.receipt(sent.message_id, "read")
+        assert log(stage.store)[-1].kind == "receipt"
+        assert not await tg.receipt(sent.message_id, "read", conversation="c8")
+        with pytest.raises(ValueError, match="no message 'x' was sent"):
+            await tg.receipt("x", "read")
+
+
+async def test_a_receipt_before_the_runtime_hears_waits_until_it_does() -> None:
+    tg = LoopbackChannel("tg")
+    heard: list[bool] = []
+
+    async def tell() -> None:
+        heard.append(await tg.receipt("m1", "read", conversation="c1"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        await wait_all_tasks_blocked()
+        async with on_stage(echo, tg):
+            await wait_all_tasks_blocked()
+            assert heard == [False]
