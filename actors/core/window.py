@@ -137,8 +137,6 @@ class _Log:
                 where, order = NEVER, NEVER if seq == current else seq
             elif 0 < current < turn or self._is_left_out(seq, record, turn):
                 continue
-            elif not turn and 0 < current <= where:
-                where = NEVER
             placed.append((where, turn > 0, order, self._shown(seq, record)))
         placed.sort()
         return placed

@@ -654,6 +654,13 @@ def test_a_cleared_log_is_not_read_farther_than_to_the_last_turn_that_had_begun(
     assert len(list(newest_first)) == len(history) - 2
 
 
+def test_a_log_that_is_cleared_during_a_turn_is_not_read_farther_than_to_that_turn() -> None:
+    own = log(user(1), reply(2, 2), user(3), note(4), user(5), clear(6), reply(7, 4), reply(8, 6))
+    newest_first = iter(own[::-1])
+    assert [seq for seq, _ in in_context(newest_first)] == [9, 8, 7, 6, 5]
+    assert [seq for seq, _ in newest_first] == [3, 2]
+
+
 def test_a_log_is_not_read_farther_than_to_the_time_from_which_it_is_wanted() -> None:
     newest_first = iter(log(user(10), note(19), user(20), note(21))[::-1])
     assert [seq for seq, _ in in_context(newest_first, 20)] == [5, 4]

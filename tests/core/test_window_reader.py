@@ -174,6 +174,15 @@ def test_turns_that_wait_are_not_shown_and_take_no_room(sessions: Sessions) -> N
     assert seqs(sessions.window(max_chars=5, current=(4, user(3, "now")))) == [2, 3, 4]
 
 
+def test_a_window_with_a_bound_has_a_bounded_number_of_messages(sessions: Sessions) -> None:
+    history: list[Record] = []
+    for turn in range(2, 4_500, 3):
+        history += [user(turn), SilentRecord(at_us=turn, turn_seq=turn), note(turn)]
+    sessions.write(1, *history)
+    assert len(sessions.window(max_chars=1 << 40)) == 2_000
+    assert len(sessions.window()) == 3_000
+
+
 def test_a_note_takes_the_room_of_all_its_text(sessions: Sessions) -> None:
     sessions.write(1, user(1), reply(2, 2), note(3), user(4, "now"))
     room = text_chars(note(3)) + len("now")
