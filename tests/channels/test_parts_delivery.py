@@ -373,7 +373,7 @@ async def test_after_a_crash_every_part_that_may_have_arrived_is_sent_as_one_tha
         assert [(sent.part, sent.resend) for sent in tg.sent] == [(n, True) for n in (1, 2, 3)]
 
 
-async def test_parts_that_another_limit_has_made_are_not_mixed_with_others() -> None:
+async def test_where_another_limit_leaves_nothing_to_go_on_with_it_fails() -> None:
     disk = MemoryDisk()
     tg = LoopbackChannel("tg", powers=LIMITED)
     tg.fail_next("rejected", after=2)
