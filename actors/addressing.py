@@ -18,7 +18,14 @@ from .journal import load_binding, load_head, load_last, load_records, load_sess
 from .ledger import StoreWorld, past_bindings
 from .messages import Address, Instance, SessionId
 
-__all__ = ["default_place", "goes_on_in", "place_of_user", "session_of_user", "why_not"]
+__all__ = [
+    "default_place",
+    "goes_on_in",
+    "place_of_user",
+    "place_on_behalf",
+    "session_of_user",
+    "why_not",
+]
 
 _LOOK_BACK: Final = 20_000
 """Newest records of a log that are searched for the last word of a human; reading them takes some
@@ -50,6 +57,18 @@ def default_place(store: Reads, session_id: str, agent: str, instance: str) -> A
         return active
     newest = _last_written(store, there, None)
     return newest or (there[0].address if len(there) == 1 else None)
+
+
+def place_on_behalf(store: Reads, session_id: str, agent: str, instance: str) -> Address | None:
+    """Where what is done on behalf of a session is said: in its own conversations, or nowhere.
+
+    That of a session which goes on in another one is said in the conversations of that one.
+    """
+    session_id = goes_on_in(store, session_id)
+    stream = load_session_number(store, session_id)
+    if stream is None or next(_owned(store, stream), None) is None:
+        return None
+    return default_place(store, session_id, agent, instance)
 
 
 def place_of_user(store: Reads, user: str, agent: str | None = None) -> Address | None:

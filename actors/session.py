@@ -16,6 +16,7 @@ from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
+from .awaiting import Awaiting
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import body_digest, seen_window
@@ -65,7 +66,7 @@ from .messages import (
     Wake,
     split_record_id,
 )
-from .missions import RunMission
+from .missions import AwaitRun, RunMission
 from .notebook import Notebook, seq_of
 from .provenance import (
     AimAtDefault,
@@ -81,7 +82,7 @@ from .unasked import Unasked
 __all__ = ["SessionActor"]
 
 
-class SessionActor(Unasked):
+class SessionActor(Awaiting):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
@@ -339,6 +340,7 @@ class SessionActor(Unasked):
         Clear: Unasked._clear,
         AimAtDefault: Unasked._aim_at_default,
         RunMission: Unasked._run_mission,
+        AwaitRun: Awaiting._await_run,
     }
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from ..storage.base import Batch, Table
 from ..storage.codec import encode
 from ..storage.errors import StorageError
-from .addressing import default_place
+from .addressing import default_place, place_on_behalf
 from .core.conversation import Conversation
 from .core.records import ActiveRecord, NoteRecord, ReceiptRecord
 from .journal import batch_for, load_sent, sent_key
 from .kernel import TrioFuture
 from .messages import Address, Clear, SessionId
+from .mission_rows import run_key, run_row
 from .missions import RunMission
 from .notebook import Notebook
 from .provenance import AimAtDefault, HearReceipt, Mirror
@@ -98,12 +99,10 @@ class Unasked(Notebook):
         return None
 
     def _default_place(self, instance: str, on_behalf_of: SessionId | None) -> Address | None:
-        return default_place(
-            self._services.store,
-            on_behalf_of or self._core.session_id,
-            self._core.agent,
-            instance,
-        )
+        store, core = self._services.store, self._core
+        if on_behalf_of is not None:
+            return place_on_behalf(store, on_behalf_of, core.agent, instance)
+        return default_place(store, core.session_id, core.agent, instance)
 
     def _aim(self, instance: str, place: Address | None, by: str) -> ActiveRecord | None:
         """The record that lets messages go to `place`; None if they do already."""
@@ -136,4 +135,6 @@ class Unasked(Notebook):
         step = self._core.run_mission(turn, active, message.by, self._services.now_us())
         batch = batch_for(self._stream, self._core, step)
         batch.join(message.claim)
+        row = run_row(self._core.session_id, self._stream, self._core.next_seq - 1)
+        batch.create(Table.RUNS, run_key(turn.mission, turn.run), row)
         self._submit(batch, partial(self._durable, step.effects, self.take_reply()))

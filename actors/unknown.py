@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UnknownInstance", "UnknownSession"]
+__all__ = ["UnknownInstance", "UnknownMission", "UnknownSession"]
 
 
 class UnknownSession(LookupError):
@@ -11,3 +11,7 @@ class UnknownSession(LookupError):
 
 class UnknownInstance(LookupError):
     """No channel instance has this name."""
+
+
+class UnknownMission(LookupError):
+    """No mission has this name."""

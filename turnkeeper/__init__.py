@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
 from .actors.bus import FeedLagged
+from .actors.core.missions import MissionRefused
 from .actors.core.window import Message, Source
 from .actors.door import Refusal
 from .actors.errors import (
@@ -40,7 +41,7 @@ from .actors.messages import (
     ToolCall,
 )
 from .actors.provenance import LateReceipt, Mirrored
-from .actors.unknown import UnknownInstance, UnknownSession
+from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
     Channel,
@@ -63,6 +64,7 @@ from .feeding import Feed
 from .identity import IdentityResolver, IdentityUnavailable
 from .identity_file import FileIdentityResolver
 from .links import IdentityLink, InMemoryIdentityResolver
+from .missions import MissionDelivery, MissionInfo, MissionRun, MissionRunInfo
 from .opening import open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
@@ -116,6 +118,11 @@ __all__ = [
     "Message",
     "MessageIdReused",
     "Mirrored",
+    "MissionDelivery",
+    "MissionInfo",
+    "MissionRefused",
+    "MissionRun",
+    "MissionRunInfo",
     "Moved",
     "NotAddressed",
     "Outbound",
@@ -145,6 +152,7 @@ __all__ = [
     "TurnRefused",
     "Unidentified",
     "UnknownInstance",
+    "UnknownMission",
     "UnknownSession",
     "Unreachable",
     "clear_session_context",

@@ -21,6 +21,7 @@ from .config_tables import (
     Config,
     ConfigError,
     IdentityConfig,
+    MissionConfig,
     PairConfig,
     RuntimeConfig,
     SessionConfig,
@@ -31,13 +32,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "IdentityConfig",
+    "MissionConfig",
     "PairConfig",
     "RuntimeConfig",
     "SessionConfig",
     "load_config",
 ]
 
-_SECTIONS: Final = ("session", "runtime", "identity", "pairing", "channels", "agent")
+_SECTIONS: Final = ("session", "runtime", "identity", "pairing", "channels", "missions", "agent")
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
@@ -92,6 +94,7 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
         identity=_section(IdentityConfig, resolved, "identity", where),
         pairing=read_pairing(_table(resolved, "pairing", where), f"{where}: [pairing]"),
         channels=_channels(resolved.get("channels", {}), where),
+        missions=_missions(resolved.get("missions", {}), where),
         agent=agent,
     )
 
@@ -219,3 +222,32 @@ def _channel(name: str, values: Any, place: str) -> ChannelConfig:
             "leave one of them out"
         )
     return channel
+
+
+# -- missions ------------------------------------------------------------------------------------
+
+
+_OF_MISSION: Final = {
+    setting.name: setting for setting in fields(MissionConfig) if setting.name != "name"
+}
+
+
+def _missions(table: Any, where: str) -> tuple[MissionConfig, ...]:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: missions must be tables ([missions.NAME]), not {table!r}")
+    return tuple(
+        _mission(name, values, f"{where}: [missions.{name}]")
+        for name, values in cast("Mapping[str, Any]", table).items()
+    )
+
+
+def _mission(name: str, values: Any, place: str) -> MissionConfig:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} must be a table, not {values!r}")
+    keys = cast("Mapping[str, Any]", values)
+    _known(keys, _OF_MISSION, place)
+    for key in ("schedule", "prompt"):
+        if key not in keys:
+            raise ConfigError(f"{place}: {key} is missing")
+    given = {key: _value(f"{place} {key}", keys[key], _OF_MISSION[key]) for key in keys}
+    return MissionConfig(name=name, **given)

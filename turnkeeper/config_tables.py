@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from .actors.core.access import Access
+from .actors.core.missions import MAX_JITTER_S, Missed, Overlap
 
 __all__ = [
     "ChannelConfig",
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigError",
     "DmScope",
     "IdentityConfig",
+    "MissionConfig",
     "PairConfig",
     "RuntimeConfig",
     "SessionConfig",
@@ -147,6 +149,30 @@ class PairConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MissionConfig:
+    """`[missions.NAME]`: a prompt that an agent is given at set times."""
+
+    name: str
+    schedule: str = _setting("", doc="when: `0 9 * * mon-fri`, `every 15m`, `at 2026-12-01T09:00`")
+    prompt: str = _setting("", doc="what the agent is to do")
+    notify: str | None = _setting(None, doc="the instance where it speaks")
+    agent: str | None = _setting(None, doc="who is asked")
+    zone: str = _setting("UTC", doc="the time zone of the schedule, like `Europe/Berlin`")
+    session: str | None = _setting(None, doc="where it runs; in one of its own by default")
+    missed: Missed = _setting("skip", choices=Missed, doc="what becomes of ticks that were missed")
+    overlap: Overlap = _setting(
+        "skip", choices=Overlap, doc="what becomes of a tick while a run goes on"
+    )
+    jitter_s: float = _setting(
+        0.0, low=0.0, high=MAX_JITTER_S, doc="seconds by which a run may be put off"
+    )
+    on_failure: str | None = _setting(
+        None, doc="the instance where somebody is told of a run that failed"
+    )
+    enabled: bool = _setting(True, doc="whether it runs; otherwise it is paused")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Everything that a configuration file may say."""
 
@@ -155,5 +181,6 @@ class Config:
     identity: IdentityConfig = IdentityConfig()
     pairing: tuple[PairConfig, ...] = ()
     channels: tuple[ChannelConfig, ...] = ()
+    missions: tuple[MissionConfig, ...] = ()
     agent: str | None = None
     """Where the agent is: `package.module:name`; None for the built-in one."""

@@ -30,8 +30,10 @@ from .actors.happenings import trouble
 from .actors.kernel import ActorDeadError
 from .actors.ledger import paired_identities
 from .actors.messages import CatchUp, Instance, Rotate, SessionId, Wake
+from .actors.missions import BeginTicking, StandDown
 from .actors.registry import RegistryActor
 from .actors.runner import TurnRunner
+from .actors.scheduler import SchedulerActor
 from .actors.services import NowUs, Post, Ref, Services
 from .agent import Agent, TurnHost
 from .channels.actor import ChannelActor
@@ -43,6 +45,7 @@ from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
 from .kinds import canonical_user_id
+from .mission_config import follow_missions
 from .storage.base import Batch, Store, Table
 from .storage.errors import StorageError
 from .sweeping import sweep
@@ -71,6 +74,7 @@ class Actors:
     nursery: trio.Nursery
     registry: Ref
     feed: Ref
+    scheduler: Ref
     channels: Mapping[Instance, Ref]
 
 
@@ -138,6 +142,8 @@ class Engine:
             try:
                 with body:
                     await _ask_pairs(actors.registry, self._missing_pairs(self.settings))
+                    await follow_missions(actors.scheduler, self._store, self.settings.missions)
+                    actors.scheduler.tell(BeginTicking())
                     nursery.start_soon(self._hear_all)
                     yield actors
             except BaseException as error:
@@ -197,6 +203,7 @@ class Engine:
             )
             self._inlets[name] = Inlet(name, registry)
         feed = FeedActor.start(store, now_us, registry, self.bus)
+        scheduler = SchedulerActor.start(services, frozenset(self.agents), nursery)
         services.post = Post(
             channels=refs,
             feed=feed,
@@ -206,25 +213,31 @@ class Engine:
             receipted=frozenset(
                 name for name, c in self._channels.items() if c.powers.late_receipts
             ),
+            scheduler=scheduler,
         )
         nursery.start_soon(self._wake_open_sessions, registry)
         nursery.start_soon(self._rotate, registry)
         nursery.start_soon(sweep, store, now_us)
-        return Actors(nursery=nursery, registry=registry, feed=feed, channels=refs)
+        return Actors(
+            nursery=nursery, registry=registry, feed=feed, scheduler=scheduler, channels=refs
+        )
 
     async def follow(
-        self, registry: Ref, settings: Config, rules: Mapping[Instance, InstanceRules]
+        self, actors: Actors, settings: Config, rules: Mapping[Instance, InstanceRules]
     ) -> None:
-        """Judge and route by `rules` from now on, and pair as `settings` say.
+        """Judge and route by `rules` from now on, and pair and schedule as `settings` say.
 
         Raises:
-            ConfigError: a pair cannot be made; nothing was changed.
+            ConfigError: a pair or a mission cannot be made; nothing was changed.
         """
+        registry, missions = actors.registry, settings.missions
         pairs = self._missing_pairs(settings)
         await _ask_pairs(registry, [replace(pair, dry_run=True) for pair in pairs])
+        await follow_missions(actors.scheduler, self._store, missions, dry_run=True)
         await registry.ask(FollowRules(rules=rules), block=False)
         self.settings = settings
         await _ask_pairs(registry, pairs)
+        await follow_missions(actors.scheduler, self._store, missions)
 
     def _missing_pairs(self, settings: Config) -> list[Pair | Unpair]:
         """What makes the pairs of `settings` the ones that are written down."""
@@ -309,6 +322,7 @@ class Engine:
         if self._store.failure is None:
             self._patience.deadline = trio.current_time() + self._patience_s
             with self._patience:
+                await actors.scheduler.ask(StandDown(), block=False)
                 await self._runner.drain()
                 await self._catch_up(actors.registry)
                 await self._settle_sends(actors)
@@ -323,7 +337,7 @@ class Engine:
             for _ in range(_LAST_ROUNDS if self._store.failure is None else 0):
                 await self._catch_up(actors.registry)
             refs = [*actors.channels.values(), *await self._sessions(actors.registry)]
-            for ref in (*refs, actors.feed, actors.registry):
+            for ref in (*refs, actors.feed, actors.scheduler, actors.registry):
                 ref.stop(block=False)
         self.bus.close()
 

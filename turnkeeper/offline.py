@@ -16,19 +16,22 @@ from .actors.core.routing import InstanceRules, read_binding
 from .actors.door import Door
 from .actors.ledger import starting_with
 from .actors.messages import Instance
+from .actors.missions import MissionAct
 from .actors.registry import RegistryActor
+from .actors.scheduler import SchedulerActor
 from .actors.services import Post, Services
 from .config import Config
 from .engine import next_stream
 from .hosting import kernel_of_this_loop
 from .kinds import canonical_user_id, platform_of_kind
+from .missions import MissionInfo, mission_info
 from .rules import scope_rules
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
 
-__all__ = ["perform", "platform_of", "rules_at_rest"]
+__all__ = ["perform", "perform_mission", "platform_of", "rules_at_rest"]
 
 _AGENT: Final = "main"
 """Who answers where a section names nobody."""
@@ -64,6 +67,35 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
             return await registry.ask(act, block=False)
         finally:
             registry.stop(block=False)
+
+
+async def perform_mission(state_dir: Path, act: MissionAct, settings: Config) -> MissionInfo:
+    """Add, pause, resume or remove a mission on the store in `state_dir`; return what it is then.
+
+    Args:
+        state_dir: holds a store already.
+        act: what to do.
+        settings: says which instances there are. Which agents there are, nobody knows.
+
+    Raises:
+        MissionRefused: it makes no sense; nothing was changed.
+        UnknownMission: there is no such mission.
+        StorageError, MalformedRecord: as for :func:`perform`.
+    """
+    find_store(state_dir)
+    async with open_lmdb(state_dir) as store, kernel_of_this_loop():
+        rules = rules_at_rest(settings)
+        services = Services(
+            store=store,
+            now_us=lambda: time.time_ns() // 1000,
+            rules=rules,
+            door=Door(store, rules),
+        )
+        scheduler = SchedulerActor.start(services, None, None)
+        try:
+            return mission_info(store, await scheduler.ask(act, block=False))
+        finally:
+            scheduler.stop(block=False)
 
 
 def rules_at_rest(settings: Config) -> dict[Instance, InstanceRules]:

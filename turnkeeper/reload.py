@@ -1,7 +1,8 @@
 """A changed configuration while a runtime runs: what holds at once, and what waits for a restart.
 
-Who may talk, which conversations share a session and who is paired are followed at once. Channels
-that come, go or are set up otherwise, and what the runtime itself is set to, need a new start.
+Who may talk, which conversations share a session, who is paired and which missions there are: that
+is followed at once. Channels that come, go or are set up otherwise, and what the runtime itself is
+set to, need a new start.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from dataclasses import fields, replace
 from typing import Any, Final, TypeVar
 
 from .actors.frozen import message
-from .config import ChannelConfig, Config, IdentityConfig, PairConfig, RuntimeConfig, SessionConfig
+from .config import (
+    ChannelConfig,
+    Config,
+    IdentityConfig,
+    MissionConfig,
+    PairConfig,
+    RuntimeConfig,
+    SessionConfig,
+)
 
 __all__ = ["Reloaded", "follow"]
 
@@ -56,6 +65,7 @@ def follow(now: Config, wanted: Config, running: Collection[str]) -> tuple[Confi
         identity=difference.followed("[identity]", now.identity, wanted.identity),
         channels=difference.channels(now.channels, wanted.channels, running),
         pairing=difference.pairs(now.pairing, wanted.pairing),
+        missions=difference.missions(now.missions, wanted.missions),
     )
     if wanted.agent != now.agent:
         difference.waiting.append("agent")
@@ -112,6 +122,17 @@ class _Difference:
         for who in _changed(before, after):
             what = f"= {after[who]}" if who in after else "is unpaired"
             self.applied.append(f"[pairing] {who} {what}")
+        return wanted
+
+    def missions(
+        self, now: Collection[MissionConfig], wanted: tuple[MissionConfig, ...]
+    ) -> tuple[MissionConfig, ...]:
+        """The missions that are wanted."""
+        before = {section.name: section for section in now}
+        after = {section.name: section for section in wanted}
+        for name in _changed(before, after):
+            how = "has gone" if name not in after else "is new" if name not in before else "changed"
+            self.applied.append(f"[missions.{name}] {how}")
         return wanted
 
 

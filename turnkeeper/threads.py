@@ -26,6 +26,7 @@ from .actors.services import Ref
 from .config import Config
 from .feeding import MAX_BEHIND, Feed
 from .links import IdentityLink
+from .missions import Missed, MissionInfo, MissionRun, Overlap
 from .opening import RuntimeOptions, open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
@@ -229,6 +230,59 @@ class Handle:
     def clear(self, session_id: str) -> Cleared:
         """Like `Runtime.clear`."""
         return self.call(self._runtime.clear, session_id)
+
+    def missions(self) -> list[MissionInfo]:
+        """Like `Runtime.missions`."""
+        return self.call(self._runtime.missions)
+
+    def mission(self, name: str) -> MissionInfo:
+        """Like `Runtime.mission`."""
+        return self.call(self._runtime.mission, name)
+
+    def add_mission(  # noqa: PLR0913  (as for the runtime)
+        self,
+        name: str,
+        schedule: str,
+        prompt: str,
+        notify: str | None = None,
+        agent: str | None = None,
+        *,
+        zone: str = "UTC",
+        session: str | None = None,
+        missed: Missed = "skip",
+        overlap: Overlap = "skip",
+        jitter_s: float = 0.0,
+        on_failure: str | None = None,
+        replace: bool = False,
+    ) -> MissionInfo:
+        """Like `Runtime.add_mission`."""
+        add = partial(
+            self._runtime.add_mission,
+            zone=zone,
+            session=session,
+            missed=missed,
+            overlap=overlap,
+            jitter_s=jitter_s,
+            on_failure=on_failure,
+            replace=replace,
+        )
+        return self.call(add, name, schedule, prompt, notify, agent)
+
+    def run_mission(self, name: str) -> MissionRun:
+        """Like `Runtime.run_mission`."""
+        return self.call(self._runtime.run_mission, name)
+
+    def pause_mission(self, name: str) -> MissionInfo:
+        """Like `Runtime.pause_mission`."""
+        return self.call(self._runtime.pause_mission, name)
+
+    def resume_mission(self, name: str) -> MissionInfo:
+        """Like `Runtime.resume_mission`."""
+        return self.call(self._runtime.resume_mission, name)
+
+    def remove_mission(self, name: str) -> MissionInfo:
+        """Like `Runtime.remove_mission`."""
+        return self.call(self._runtime.remove_mission, name)
 
     def retry_delivery(self, delivery_id: str, *, mark_duplicate: bool = False) -> Outcome:
         """Like `Runtime.retry_delivery`."""

@@ -62,12 +62,12 @@ from .records import (
 )
 from .state import State, Target
 
-__all__ = ["MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
+__all__ = ["INTERRUPTED", "MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
 
 MAX_ATTEMPTS: Final = 3
 """How often a turn is given to the agent before it is quarantined."""
 
-_INTERRUPTED: Final = "interrupted by the end of the process: a mission's run is never repeated"
+INTERRUPTED: Final = "interrupted by the end of the process: a mission's run is never repeated"
 _ERROR_CHARS: Final = 2_000
 """Longest error text kept in the log: enough for a message, too little for a dump."""
 
@@ -266,6 +266,8 @@ class Conversation(State):
         step = Step(self.next_seq)
         if self.running == seq and isinstance(turn, MissionTurn):
             self._give_up_run(step, seq, turn, now_us)
+            if self._open:  # its turn has come, and it is not begun any more
+                self._record(step, InterruptedRecord(at_us=now_us, turn_seq=self._open[0]))
         elif self.running == seq:
             self.running = 0
             self._record(step, InterruptedRecord(at_us=now_us, turn_seq=seq))
@@ -470,7 +472,8 @@ class Conversation(State):
     def resume(self, turn_at: AnyTurn | None, now_us: int) -> Step:
         """The process has started again: go on with what is open.
 
-        The oldest open turn is taken to have been begun before, because it may have been. A
+        The oldest open turn is taken to have been begun before, because it may have been, unless
+        the log says otherwise; a mission's run that may have been begun is over. A
         delivery that was under way, or was left unanswered before, is dispatched as ambiguous:
         its channel knows what to do.
 
@@ -498,11 +501,11 @@ class Conversation(State):
 
     def _give_up_run(self, step: Step, seq: int, turn: MissionTurn, now_us: int) -> None:
         """End a mission's run that was, or may have been, begun and not ended."""
-        self._quarantine(step, seq, _INTERRUPTED, now_us)
-        step.effects.append(EndTurn(seq, turn, "quarantined", error=_INTERRUPTED))
+        self._quarantine(step, seq, INTERRUPTED, now_us)
+        step.effects.append(EndTurn(seq, turn, "quarantined", error=INTERRUPTED))
 
     def _resume_turn(self, step: Step, seq: int, turn: AnyTurn, now_us: int) -> None:
-        if isinstance(turn, MissionTurn):
+        if isinstance(turn, MissionTurn) and self.attempts:
             self._give_up_run(step, seq, turn, now_us)
             self._start_next(step)
         elif self.attempts >= MAX_ATTEMPTS:
