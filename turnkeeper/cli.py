@@ -26,6 +26,7 @@ from .commands import (
     deliveries,
     feed,
     identity,
+    missions,
     overview,
     pairs,
     send,
@@ -59,6 +60,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *pairs.COMMANDS,
     *access.COMMANDS,
     *deliveries.COMMANDS,
+    *missions.COMMANDS,
     *send.COMMANDS,
     *feed.COMMANDS,
 )
@@ -69,6 +71,7 @@ _GROUPS: Final[Mapping[str, str]] = {
     "channels": "the channel instances, and who is paired with a session",
     "deliveries": "what has not arrived, and another try",
     "identity": "who is who: links between accounts, and every change that was made",
+    "missions": "prompts that an agent is given at set times",
     "sessions": "who talked, and what was said",
 }
 """What the commands of two words are about, by their first word."""

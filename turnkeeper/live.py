@@ -9,17 +9,19 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from .actors.acts import ActRefused
+from .actors.core.missions import MissionRefused
 from .actors.core.records import MalformedRecord
 from .actors.door import Refusal
 from .actors.errors import TurnRefused
 from .actors.messages import Address, Instance, Outcome, SendPlan
-from .actors.unknown import UnknownInstance, UnknownSession
+from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
 from .channels.base import Channel
 from .config import ConfigError
 from .control import JsonLines, Operation, RequestFailed
 from .feeding import host_watcher
 from .identity import IdentityUnavailable
 from .join import host_seat
+from .live_missions import mission_acts
 from .reload import Reloaded
 from .requests import (
     given_flag,
@@ -144,7 +146,7 @@ def live_operations(
         "explain": explain,
         "rules": rules,
         "reload": _operation(lambda _given: reload()),
-        **{do: _operation(act) for do, act in _acts(runtime).items()},
+        **{do: _operation(act) for do, act in (_acts(runtime) | mission_acts(runtime)).items()},
     }
 
 
@@ -201,8 +203,10 @@ def _operation(act: _Act) -> Operation:
     async def carry_out(_lines: JsonLines, request: Mapping[str, Any]) -> object:
         try:
             return await act(request)
-        except (ActRefused, UnknownSession, UnknownInstance) as error:
+        except (ActRefused, MissionRefused, UnknownSession, UnknownInstance) as error:
             raise RequestFailed("refused", str(error)) from error
+        except UnknownMission as error:
+            raise RequestFailed("not_found", str(error)) from error
         except ConfigError as error:
             raise RequestFailed("bad_config", str(error)) from error
         except (IdentityUnavailable, TurnRefused, StorageError, MalformedRecord) as error:

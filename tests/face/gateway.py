@@ -25,7 +25,7 @@ from turnkeeper.testing import LoopbackChannel
 from .command import turnkeeper
 
 ASKED = frozenset(
-    {"allow", "approve", "link", "pair", "refused", "reload", "revoke", "unlink", "unpair"}
+    {"add", "allow", "approve", "link", "pair", "refused", "reload", "revoke", "unlink", "unpair"}
 )
 """Commands that ask the runtime only; the others open the store, which a process does once."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, NoReturn
@@ -11,17 +11,19 @@ from typing import Any, Final, NoReturn
 import trio
 
 from ..actors.acts import Act, ActRefused
+from ..actors.core.missions import MissionRefused
 from ..actors.messages import Address, Instance
-from ..config import load_config
+from ..actors.unknown import UnknownMission
+from ..config import Config, load_config
 from ..control import BadLine, RequestFailed, ask
 from ..offline import perform
 from ..plain import to_json
 from ..storage.errors import StoreLocked
 from ..stories import show_place
-from .base import CommandError, Exit, Invocation, NothingRuns, UsageError, argument
+from .base import CommandError, Exit, Invocation, NoSuchThing, NothingRuns, UsageError, argument
 from .output import print_fields, print_json, print_line
 
-__all__ = ["DRY_RUN", "ask_live", "carry_out", "change"]
+__all__ = ["DRY_RUN", "ask_live", "carry_out", "carry_out_with", "change"]
 
 DRY_RUN: Final = argument(
     "--dry-run", action="store_true", help="only say what would change, and change nothing"
@@ -49,17 +51,43 @@ def carry_out(
     Raises:
         CommandError: it was refused, or nobody could carry it out.
     """
+
+    async def on_the_store(settings: Config) -> object:
+        return await perform(invocation.state_dir, at_rest(), settings)
+
+    return carry_out_with(invocation, do, given, on_the_store)
+
+
+def carry_out_with(
+    invocation: Invocation,
+    do: str,
+    given: Mapping[str, object],
+    on_the_store: Callable[[Config], Awaitable[object]],
+) -> tuple[dict[str, Any], bool]:
+    """As :func:`carry_out`, for what else than an act can be done on a store.
+
+    Args:
+        invocation: of the command.
+        do: the name of the operation, for a runtime that runs.
+        given: its arguments.
+        on_the_store: does it where no runtime runs, by the configuration that it is given.
+
+    Raises:
+        CommandError: it was refused, or nobody could carry it out.
+    """
     give_up_at = monotonic() + _LOCK_PATIENCE_S
     while (answer := _answer(invocation, do, **given)) is None:
         settings = load_config(invocation.config)
         try:
-            done = trio.run(perform, invocation.state_dir, at_rest(), settings)
+            done = trio.run(on_the_store, settings)
         except StoreLocked:
             if monotonic() > give_up_at:
                 raise
             sleep(_LOOK_AGAIN_S)
-        except ActRefused as refusal:
+        except (ActRefused, MissionRefused) as refusal:
             raise CommandError(str(refusal)) from refusal
+        except UnknownMission as error:
+            raise NoSuchThing(str(error)) from error
         else:
             return json.loads(to_json(done)), False
     return answer, True
@@ -105,6 +133,8 @@ def _refused(invocation: Invocation, refusal: RequestFailed) -> NoReturn:
     match refusal.kind:
         case "refused":
             raise CommandError(str(refusal)) from refusal
+        case "not_found":
+            raise NoSuchThing(str(refusal)) from refusal
         case "bad_config":
             raise UsageError(str(refusal)) from refusal
         case _:
