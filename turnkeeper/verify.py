@@ -1,7 +1,8 @@
 """Whether what is stored holds together: every log read and replayed, every table compared.
 
-The logs are the truth, those of the sessions and the ledger of who is who. Heads, names, bindings
-and their past, session keys, identities, access, and every index follow from them. Only one-time
+The logs are the truth: those of the sessions, the ledger of who is who, and the schedule. Heads,
+names, bindings and their past, session keys, identities, access, notes, missions, and every index
+follow from them. Only one-time
 codes follow from nothing, and are looked at alone. Each difference, gap or unreadable record is one
 problem with its place. Reads only: one pass over the logs, then one over each table.
 """
@@ -24,6 +25,7 @@ from .actors.core.records import (
     KeyedRecord,
     LinkedRecord,
     MalformedRecord,
+    MissionRecord,
     NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
@@ -37,11 +39,19 @@ from .actors.core.records import (
     heard,
     unpack,
 )
-from .actors.journal import FEED_STREAM, load_record, name_key, seen_hash, seen_key
+from .actors.journal import (
+    FEED_STREAM,
+    SCHEDULE_STREAM,
+    load_record,
+    name_key,
+    seen_hash,
+    seen_key,
+)
 from .actors.ledger import LEDGER_STREAM, starting_with
 from .storage.base import Reads, Table
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import number_key, split_log_key
+from .verify_missions import Missions
 from .verify_notes import Notes
 from .verify_people import People, compare_codes
 from .verify_places import Keys, Places, row_of
@@ -94,6 +104,7 @@ class Verification:
         self._keys = Keys(reads)
         self._people = People(reads)
         self._notes = Notes(reads)
+        self._missions = Missions(reads)
         self.records = 0
         """Records read so far, the feed's and the ledger's included."""
         self.sessions = 0
@@ -103,6 +114,7 @@ class Verification:
         """Find every problem: those of the logs in their order, then those of the tables."""
         yield from self._feed()
         yield from self._ledger()
+        yield from self._schedule()
         for stream in self._streams():
             yield from self._session(stream)
         yield from self._heads_of_no_session()
@@ -115,6 +127,7 @@ class Verification:
         yield from self._keys.compare(broken)
         yield from self._people.compare()
         yield from self._notes.compare(broken)
+        yield from self._missions.compare(broken)
         yield from compare_codes(reads)
         yield from seen_without_owner(reads, self._seen, broken)
         yield from trouble_without_log(reads)
@@ -166,6 +179,15 @@ class Verification:
                 yield record
             elif not isinstance(record, FeedRecord):
                 yield _problem(FEED_STREAM, seq, f"a {record.kind!r} record in the feed")
+
+    def _schedule(self) -> Iterator[Problem]:
+        for seq, record in self._log(SCHEDULE_STREAM):
+            if isinstance(record, Problem):
+                yield record
+            elif isinstance(record, ScheduleRecord):
+                self._missions.decided(record)
+            else:
+                yield _problem(SCHEDULE_STREAM, seq, f"a {record.kind!r} record in the schedule")
 
     def _ledger(self) -> Iterator[Problem]:
         for seq, record in self._log(LEDGER_STREAM):
@@ -270,6 +292,8 @@ class Verification:
                 yield from self._check_seen(stream, seq, record, session_id)
             case DeliveryRecord() if session_id:
                 yield from self._notes.settled(place, session_id, stream, record)
+            case MissionRecord() if session_id:
+                self._missions.ran(session_id, stream, seq, record)
             case NoteRecord() if session_id:
                 yield from self._notes.kept(place, session_id, seq, record)
             case _:
@@ -368,8 +392,12 @@ def _note_trouble(trouble: _Trouble, record: Record) -> None:
             pass
 
 
+_NAMED: Final = {LEDGER_STREAM: "ledger", SCHEDULE_STREAM: "schedule"}
+
+
 def _place(stream: int, seq: int) -> str:
-    return f"ledger {seq}" if stream == LEDGER_STREAM else f"log {stream}/{seq}"
+    named = _NAMED.get(stream)
+    return f"{named} {seq}" if named is not None else f"log {stream}/{seq}"
 
 
 def _problem(stream: int, seq: int, text: str) -> Problem:

@@ -291,10 +291,12 @@ def test_a_run_that_a_stopping_runtime_takes_away_is_over(session: Session) -> N
     session.run(2)
     effects = session.take(session.core.interrupt(2, mission(), NOW_US))
     assert effects == [EndTurn(2, mission(), "quarantined", error=INTERRUPTED)]
-    assert session.log[-1] == QuarantinedRecord(
-        at_us=NOW_US, turn_seq=2, attempts=1, error=INTERRUPTED
-    )
+    assert session.log[-2:] == [
+        QuarantinedRecord(at_us=NOW_US, turn_seq=2, attempts=1, error=INTERRUPTED),
+        InterruptedRecord(at_us=NOW_US, turn_seq=3),
+    ]
     assert session.core.running == 0, "the next one begins at the next start"
+    assert session.crash() == [StartTurn(3, None, 1)]
 
 
 def test_a_run_that_may_have_begun_before_a_crash_is_never_begun_again(session: Session) -> None:
