@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import trio
 
@@ -25,9 +25,10 @@ from turnkeeper.channels.base import (
 )
 from turnkeeper.testing import LoopbackChannel
 
-from .schedule import PLATFORMS, Fail, show
+from .events import Fail
+from .people import PLATFORMS, show
 
-__all__ = ["Arrival", "Platforms", "Wire"]
+__all__ = ["Arrival", "Platforms", "Wire", "describe"]
 
 _LATENCIES_S: Final = (0.0, 0.0, 0.0, 0.02, 0.3, 2.0)
 
@@ -47,8 +48,17 @@ class Platforms:
     def __init__(self, seed: int) -> None:
         self.arrived: list[Arrival] = []
         self.by_delivery: dict[str, list[Arrival]] = {}
+        self.by_part: dict[str, list[Arrival]] = {}
         self.by_id: dict[tuple[Address, str], Arrival] = {}
-        self._rng = Random(f"lines {seed}")
+        self._rng = rng = Random(f"lines {seed}")
+        self.powers = {
+            name: ChannelPowers(
+                after_unknown=rng.choice(choices),
+                text_limit=rng.choice((None, 60)),
+                late_receipts=rng.random() < 0.5,
+            )
+            for name, (_, choices) in PLATFORMS.items()
+        }
         self._faults: dict[str, deque[Fail]] = {name: deque() for name in PLATFORMS}
         self._gates: dict[str, trio.Event] = {}
 
@@ -90,6 +100,7 @@ class Platforms:
         arrival = Arrival(f"out-{len(self.arrived) + 1}", outbound.address, outbound, life)
         self.arrived.append(arrival)
         self.by_delivery.setdefault(outbound.delivery_id, []).append(arrival)
+        self.by_part.setdefault(outbound.part_id, []).append(arrival)
         self.by_id[arrival.place, arrival.message_id] = arrival
         return arrival
 
@@ -107,10 +118,7 @@ class Wire(LoopbackChannel):
         on_arrival: Callable[[Arrival], None],
         on_hand_over: Callable[[InboundTurn], None],
     ) -> None:
-        platform, after_unknown = PLATFORMS[name]
-        resends = cast('Literal["never", "same_id", "labelled"]', after_unknown)
-        powers = ChannelPowers(after_unknown=resends)
-        super().__init__(name, platform=platform, powers=powers)
+        super().__init__(name, platform=PLATFORMS[name][0], powers=platforms.powers[name])
         self.is_cut = False
         self._platforms = platforms
         self._on_life = life
@@ -159,8 +167,19 @@ class Wire(LoopbackChannel):
         await self._carry()
         return Receipt(platform_message_id=arrival.message_id)
 
+    async def reconcile(self, outbound: Outbound, /) -> Receipt | None:
+        """Look whether a message has arrived."""
+        await self._carry()
+        await trio.sleep(self._platforms.latency_s())
+        await self._carry()
+        event = self._platforms.next_fault(self.name)
+        if event is not None and event.fault == "refused":
+            raise Unreachable("connection refused")
+        earlier = self._platforms.by_part.get(outbound.part_id)
+        return Receipt(platform_message_id=earlier[-1].message_id) if earlier else None
+
     def _arrive(self, outbound: Outbound) -> Arrival:
-        earlier = self._platforms.by_delivery.get(outbound.delivery_id)
+        earlier = self._platforms.by_part.get(outbound.part_id)
         if earlier and self.powers.after_unknown == "same_id":
             return earlier[0]
         arrival = self._platforms.arrive(outbound, self._on_life)
@@ -177,6 +196,6 @@ def describe(arrival: Arrival) -> str:
     outbound = arrival.outbound
     again = " (again)" if outbound.resend else ""
     return (
-        f"{arrival.message_id} arrives at {show(arrival.place)}: {outbound.delivery_id} "
+        f"{arrival.message_id} arrives at {show(arrival.place)}: {outbound.part_id} "
         f"{outbound.text!r}{again}"
     )
