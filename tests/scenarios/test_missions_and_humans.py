@@ -391,6 +391,37 @@ async def test_a_mission_that_was_made_in_a_group_is_told_to_the_group(thread: s
         assert_sound(stage.store)
 
 
+async def test_whoever_had_a_mission_made_is_told_that_it_failed_and_nobody_else_is(
+    autojump_clock: MockClock,
+) -> None:
+    """It had failed every night for a month, and told nobody; then it told everybody."""
+
+    async def make(_turn: Turn) -> str:
+        await stage.runtime.add_mission("inbox", HOURLY, LOOK, notify="tg", on_failure="tg")
+        return "I will"
+
+    async def fail(_turn: Turn) -> str:
+        raise OSError("the mail server does not answer")
+
+    agent, (tg,) = Listener({"watch my mail": make, LOOK: fail}), apps("tg")
+    async with on_stage(agent, tg) as stage:
+        await say(tg, "watch my mail", "1")
+        await say(tg, "hi from bob", "2")
+        before = bound(stage.store), actives(stage.store)
+        await trio.sleep(3 * 3600 + 5)
+        assert texts(tg, "dm 2") == ["re: hi from bob"]
+        assert agent.given.count(LOOK) == 3
+        answer, *told = texts(tg, "dm 1")
+        assert answer == "I will"
+        assert 1 <= len(told) <= 3
+        assert all("inbox" in text for text in told)
+        assert [n.text for n in notes(stage.store, "s1")] == told
+        assert notes(stage.store, "s2") == []
+        assert bound(stage.store) == before[0]
+        assert {k: v for k, v in actives(stage.store).items() if k in before[1]} == before[1]
+        assert_sound(stage.store)
+
+
 # -- nobody is there -------------------------------------------------------------------------------
 
 
