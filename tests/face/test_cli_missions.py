@@ -185,7 +185,7 @@ async def test_a_limit_says_how_many_are_left_out(gateway: Gateway) -> None:
 # -- changing ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", [pytest.param("live", marks=pytest.mark.slow), "at rest"])
 async def test_a_mission_rests_goes_on_and_is_removed(how: str, gateway: Gateway) -> None:
     async with gateway.after(ann_has_an_inbox, how):
         assert await gateway.done("missions", "pause", "inbox") == "inbox is paused\n"
@@ -200,11 +200,10 @@ async def test_a_mission_rests_goes_on_and_is_removed(how: str, gateway: Gateway
 
 
 @pytest.mark.parametrize("verb", ["show", "pause", "resume", "remove", "run"])
-@pytest.mark.parametrize("how", HOW)
 async def test_an_unknown_mission_is_not_found_and_the_nearest_is_named(
-    verb: str, how: str, gateway: Gateway
+    verb: str, gateway: Gateway
 ) -> None:
-    async with gateway.after(ann_has_an_inbox, how):
+    async with gateway.after(ann_has_an_inbox, "at rest"):
         near = await gateway.complaint(4, "missions", verb, "inbux")
         assert near == "there is no mission 'inbux'; did you mean 'inbox'?"
         far = await gateway.complaint(4, "missions", verb, "\x1b[2J\udce9")
@@ -261,6 +260,7 @@ async def test_an_instance_that_is_not_there_is_refused_with_those_that_are(
         await gateway.done(*ADD, option, "tg", "--config", path)
 
 
+@pytest.mark.slow
 async def test_what_the_configuration_makes_is_changed_there(
     gateway: Gateway, tmp_path: Path
 ) -> None:
@@ -340,6 +340,7 @@ async def test_hostile_text_is_escaped_where_it_is_shown(gateway: Gateway) -> No
 # -- running -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_run_prints_its_status_and_each_delivery(gateway: Gateway) -> None:
     async with gateway.up():
         await ann_has_an_inbox(gateway)

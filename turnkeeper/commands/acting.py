@@ -121,7 +121,7 @@ def _answer(invocation: Invocation, do: str, **given: object) -> Any:
     except TimeoutError as error:
         raise CommandError(
             f"the runtime on {where} has not answered within {_ACT_TIMEOUT_S:g} s, and may still "
-            "do it; `turnkeeper identity changes` tells"
+            "do it: look before you try again"
         ) from error
     except PermissionError:
         return None  # opening the store says what is wrong with the directory
