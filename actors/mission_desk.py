@@ -206,7 +206,7 @@ class MissionDesk(TrioActor):
             )
         if row is not None and not of_config:
             _keep_off_config(row)
-        definition = self._definition(message)
+        definition = self._definition(message, row.definition if row is not None else None)
         if row is None:
             self._check_room()
             after = added(definition, now_us, newest_run(self._services.store, name))
@@ -263,7 +263,7 @@ class MissionDesk(TrioActor):
 
     # -- what a mission is to be -----------------------------------------------------------------
 
-    def _definition(self, message: AddMission) -> Definition:
+    def _definition(self, message: AddMission, before: Definition | None) -> Definition:
         """The mission that is asked for, checked against what there is.
 
         Raises:
@@ -299,6 +299,7 @@ class MissionDesk(TrioActor):
             on_failure=message.on_failure,
             by=message.by,
             now_us=self._services.now_us(),
+            before=before,
         )
 
     def _maker(self, message: AddMission) -> str | None:

@@ -130,13 +130,13 @@ def _flat(row: MissionRow) -> list[Any]:
 
 def due_missions(store: Reads, now_us: int, limit: int) -> list[tuple[int, bytes]]:
     """The first missions that are due at `now_us`: since when, and the key of each."""
-    found = store.scan(Table.DUE, stop=_NUMBER.pack(now_us + 1), limit=limit)
+    found = store.scan(Table.DUE, stop=_NUMBER.pack(max(now_us, 0) + 1), limit=limit)
     return [(_time_of(key), _MISSION + key[_NUMBER.size :]) for key, _ in found]
 
 
 def next_due(store: Reads, after_us: int) -> int | None:
     """When the first mission is due after `after_us`; None if none ever is."""
-    found = store.scan(Table.DUE, _NUMBER.pack(after_us + 1), limit=1)
+    found = store.scan(Table.DUE, _NUMBER.pack(max(after_us, 0) + 1), limit=1)
     return _time_of(found[0][0]) if found else None
 
 

@@ -118,6 +118,7 @@ class SchedulerActor(MissionDesk):
         """Missions of whose newest runs the store tells the truth: they are of this life, or their
         session has come back and ended what the last life left."""
         self._unreadable: set[bytes] = set()
+        """Missions that cannot be read or written: they do not run before the next start."""
         self._saw_us = services.now_us()
         """What the clock showed when it was looked at last."""
 
@@ -262,8 +263,8 @@ class SchedulerActor(MissionDesk):
 
     def _put_down(self, key: bytes, error: StorageError | None) -> None:
         if error is not None:
-            logger.warning("mission %s could not be written", key.hex(), exc_info=error)
-            self._ticking = self._ticking and self._services.store.failure is None
+            logger.error("mission %s could not be written", key.hex(), exc_info=error)
+            self._unreadable.add(key)  # else it would be tried again for ever
         self._done(key)
 
     # -- runs ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ..storage.errors import StorageError
 from .addressing import default_place, place_on_behalf
 from .core.conversation import Conversation
 from .core.records import ActiveRecord, NoteRecord, ReceiptRecord
+from .errors import Overloaded
 from .journal import batch_for, load_sent, sent_key
 from .kernel import TrioFuture
 from .messages import Address, Clear, SessionId
@@ -128,7 +129,9 @@ class Unasked(Notebook):
     def _run_mission(self, message: RunMission) -> None:
         """Take a tick: the run is durable with its claim, or not at all."""
         active: ActiveRecord | None = None
-        turn = message.turn
+        turn, waiting = message.turn, self._core.open_turns
+        if waiting >= self._services.max_open_turns:
+            raise Overloaded(f"{self} has {waiting} turns waiting for its agent")
         if message.notify is not None:
             place = self._default_place(message.notify, message.on_behalf_of)
             active = self._aim(message.notify, place, f"mission {turn.mission}")

@@ -23,6 +23,7 @@ from .schedule import (
     next_tick,
     read_schedule,
 )
+from .schedule_text import clean_text
 
 __all__ = [
     "MAX_JITTER_S",
@@ -171,8 +172,11 @@ def define(  # noqa: PLR0913  (the parts of a mission)
     on_failure: str | None,
     by: str,
     now_us: int,
+    before: Definition | None = None,
 ) -> Definition:
     """The mission that somebody wants, checked as far as it can be without looking around.
+
+    Its schedule may be over if that was its schedule `before`.
 
     Raises:
         MissionRefused: a part of it is wrong; the text and the field say which.
@@ -199,7 +203,10 @@ def define(  # noqa: PLR0913  (the parts of a mission)
             "jitter_s",
         )
     try:
-        plan = read_schedule(schedule, zone, now_us)
+        if before is not None and (clean_text(schedule), zone) == (before.schedule, before.zone):
+            plan = before.plan
+        else:
+            plan = read_schedule(schedule, zone, now_us)
     except BadSchedule as error:
         raise MissionRefused(str(error), "schedule") from error
     return Definition(
@@ -235,17 +242,14 @@ def added(definition: Definition, now_us: int, runs: int = 0) -> MissionRow:
 def changed(row: MissionRow, definition: Definition, now_us: int) -> MissionRow:
     """A mission that is something else from now on; `row` itself if it is not.
 
-    A schedule that stays as it was goes on: its next tick, and what `every` counts from.
+    A schedule that stays as it was goes on with the tick that it waits for.
     """
     before = row.definition
-    if (before.schedule, before.zone) == (definition.schedule, definition.zone):
-        definition = definition._replace(anchor_us=before.anchor_us)
-        if definition == before:
-            return row
-        if definition.jitter_s == before.jitter_s:
-            return row._replace(definition=definition)
+    if definition == before:
+        return row
     row = row._replace(definition=definition)
-    if row.paused_by is not None:
+    goes_on = (before.plan, before.jitter_s) == (definition.plan, definition.jitter_s)
+    if goes_on or row.paused_by is not None:
         return row
     return _planned(row, next_tick(definition.plan, now_us), now_us)
 
