@@ -1,0 +1,168 @@
+"""Speaking: the part of a runtime for what no human asked for.
+
+Messages of a session's own, mirrors, cleared contexts, another try at a delivery.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from .actors.acts import (
+    By,
+)
+from .actors.errors import TurnRefused
+from .actors.kernel import ActorDeadError
+from .actors.messages import (
+    Address,
+    Clear,
+    Cleared,
+    DeliveryId,
+    Instance,
+    Outcome,
+    RetryDelivery,
+    SendMessage,
+    SendPlan,
+    SessionId,
+    split_record_id,
+)
+from .actors.provenance import AimAtDefault, Mirrored
+from .actors.unknown import UnknownSession
+from .looking import Looking
+from .mirroring import mirror
+from .storage.errors import StorageError
+
+__all__ = ["Speaking"]
+
+logger = logging.getLogger("turnkeeper")
+
+
+class Speaking(Looking):
+    """Lets sessions speak, and know."""
+
+    async def send_message(
+        self,
+        session_id: str,
+        text: str,
+        to: Address | None = None,
+        *,
+        user: str | None = None,
+        by: Literal["program", "operator"] = "program",
+    ) -> Outcome:
+        """Say something in a session that no human asked for.
+
+        Where another session owns the conversation, its log gets a note of it in the same batch as
+        the outcome. Returns once the outcome is known, or with `retrying` after the first failure.
+
+        Args:
+            session_id: the session that speaks.
+            text: what it says.
+            to: a conversation of its agent, or one that the configuration opens with `send_to`; by
+                default the session's active channel, and the feed if it has none.
+            user: instead of a conversation, whom it is for: it goes to the direct conversation in
+                which they last wrote to the agent.
+            by: who asks.
+
+        Raises:
+            UnknownSession: there is no such session.
+            TypeError, ValueError: the text is no plain str, or has more than 4,194,304 characters,
+                or both `to` and `user` are given.
+        """
+        message = SendMessage(session_id=SessionId(session_id), text=text, to=to, user=user, by=by)
+        return cast("Outcome", await self._registry.ask(message, block=False))
+
+    async def plan_send(
+        self, session_id: str, to: Address | None = None, *, user: str | None = None
+    ) -> SendPlan:
+        """Where :meth:`send_message` would send now, and why it would not. Sends nothing.
+
+        Raises:
+            UnknownSession, ValueError: as for :meth:`send_message`.
+        """
+        message = SendMessage(
+            session_id=SessionId(session_id), text="", to=to, user=user, dry_run=True
+        )
+        return cast("SendPlan", await self._registry.ask(message, block=False))
+
+    async def set_active_channel_to_default(
+        self, session_id: str, instance: str, *, by: By = "program"
+    ) -> Address | None:
+        """Let a session's messages go where a human last wrote to its agent on an instance.
+
+        A session that has conversations of its own chooses among these; another one, such as a
+        mission's, among all of the agent's.
+
+        Returns:
+            The conversation. None if no human has written there: what was before stays, and where
+            nothing was, a later send fails with `no_recipient`.
+
+        Raises:
+            UnknownSession: there is no such session.
+            UnknownInstance: there is no such channel.
+        """
+        message = AimAtDefault(session_id=SessionId(session_id), instance=Instance(instance), by=by)
+        return cast("Address | None", await self._registry.ask(message, block=False))
+
+    async def mirror_to_session(
+        self,
+        session_id: str | None = None,
+        text: str = "",
+        *,
+        source: str,
+        user: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Mirrored:
+        """Let a session's agent know what was said to its human elsewhere. Sends nothing.
+
+        The note is part of the agent's next turn, and wakes nobody. A failure breaks nothing: it is
+        logged, and returned with `status="failed"` and its reason.
+
+        Args:
+            session_id: the session; where it goes on in another one, that one.
+            text: what was said.
+            source: by what, in a few words: `cron`, `web`.
+            user: instead of a session, whose direct session it is.
+            metadata: what else to keep, of JSON's types: at most 65,536 bytes of it.
+        """
+        try:
+            message = mirror(session_id, text, source, user, metadata)
+            return cast("Mirrored", await self._registry.ask(message, block=False))
+        except (ValueError, TypeError, LookupError, TurnRefused, StorageError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        except ActorDeadError as error:
+            reason = f"the runtime is stopping: {error}"
+        logger.warning("nothing was mirrored to %s: %s", session_id or user, reason)
+        return Mirrored(status="failed", reason=reason)
+
+    async def clear(self, session_id: str, *, by: By = "program") -> Cleared:
+        """Let the context of a session begin anew. Its log, id and bindings stay as they are.
+
+        What others have said on its behalf since a human last wrote stays in the context.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        message = Clear(session_id=SessionId(session_id), by=by)
+        return cast("Cleared", await self._registry.ask(message, block=False))
+
+    async def retry_delivery(self, delivery_id: str, *, mark_duplicate: bool = False) -> Outcome:
+        """Open a dead or unknown delivery again.
+
+        Args:
+            delivery_id: the delivery.
+            mark_duplicate: send it even if it may have arrived, marked as a possible repetition.
+                Without, such a one stays `unknown`, for the reason `may_have_arrived`.
+
+        Raises:
+            UnknownSession: the id is none of a delivery, or names no session.
+        """
+        parts = split_record_id(delivery_id)
+        if parts is None:
+            raise UnknownSession(f"{delivery_id!r:.80} names no delivery: SESSION/NUMBER does")
+        message = RetryDelivery(
+            session_id=parts[0],
+            delivery_id=DeliveryId(delivery_id),
+            mark_duplicate=mark_duplicate,
+        )
+        return cast("Outcome", await self._registry.ask(message, block=False))
