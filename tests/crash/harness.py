@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+import pytest
 import trio
 
 from turnkeeper import views
@@ -25,9 +27,9 @@ from turnkeeper.actors.journal import load_conversation, load_records
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.lmdb_store import open_reader
 
-__all__ = ["Entry", "Gateway", "Life", "Message", "Stored", "seeds"]
+__all__ = ["Entry", "Gateway", "Life", "Message", "Stored", "cannot", "seeds", "strace"]
 
-_PROGRAM = Path(__file__).parent / "programs" / "gateway.py"
+_PROGRAMS = Path(__file__).parent / "programs"
 _PATIENCE_S = 60.0
 """Seconds after which a child that has not done what was expected of it is killed."""
 
@@ -39,6 +41,22 @@ def seeds(count: int) -> list[int]:
     """Seeds of that many random runs, or the one that TURNKEEPER_SEED names, to repeat it."""
     one = os.environ.get("TURNKEEPER_SEED")
     return [int(one)] if one is not None else list(range(count))
+
+
+def cannot(reason: str) -> NoReturn:
+    """Skip here; fail in CI, where this is the only look at a real fault."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def strace(call: str, fault: str) -> tuple[str, ...]:
+    """A prefix under which a system call of a process meets `fault`, as strace writes it."""
+    program = shutil.which("strace")
+    if program is None:
+        cannot("strace is not installed: apt install strace")
+    inject = f"inject={call}:{fault}"
+    return (program, "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +137,15 @@ class Life:
 class Gateway:
     """A state directory, a platform, and the processes that run on them one after the other."""
 
-    def __init__(self, home: Path, *, state_dir: Path | None = None, **options: object) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        state_dir: Path | None = None,
+        program: str = "gateway.py",
+        **options: object,
+    ) -> None:
+        self._program = _PROGRAMS / program
         self.state_dir = state_dir or home / "state"
         self.journal_path = home / "journal"
         self.errors_path = home / "errors"
@@ -141,7 +167,7 @@ class Gateway:
             options: of the program, in addition to the gateway's own.
         """
         arguments = [self.state_dir, self.journal_path, json.dumps(self.options | options)]
-        command = [*prefix, sys.executable, str(_PROGRAM), *map(str, arguments)]
+        command = [*prefix, sys.executable, str(self._program), *map(str, arguments)]
         with self.errors_path.open("ab") as errors, trio.fail_after(_PATIENCE_S):
             process = await trio.lowlevel.open_process(
                 command,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
-from collections.abc import Generator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import trio
 
-from .harness import Gateway, Message
+from .harness import Gateway, Message, strace
 
 _TEXT = "say " + "x" * 4000
 """Large enough that the disk is full in the middle of the load."""
@@ -24,32 +19,9 @@ def _messages(count: int) -> list[Message]:
     return [Message(f"m{n}", f"c{n % 7}", _TEXT) for n in range(count)]
 
 
-def _cannot(reason: str) -> NoReturn:
-    """Skip here; fail in CI, where this is the only look at a real fault."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Generator[Path]:
-    """The directory of a file system that is soon full."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_FULL_BYTES}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        _cannot("no right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def _eio(nth: int) -> tuple[str, ...]:
     """A prefix under which a process's writer gets EIO from that fdatasync, and from no other."""
-    strace = shutil.which("strace")
-    if strace is None:
-        _cannot("strace is not installed: apt install strace")
-    inject = f"inject=fdatasync:error=EIO:when={nth}"
-    return (strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject)
+    return strace("fdatasync", f"error=EIO:when={nth}")
 
 
 def _check_stopped(gateway: Gateway, exit_code: int, *reasons: str) -> None:
