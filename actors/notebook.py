@@ -67,7 +67,13 @@ class Notebook(OutputGate):
         written = load_note_of(store, *spoken)
         if written is not None:
             owner, _, seq = written
-            return NoteLent(session_id=message.speaker, report=report, owner=owner, note_seq=seq)
+            return NoteLent(
+                session_id=message.speaker,
+                report=report,
+                owner=owner,
+                lender=core.session_id,
+                note_seq=seq,
+            )
         note = note_of(self._services, *spoken, report)
         place = core.next_seq
         batch = batch_for(self._stream, core, core.hear(note))
@@ -78,6 +84,7 @@ class Notebook(OutputGate):
             session_id=message.speaker,
             report=report,
             owner=core.session_id,
+            lender=core.session_id,
             note_seq=place,
             batch=batch,
         )
@@ -146,10 +153,10 @@ class Notebook(OutputGate):
                 services.bus.publish(noted(owner, seq, note, services.now_us()))
 
     def _return(self, message: NoteLent, *, kept: bool) -> None:
-        if message.owner is not None:
+        if message.lender is not None:
             self._services.registry.tell(
                 NoteReturned(
-                    session_id=message.owner,
+                    session_id=message.lender,
                     speaker=self._core.session_id,
                     kept=kept or message.batch is None,
                 )

@@ -44,7 +44,10 @@ class NoteLent:
     """Who spoke."""
     report: DeliveryReported
     owner: SessionId | None
-    """None where nobody can keep a note; then nothing was lent."""
+    """Who has the note: an earlier owner, if it was written before. None where nobody can keep one;
+    then nothing was lent."""
+    lender: SessionId | None = None
+    """Who was asked for its half, and waits for its return; None if that is nobody."""
     note_seq: int = 0
     batch: Batch | None = None
     """None if the note was written before, or cannot be."""
