@@ -46,7 +46,7 @@ from .errors import (
     TurnRefused,
 )
 from .journal import load_conversation, load_session_number
-from .kernel import ActorDeadError, TrioFuture
+from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
@@ -98,10 +98,12 @@ class RegistryActor(Sender):
                 return handler(self, message)
             self._let_in(message, self.take_reply())
         except Exception as error:  # the supervisor's edge: one bad session stops no other
-            if (answer := self.take_reply()) is None:
-                logger.exception("%s could not be handled", type(message).__name__)
-            else:
+            if (answer := self.take_reply()) is not None:
                 _refuse(answer, error)
+            elif not isinstance(
+                error, KernelClosed
+            ):  # else this is the end: the next start goes on
+                logger.exception("%s could not be handled", type(message).__name__)
         return None
 
     # -- turns -----------------------------------------------------------------------------------
@@ -114,10 +116,10 @@ class RegistryActor(Sender):
             else:
                 self._to_session(message.session_id, message, answer)
         except Exception as error:  # the supervisor's edge, as in `on_receive`
-            if answer is None:
-                logger.exception("%s could not be handled", type(message).__name__)
-            else:
+            if answer is not None:
                 _refuse(answer, error)
+            elif not isinstance(error, KernelClosed):
+                logger.exception("%s could not be handled", type(message).__name__)
 
     def _route(self, message: Accept, answer: TrioFuture[Any] | None) -> None:
         turn = message.turn
