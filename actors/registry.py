@@ -100,9 +100,7 @@ class RegistryActor(Sender):
         except Exception as error:  # the supervisor's edge: one bad session stops no other
             if (answer := self.take_reply()) is not None:
                 _refuse(answer, error)
-            elif not isinstance(
-                error, KernelClosed
-            ):  # else this is the end: the next start goes on
+            elif not isinstance(error, KernelClosed):  # else the next start goes on
                 logger.exception("%s could not be handled", type(message).__name__)
         return None
 
