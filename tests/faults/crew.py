@@ -7,6 +7,7 @@ import trio
 from turnkeeper import Reply, Turn
 from turnkeeper.actors.messages import Address, ToolCall
 
+from .events import CutPower
 from .humans import Message
 from .lives import Life, shown
 from .operators import Operators
@@ -17,6 +18,11 @@ __all__ = ["Crew"]
 
 class Crew(Operators):
     """Answers, stays silent, breaks, hangs, speaks elsewhere; and looks at what it is given."""
+
+    def __init__(self, seed: int, cut: CutPower | None = None) -> None:
+        super().__init__(seed, cut)
+        self._runs: set[str] = set()
+        """Runs of missions that were given to an agent."""
 
     async def agent(self, turn: Turn) -> str | Reply | None:
         """Answer a turn."""
@@ -37,11 +43,16 @@ class Crew(Operators):
             life.running.discard(session_id)
 
     async def _behave(self, life: Life, turn: Turn) -> str | Reply | None:
-        message_id, behaviour = turn.text.split(": ", 1)
-        message = self.messages[message_id]
-        self._check_turn(turn, message)
-        answer = f"re {message_id} to {show(message.event.place)}"
-        said = f"{message_id}.{turn.attempt}"
+        asked, behaviour = turn.text.split(": ", 1)
+        if turn.mission is None:
+            message = self.messages[asked]
+            self._check_turn(turn, message)
+            answer = f"re {asked} to {show(message.event.place)}"
+        else:
+            self._check_run(turn)
+            asked = turn.id
+            answer = f"re {asked} by {turn.session.id}"
+        said = f"{asked}.{turn.attempt}"
         match behaviour.split():
             case ["silence"]:
                 return None
@@ -75,6 +86,11 @@ class Crew(Operators):
         outcome = await turn.send_message(text, to, user=user)
         self.say(f"  {turn.id} is told of {text!r}: {shown(outcome)}")
         self.auditor.answered(outcome)
+
+    def _check_run(self, turn: Turn) -> None:
+        if turn.id in self._runs or turn.attempt > 1:
+            self.fail(f"run {turn.id} of {turn.mission} is given to its agent again")
+        self._runs.add(turn.id)
 
     def _check_turn(self, turn: Turn, message: Message) -> None:
         place, context = message.event.place, turn.context

@@ -44,6 +44,8 @@ class Delivery:
     """Whether an operator has asked for a repetition."""
     failed_late: bool = False
     """Whether the platform has said later that it did not arrive after all."""
+    was_denied: bool = False
+    """Whether it has ever said so: then it vouches that nobody has seen it."""
     held: set[str] = field(default_factory=set[str])
     """The platform's ids of it that the log holds."""
 
@@ -161,6 +163,7 @@ class Deliveries:
             f"6: {delivery} is {record.status} as {record.platform_message_id}, which it is not",
         )
         delivery.failed_late |= record.status == "failed"
+        delivery.was_denied |= record.status == "failed"
 
     def shown_in_feed(self, record: FeedRecord) -> None:
         """The console feed has a line."""
@@ -195,7 +198,7 @@ class Deliveries:
         if delivery is None:
             return  # told when it was sent
         if len(self._platforms.by_part[outbound.part_id]) > 1:
-            marked = outbound.resend or delivery.marked
+            marked = outbound.resend or delivery.marked or delivery.was_denied
             self._findings.expect(marked, f"6: {delivery} arrives a second time, unmarked")
         elif not delivery.reopened:
             self._check_lane(delivery)

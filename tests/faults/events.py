@@ -16,6 +16,7 @@ from turnkeeper.testing import Fault
 from .people import Person, show
 
 __all__ = [
+    "AddMission",
     "Aim",
     "Clear",
     "CutPower",
@@ -32,6 +33,7 @@ __all__ = [
     "Pass",
     "Redeliver",
     "Retry",
+    "RunMission",
     "Say",
     "Stop",
     "TellLater",
@@ -171,6 +173,26 @@ class TellLater(_Event):
 
 
 @dataclass(frozen=True)
+class AddMission(_Event):
+    """A mission is added, or becomes another one."""
+
+    number: int
+    name: str
+    every_s: int
+    behaviour: str
+    notify: str | None
+
+
+@dataclass(frozen=True)
+class RunMission(_Event):
+    """Somebody wants a mission to run now, to pause, or to go on."""
+
+    number: int
+    name: str
+    act: Literal["run", "pause", "resume"]
+
+
+@dataclass(frozen=True)
 class Fail(_Event):
     """The next sends of an instance fail."""
 
@@ -233,6 +255,8 @@ Event: TypeAlias = (
     | Move
     | Undo
     | Retry
+    | AddMission
+    | RunMission
     | TellLater
     | Fail
     | HoldWire

@@ -16,11 +16,13 @@ from trio.testing import wait_all_tasks_blocked
 from turnkeeper import (
     ActRefused,
     Channel,
+    MissionRefused,
     Reply,
     Runtime,
     RuntimeFailed,
     Turn,
     TurnRefused,
+    UnknownMission,
     UnknownSession,
     open_runtime,
 )
@@ -39,7 +41,7 @@ from .platforms import Arrival, Platforms, Wire, describe
 
 __all__ = ["Life", "Lives", "shown"]
 
-_EXPECTED: Final = (ActRefused, TurnRefused, UnknownSession)
+_EXPECTED: Final = (ActRefused, TurnRefused, UnknownSession, MissionRefused, UnknownMission)
 """What a request may be answered with in a run."""
 
 

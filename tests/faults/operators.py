@@ -7,6 +7,7 @@ from typing import TypeAlias
 from turnkeeper.actors.messages import Address
 
 from .events import (
+    AddMission,
     Aim,
     Clear,
     Link,
@@ -14,13 +15,14 @@ from .events import (
     Move,
     Pair,
     Retry,
+    RunMission,
     Say,
     Undo,
     Unlink,
     Unpair,
 )
 from .humans import Humans
-from .people import show
+from .people import MISSIONS, show
 
 __all__ = ["Operators"]
 
@@ -92,6 +94,36 @@ class Operators(Humans):
             case Undo():
                 change = await runtime.undo()
         return change.text
+
+    def plan(self, event: AddMission | RunMission) -> None:
+        """The operator adds a mission, or asks something of one."""
+        self.request(str(event), self._plan, event)
+
+    async def _plan(self, event: AddMission | RunMission) -> object:
+        runtime = self.runtime
+        match event:
+            case AddMission():
+                schedule, prompt = f"every {event.every_s}s", f"run: {event.behaviour}"
+                notify = event.notify
+                await runtime.add_mission(event.name, schedule, prompt, notify, replace=True)
+            case RunMission(act="run"):
+                run = await runtime.run_mission(event.name)
+                for outcome in run.outcomes:
+                    self.auditor.answered(outcome)
+                return f"{run.turn_id} {run.status} ({run.error})"
+            case RunMission(act="pause"):
+                await runtime.pause_mission(event.name)
+            case RunMission():
+                await runtime.resume_mission(event.name)
+        return "done"
+
+    def end_missions(self) -> None:
+        """Nothing is planned any more."""
+        for name in MISSIONS:
+            self.request(f"the end of {name}", self._remove, name)
+
+    async def _remove(self, name: str) -> object:
+        return await self.runtime.remove_mission(name)
 
     def retry(self, event: Retry) -> None:
         """The operator opens a delivery again."""

@@ -9,6 +9,7 @@ from turnkeeper.actors.messages import Address, Instance
 __all__ = [
     "CONFIG",
     "GRANTED",
+    "MISSIONS",
     "NAMES",
     "PEOPLE",
     "PLACES",
@@ -56,6 +57,7 @@ PEOPLE: Final = [
     Person("slack", "1"),
 ]
 USERS: Final = ["alice", "telegram:1", "discord:1"]
+MISSIONS: Final = ["daily", "hourly"]
 NAMES: Final = ["family", "s1", "s2", "s3"]
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from turnkeeper.testing import Fault
 
 from .events import (
+    AddMission,
     Aim,
     Clear,
     CutPower,
@@ -26,6 +27,7 @@ from .events import (
     Pass,
     Redeliver,
     Retry,
+    RunMission,
     Say,
     Stop,
     TellLater,
@@ -35,6 +37,7 @@ from .events import (
 )
 from .people import (
     GRANTED,
+    MISSIONS,
     NAMES,
     PEOPLE,
     PLACES,
@@ -151,6 +154,21 @@ class _Maker:
         status: Literal["delivered", "read", "failed"] = rng.choice(("delivered", "read", "failed"))
         return TellLater(self.after_s(), self.next_number(), rng.randrange(40), status)
 
+    def add_mission(self) -> AddMission:
+        rng = self.rng
+        return AddMission(
+            self.after_s(),
+            self.next_number(),
+            rng.choice(MISSIONS),
+            rng.choice((60, 3600)),
+            self.behaviour(),
+            rng.choice((None, *PLATFORMS)),
+        )
+
+    def run_mission(self) -> RunMission:
+        act: Literal["run", "pause", "resume"] = self.rng.choice(("run", "run", "pause", "resume"))
+        return RunMission(self.after_s(), self.next_number(), self.rng.choice(MISSIONS), act)
+
     def instance(self) -> str:
         return self.rng.choice(list(PLATFORMS))
 
@@ -175,6 +193,8 @@ class _Maker:
             (2, lambda: Undo(after_s(), number())),
             (4, self.retry),
             (3, self.tell_later),
+            (4, self.add_mission),
+            (4, self.run_mission),
             (9, self.fail),
             (3, lambda: HoldWire(after_s(), self.instance(), rng.choice((0.1, 2.0, 15.0)))),
             (3, lambda: HoldDisk(after_s(), rng.choice((0.01, 0.5, 4.0)))),

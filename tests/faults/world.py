@@ -20,6 +20,7 @@ from trio.testing import MockClock
 
 from .crew import Crew
 from .events import (
+    AddMission,
     Aim,
     Clear,
     CutPower,
@@ -36,6 +37,7 @@ from .events import (
     Pass,
     Redeliver,
     Retry,
+    RunMission,
     Say,
     Stop,
     TellLater,
@@ -107,6 +109,8 @@ class World(Crew):
                 self.act(event)
             case Retry():
                 self.retry(event)
+            case AddMission() | RunMission():
+                self.plan(event)
             case TellLater():
                 self.tell_later(event)
             case Fail() | HoldWire() | HoldDisk() | FailDisk() | CutPower():
@@ -154,6 +158,7 @@ class World(Crew):
             life.wake_agents.set()
             if life.store is not None:
                 life.store.release()
+            self.end_missions()
             await trio.sleep(_QUIET_S)
             self.write_again()
             await trio.sleep(_QUIET_S)
