@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import Final
 
 from ..storage.base import Reads
+from .core.missions import Asker
 from .core.records import Record, UserRecord
-from .core.routing import BindingRow
+from .core.routing import BindingRow, IdentityRow
 from .journal import load_binding, load_head, load_last, load_records, load_session_number
 from .ledger import StoreWorld, past_bindings
 from .messages import Address, Instance, SessionId
@@ -59,20 +60,37 @@ def default_place(store: Reads, session_id: str, agent: str, instance: str) -> A
     return newest or (there[0].address if len(there) == 1 else None)
 
 
-def place_on_behalf(store: Reads, session_id: str, agent: str, instance: str) -> Address | None:
-    """Where what is done on behalf of a session is said: in its own conversations, or nowhere.
+def place_on_behalf(store: Reads, asker: Asker, agent: str, instance: str) -> Address | None:
+    """Where what somebody asked for is said: to them, or nowhere.
 
-    That of a session which goes on in another one is said in the conversations of that one.
+    That is the conversation in which they asked; at another instance, the direct conversation in
+    which the same user last wrote. What was asked for in a group goes to the session's own
+    conversations, or to those of the one that it goes on in.
     """
-    session_id = goes_on_in(store, session_id)
+    asked = load_binding(store, asker.place) if asker.place is not None else None
+    if asked is not None and _agent_of(store, asked) == agent:
+        if asked.instance == instance:
+            return asked.address
+        if asked.user_id is not None:
+            return _place_of_identity(store, asked.platform, asked.user_id, agent, instance)
+    session_id = goes_on_in(store, asker.session_id)
     stream = load_session_number(store, session_id)
     if stream is None or next(_owned(store, stream), None) is None:
         return None
     return default_place(store, session_id, agent, instance)
 
 
-def place_of_user(store: Reads, user: str, agent: str | None = None) -> Address | None:
-    """The direct conversation in which a user last wrote to `agent`, or anybody: wherever it is."""
+def place_of_user(
+    store: Reads, user: str, agent: str | None = None, instance: str | None = None
+) -> Address | None:
+    """The direct conversation in which a user last wrote.
+
+    Args:
+        store: one moment of it.
+        user: who.
+        agent: to whom; None for anybody.
+        instance: where; None for wherever it is.
+    """
     identities = _identities(store, user)
     world = StoreWorld(store, 0)
     return _last_written(
@@ -81,10 +99,21 @@ def place_of_user(store: Reads, user: str, agent: str | None = None) -> Address 
             row
             for identity in identities
             for row in world.places_of_identity(*identity)
-            if row.direct and agent in (None, _agent_of(store, row))
+            if row.direct
+            and agent in (None, _agent_of(store, row))
+            and instance in (None, row.instance)
         ),
         identities,
     )
+
+
+def _place_of_identity(
+    store: Reads, platform: str, user_id: str, agent: str, instance: str
+) -> Address | None:
+    """The direct conversation at `instance` in which whoever is the same user last wrote."""
+    world = StoreWorld(store, 0)
+    identity = world.identity(platform, user_id) or IdentityRow(platform, user_id)
+    return place_of_user(store, identity.unified, agent, instance)
 
 
 def session_of_user(store: Reads, user: str) -> SessionId | None:

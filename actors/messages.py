@@ -349,7 +349,7 @@ class SendMessage:
     during: int = 0
     """The turn in which the agent asks for it."""
     route: str | None = None
-    """How `to` was found; the registry fills it in."""
+    """How `to` was found, if whoever asks knows it; else the registry fills it in."""
     dry_run: bool = False
     """Whether it is only asked where it would go; then the answer is a `SendPlan`."""
 

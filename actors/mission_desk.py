@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Table
 from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
+from .addressing import goes_on_in
 from .core.head import Head
 from .core.missions import (
     Definition,
@@ -37,8 +38,8 @@ from .errors import ShuttingDown
 from .frozen import fact
 from .journal import SCHEDULE_STREAM, load_head, load_record, load_session_number
 from .kernel import TrioActor, TrioFuture
-from .ledger import pages
-from .messages import Instance
+from .ledger import StoreWorld, pages
+from .messages import Address, Instance
 from .mission_rows import load_mission, mission_key, newest_run, put_mission
 from .missions import AddMission, KeepNotice, PauseMission, RemoveMission, ResumeMission, StartRun
 from .services import Services
@@ -149,7 +150,7 @@ class MissionDesk(TrioActor):
                 act=act,
                 name=message.name,
                 by=message.by,
-                definition=tuple(definition) if definition is not None else None,
+                definition=tuple(definition.flat()) if definition is not None else None,
             )
             for act in change.acts
         ]
@@ -283,7 +284,7 @@ class MissionDesk(TrioActor):
                     f"{field}: there is no channel {instance!r}; there is: {known}", field
                 )
         session_id = message.session or session_of_mission(message.name)
-        maker = self._maker(message)
+        maker, asked_at = self._maker(message)
         return define(
             name=message.name,
             schedule=message.schedule,
@@ -293,6 +294,7 @@ class MissionDesk(TrioActor):
             session_id=session_id,
             notify=message.notify,
             on_behalf_of=maker,
+            asked_at=asked_at,
             missed=message.missed,
             overlap=message.overlap,
             jitter_s=message.jitter_s,
@@ -302,10 +304,10 @@ class MissionDesk(TrioActor):
             before=before,
         )
 
-    def _maker(self, message: AddMission) -> str | None:
-        """The session on whose behalf a mission is made, if it is made in a turn."""
+    def _maker(self, message: AddMission) -> tuple[str | None, Address | None]:
+        """The session on whose behalf a mission is made, and where, if it is made in a turn."""
         if message.asked_by is None:
-            return message.asked_in
+            return message.asked_in, message.asked_at
         parent = load_mission(self._services.store, mission_key(message.asked_by))
         if parent is None:
             raise MissionRefused(
@@ -313,9 +315,25 @@ class MissionDesk(TrioActor):
                 "any more on whose behalf it would be"
             )
         definition = parent.definition
-        if definition.session_id == session_of_mission(definition.name):
-            return definition.on_behalf_of
-        return definition.on_behalf_of or message.asked_in
+        asker = definition.asker
+        if asker is not None:
+            return asker
+        is_its_own = definition.session_id == session_of_mission(definition.name)
+        return (None if is_its_own else message.asked_in), None
+
+    def _check_own(self, session_id: str, maker: str | None) -> None:
+        """Refuse what would let one human's turn look into another's session."""
+        store = self._services.store
+        if maker is None or goes_on_in(store, session_id) == goes_on_in(store, maker):
+            return
+        stream = load_session_number(store, session_id)
+        owned = StoreWorld(store, 0).places_of_session(stream) if stream is not None else iter(())
+        if next(owned, None) is not None:
+            raise MissionRefused(
+                f"{session_id!r} is the session of somebody else: a mission that is asked for in a "
+                "conversation runs in that one's session, or in one of its own",
+                "session",
+            )
 
     def _agent(self, message: AddMission, session_id: str, maker: str | None) -> str:
         """Who is given the prompt: somebody there is, and who may speak in the session."""
@@ -323,6 +341,7 @@ class MissionDesk(TrioActor):
         agent = message.agent
         if message.session is not None:
             self._check_named(session_id, exists=found is not None)
+            self._check_own(session_id, maker)
             agent = agent or (found[0].agent if found is not None else None)
         elif found is not None and found[1] != f"mission {message.name}":
             raise MissionRefused(

@@ -121,8 +121,8 @@ def put_mission(
 
 
 def _flat(row: MissionRow) -> list[Any]:
-    definition, *progress = row
-    return [list(definition), *progress]
+    _, *progress = row
+    return [row.definition.flat(), *progress]
 
 
 # -- what is due ---------------------------------------------------------------------------------

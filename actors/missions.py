@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..storage.base import Batch
+from .core.missions import Asker
 from .frozen import message
-from .messages import DeliveryId, Instance, MissionTurn, SessionId, TurnId
+from .messages import Address, DeliveryId, Instance, MissionTurn, SessionId, TurnId
 
 __all__ = [
     "AddMission",
@@ -53,6 +54,8 @@ class AddMission:
     """Whether it waits for ticks; otherwise it is paused. For a configuration."""
     asked_in: SessionId | None = None
     """The session in whose turn it is asked for: it speaks in that one's conversations alone."""
+    asked_at: Address | None = None
+    """The conversation in which that is: it speaks to nobody else, whoever shares the session."""
     asked_by: str | None = None
     """The mission in whose run it is asked for: on behalf of whom that one is, this one is too."""
     dry_run: bool = False
@@ -148,8 +151,8 @@ class RunMission:
     """`schedule`, or whoever asked for this run."""
     notify: Instance | None = None
     """The instance at whose default conversation its messages go; None: as the session has it."""
-    on_behalf_of: SessionId | None = None
-    """The session in whose conversation the mission was made: it never writes to anybody else."""
+    asker: Asker | None = None
+    """For whom it speaks, if it was asked for in a turn: it never writes to anybody else."""
 
 
 @message

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from ..storage.base import Batch, Table, Then
-from ..storage.codec import encode
+from ..storage.codec import encode, encode_known
 from ..storage.errors import Conflict, StorageError
 from ..storage.keys import log_key
 from .core.conversation import Conversation
@@ -166,7 +166,7 @@ class Notebook(OutputGate):
         """Let the platform's ids of what has arrived lead back to the delivery."""
         if report.address is not None:
             sent = SentRow(self._core.session_id, self._stream, seq_of(report))
-            row = encode(list(sent))
+            row = encode_known(list(sent))
             for platform_id in report.parts or filter(None, [report.platform_message_id]):
                 batch.put(Table.SENT, sent_key(report.address, platform_id), row)
 

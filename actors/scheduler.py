@@ -298,7 +298,7 @@ class SchedulerActor(MissionDesk):
             claim=claim,
             by=by,
             notify=Instance(definition.notify) if definition.notify is not None else None,
-            on_behalf_of=SessionId(definition.on_behalf_of) if definition.on_behalf_of else None,
+            asker=definition.asker,
         )
         self._occupy(key)
         self._soon(self._claim, key, row, message, answer)
@@ -424,10 +424,8 @@ class SchedulerActor(MissionDesk):
     def _place_of_notice(self, message: MissionEnded, row: MissionRow) -> Address | None:
         definition, store = row.definition, self._services.store
         assert definition.on_failure is not None  # somebody is to be told
-        if definition.on_behalf_of is not None:
-            return place_on_behalf(
-                store, definition.on_behalf_of, definition.agent, definition.on_failure
-            )
+        if definition.asker is not None:
+            return place_on_behalf(store, definition.asker, definition.agent, definition.on_failure)
         return default_place(store, message.session_id, definition.agent, definition.on_failure)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {

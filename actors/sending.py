@@ -11,6 +11,7 @@ from typing import Any, Final
 from .addressing import goes_on_in, place_of_user, session_of_user, why_not
 from .core.head import Head
 from .core.intake import check_outgoing
+from .core.routing import BindingRow
 from .journal import load_binding, load_head, load_sent, load_session_number
 from .kernel import TrioFuture
 from .messages import Address, Instance, Outcome, SendMessage, SendPlan, SessionId
@@ -35,6 +36,9 @@ class Sender(NoteDesk):
         is_fresh = message.route is None  # else it has waited for an act, with its place
         if is_fresh and message.to is not None and message.user is not None:
             raise ValueError("a message goes to a conversation or to a user, not to both")
+        if message.to is None and message.user is None and not message.dry_run:
+            self._to_session(message.session_id, message, answer)
+            return
         plan = self._plan_send(message)
         if message.dry_run:
             if answer is not None:
@@ -43,28 +47,28 @@ class Sender(NoteDesk):
             if answer is not None:
                 answer.resolve(Outcome(status="failed", reason=plan.refused))
         else:
-            to = plan.address if message.to or message.user else None
-            addressed = replace(message, to=to, route=plan.route if to is not None else None)
+            addressed = replace(message, to=plan.address, route=plan.route)
             self._to_session(message.session_id, addressed, answer)
 
     def _plan_send(self, message: SendMessage) -> SendPlan:
         """Where a message would go now, and why not."""
         head = self._head(message.session_id)
-        place, route, refused = message.to, "address", None
+        place, route, refused = message.to, message.route or "address", None
         if message.user is not None:
             place = place_of_user(self._services.store, message.user, head.agent)
             route = f"user {message.user}"
             refused = "no_recipient" if place is None else None
         elif place is not None:
             refused = self._why_not(head.agent, place)
-        elif message.dry_run:
+        else:
             place = head.active_channel
             route = "active channel" if head.instance is not None else "feed"
             if place is None and head.instance is not None:
                 refused = "no_recipient"
-        if message.dry_run and place is not None and refused is None:
-            refused = self._services.door.closed_to(place, None)
-        owner = load_binding(self._services.store, place) if place is not None else None
+        owner: BindingRow | None = None
+        if message.dry_run and place is not None:
+            refused = refused or self._services.door.closed_to(place, None)
+            owner = load_binding(self._services.store, place)
         return SendPlan(
             session_id=message.session_id,
             address=place,

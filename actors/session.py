@@ -243,7 +243,7 @@ class SessionActor(Awaiting):
                 return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
             status: OutcomeStatus = "rendered" if record.instance is None else "delivered"
             return Outcome(status=status, reason="already_arrived", delivery_id=delivery_id)
-        may_have_arrived = any(r.status == "unknown" or r.may_have_arrived for r in reports)
+        may_have_arrived = any(report.status == "unknown" for report in reports)
         if may_have_arrived and not message.mark_duplicate:
             return Outcome(status="unknown", reason="may_have_arrived", delivery_id=delivery_id)
         step = self._core.open_delivery_again(
@@ -251,7 +251,7 @@ class SessionActor(Awaiting):
             record,
             self._services.now_us(),
             duplicate=may_have_arrived,
-            parts=tuple(reports[-1].parts) if reports else (),
+            parts=next((tuple(r.parts) for r in reversed(reports) if r.parts), ()),
         )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)

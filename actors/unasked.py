@@ -14,11 +14,12 @@ from ..storage.codec import encode
 from ..storage.errors import StorageError
 from .addressing import default_place, place_on_behalf
 from .core.conversation import Conversation
+from .core.missions import Asker
 from .core.records import ActiveRecord, NoteRecord, ReceiptRecord
 from .errors import Overloaded
 from .journal import batch_for, load_sent, sent_key
 from .kernel import TrioFuture
-from .messages import Address, Clear, SessionId
+from .messages import Address, Clear
 from .mission_rows import run_key, run_row
 from .missions import RunMission
 from .notebook import Notebook
@@ -99,10 +100,10 @@ class Unasked(Notebook):
         self._submit(batch, partial(self._answered, answer, place))
         return None
 
-    def _default_place(self, instance: str, on_behalf_of: SessionId | None) -> Address | None:
+    def _default_place(self, instance: str, asker: Asker | None) -> Address | None:
         store, core = self._services.store, self._core
-        if on_behalf_of is not None:
-            return place_on_behalf(store, on_behalf_of, core.agent, instance)
+        if asker is not None:
+            return place_on_behalf(store, asker, core.agent, instance)
         return default_place(store, core.session_id, core.agent, instance)
 
     def _aim(self, instance: str, place: Address | None, by: str) -> ActiveRecord | None:
@@ -133,7 +134,7 @@ class Unasked(Notebook):
         if waiting >= self._services.max_open_turns:
             raise Overloaded(f"{self} has {waiting} turns waiting for its agent")
         if message.notify is not None:
-            place = self._default_place(message.notify, message.on_behalf_of)
+            place = self._default_place(message.notify, message.asker)
             active = self._aim(message.notify, place, f"mission {turn.mission}")
         step = self._core.run_mission(turn, active, message.by, self._services.now_us())
         batch = batch_for(self._stream, self._core, step)

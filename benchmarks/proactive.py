@@ -65,6 +65,7 @@ def mission(name: str, schedule: str, anchor_us: int) -> Definition:
         overlap="skip",
         jitter_s=0.0,
         on_failure=None,
+        asked_at=None,
         by="program",
         now_us=anchor_us,
     )

@@ -132,8 +132,8 @@ class Turn:
         """Say something before the turn ends.
 
         It goes to a conversation, to a user in the direct conversation where they last wrote, or to
-        the session's active channel. Returns as soon as the outcome is known, or `retrying` after
-        the first failure.
+        where the turn came from; in a mission's run, to the session's active channel. Returns as
+        soon as the outcome is known, or `retrying` after the first failure.
 
         Raises:
             TypeError, ValueError: the text cannot be sent, or both `to` and `user` are given.
@@ -199,8 +199,17 @@ class TurnHost:
 
     async def send(self, job: TurnJob, text: str, to: Address | None, user: str | None) -> Outcome:
         """Send from the session of a turn, and wait for the first outcome."""
+        route: str | None = None
+        if to is None and user is None and isinstance(job.turn, InboundTurn):
+            to, route = job.turn.address, "turn"
         message = SendMessage(
-            session_id=job.session_id, text=text, to=to, user=user, by="turn", during=job.seq
+            session_id=job.session_id,
+            text=text,
+            to=to,
+            user=user,
+            by="turn",
+            during=job.seq,
+            route=route,
         )
         return cast("Outcome", await self._registry.ask(message, block=False))
 

@@ -66,6 +66,8 @@ def _whereto(record: AssistantRecord) -> str:
     match record.route:
         case "address":
             return f"{where}, as asked"
+        case "turn":
+            return f"{where}, where the turn came from"
         case "active channel":
             return f"{where}, the active channel of the session"
         case None if record.reply_to is not None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from . import missions as mission_views
-from .actors.acts import (
-    By,
-)
+from .actors.acts import By
 from .actors.core.missions import MissionRefused, MissionRow
 from .actors.kernel import ActorDeadError
-from .actors.messages import (
-    SessionId,
-)
+from .actors.messages import Address, Instance, SessionId
 from .actors.missions import (
     AddMission,
     AwaitRun,
@@ -23,7 +19,7 @@ from .actors.missions import (
     RunStarted,
     StartRun,
 )
-from .context import get_session_context
+from .context import SessionContext, get_session_context
 from .looking import Looking
 from .missions import Missed, MissionInfo, MissionRun, Overlap
 
@@ -55,8 +51,8 @@ class Planning(Looking):
         """Let an agent be given a prompt at set times, each time at most once.
 
         It runs in a session of its own, and speaks where a human last wrote to the agent on the
-        instance that it notifies. Made inside a turn, it speaks in the conversations of that turn's
-        session alone.
+        instance that it notifies. Made inside a turn, it speaks to whoever wrote there alone: in
+        that conversation, or at another instance in the one where the same user last wrote.
 
         Args:
             name: 1 to 56 letters, digits, `_`, `.` or `-`.
@@ -95,6 +91,7 @@ class Planning(Looking):
                 replace=replace,
                 by=by,
                 asked_in=SessionId(context.session_id) if context is not None else None,
+                asked_at=_place_of(context),
                 asked_by=context.mission if context is not None else None,
             )
         )
@@ -167,3 +164,10 @@ class Planning(Looking):
     async def _mission_act(self, act: MissionAct) -> MissionInfo:
         row = cast("MissionRow", await self._actors.scheduler.ask(act, block=False))
         return mission_views.mission_info(self.store, row)
+
+
+def _place_of(context: SessionContext | None) -> Address | None:
+    """The conversation of a turn; None outside of any, and in a mission's run."""
+    if context is None or context.mission is not None:
+        return None
+    return Address(Instance(context.instance), context.chat_id, context.thread_id)

@@ -8,11 +8,7 @@ from typing import Any, cast
 
 import trio
 
-from .actors.messages import (
-    FindSession,
-    Instance,
-    SessionId,
-)
+from .actors.messages import FindSession, Instance, SessionId
 from .actors.services import Ref
 from .config import Config, load_config
 from .deciding import Deciding

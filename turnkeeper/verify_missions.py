@@ -84,7 +84,7 @@ class Missions:
         if record is None or record.definition is None:
             yield Problem(place=place, text="is there, and nothing says that it was added")
             return
-        if list(row.definition) != list(record.definition):
+        if list(row.definition) != _decided(record):
             wrong = _differing(row, record)
             yield Problem(place=place, text=f"{wrong} is not what was {record.act}")
         if (row.paused_by is not None) != (name in self._paused):
@@ -121,6 +121,11 @@ class Missions:
 
 def _differing(row: MissionRow, record: ScheduleRecord) -> str:
     stored: list[Any] = list(row.definition)
-    decided: list[Any] = list(record.definition or ())
+    decided = _decided(record)
     pairs = zip(row.definition._fields, stored, decided, strict=False)
     return ", ".join(name for name, one, other in pairs if one != other) or "the definition"
+
+
+def _decided(record: ScheduleRecord) -> list[Any]:
+    """The definition of a record, its rows as tuples, which the codec gives back as lists."""
+    return [tuple(part) if isinstance(part, list) else part for part in record.definition or ()]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

@@ -10,6 +10,7 @@ from .actors.core.head import Head
 from .actors.core.records import (
     AssistantRecord,
     MissionRecord,
+    NoteRecord,
     ReceiptRecord,
     Record,
     UserRecord,
@@ -61,10 +62,13 @@ def read_window(
     left = float("inf") if max_chars is None else _NEWEST
     if current is not None:
         room -= text_chars(current[1])
+    family = {head.session_id, *(earlier.head.session_id for earlier in joined.values())}
     since = {stream: 0, **{number: earlier.since_us for number, earlier in joined.items()}}
     for number, seq, record in _newest_first(store, since):
         if number == stream and turn_seq and _waits(seq, record, turn_seq):
             continue
+        if isinstance(record, NoteRecord) and record.session_id in family:
+            continue  # what one of these sessions said is shown as what it said
         room -= text_chars(record)
         left -= isinstance(record, TOLD)
         if room < 0 or left < 0:

@@ -11,7 +11,7 @@ import re
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from ..frozen import fact
-from ..messages import MissionTurn
+from ..messages import Address, MissionTurn, SessionId
 from .records import MalformedRecord
 from .schedule import (
     GRACE_US,
@@ -28,6 +28,7 @@ from .schedule_text import clean_text
 __all__ = [
     "MAX_JITTER_S",
     "MAX_PROMPT_CHARS",
+    "Asker",
     "Definition",
     "Missed",
     "MissionRefused",
@@ -73,6 +74,14 @@ class MissionRefused(ValueError):
         """The part of the mission that is wrong, by its name in a configuration; None: no one."""
 
 
+class Asker(NamedTuple):
+    """Where a mission was asked for."""
+
+    session_id: SessionId
+    place: Address | None
+    """The conversation; None if nobody knows any more."""
+
+
 class Definition(NamedTuple):
     """What a mission is. A tuple, as it is stored."""
 
@@ -97,11 +106,25 @@ class Definition(NamedTuple):
     """The instance where somebody is told of a run that failed."""
     by: str
     """`operator`, `program` or `config`."""
+    asked_at: Address | None = None
+    """The conversation in which it was asked for."""
+
+    def flat(self) -> list[Any]:
+        """As it is stored."""
+        *parts, place = self
+        return [*parts, tuple(place) if place is not None else None]
 
     @property
     def plan(self) -> Schedule:
         """When it is due."""
         return Schedule(self.schedule, self.zone, self.anchor_us)
+
+    @property
+    def asker(self) -> Asker | None:
+        """For whom it speaks, if it was asked for in a turn."""
+        if self.on_behalf_of is None:
+            return None
+        return Asker(SessionId(self.on_behalf_of), self.asked_at)
 
 
 class MissionRow(NamedTuple):
@@ -172,6 +195,7 @@ def define(  # noqa: PLR0913  (the parts of a mission)
     on_failure: str | None,
     by: str,
     now_us: int,
+    asked_at: Address | None = None,
     before: Definition | None = None,
 ) -> Definition:
     """The mission that somebody wants, checked as far as it can be without looking around.
@@ -224,6 +248,7 @@ def define(  # noqa: PLR0913  (the parts of a mission)
         jitter_s=float(jitter_s),
         on_failure=on_failure,
         by=by,
+        asked_at=asked_at,
     )
 
 
@@ -380,7 +405,11 @@ def read_mission(payload: object) -> MissionRow:
     """
     if not isinstance(payload, list) or not payload:
         raise MalformedRecord(f"a mission is kept as {payload!r:.80}")
-    definition, *progress = cast("list[Any]", payload)
+    values: list[Any] = payload  # pyright: ignore[reportUnknownVariableType]
+    definition, *progress = values
     if len(definition) != len(Definition._fields) or len(progress) >= len(MissionRow._fields):
         raise MalformedRecord(f"a mission is kept as {payload!r:.80}")
-    return MissionRow(Definition(*definition), *progress)
+    kept = Definition(*definition)
+    if kept.asked_at is not None:
+        kept = kept._replace(asked_at=Address(*kept.asked_at))
+    return MissionRow(kept, *progress)
