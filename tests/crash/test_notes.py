@@ -219,7 +219,7 @@ async def _live(gateway: Gateway, seed: str, rng: Random, work: str) -> None:
             await life.exit_code()
         else:
             await life.until("up")
-            await life.lines(rng.randint(0, 300))
+            await life.lines(rng.randint(0, rng.choice((100, 300, 1500))))
             await life.kill()
 
 
