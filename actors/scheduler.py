@@ -144,8 +144,12 @@ class SchedulerActor(MissionDesk):
         self._look()
 
     def _soon(self, task: _Task, *args: object) -> None:
-        if self._nursery is not None:
+        if self._nursery is None:
+            return
+        try:
             self._nursery.start_soon(task, *args)
+        except RuntimeError as error:  # it takes no task any more
+            raise ShuttingDown("no mission runs: the runtime is stopping") from error
 
     def _ring(self) -> None:
         with suppress(ActorDeadError):  # the runtime has stopped
