@@ -29,7 +29,10 @@ from turnkeeper.actors.core.missions import (
     take_tick,
 )
 from turnkeeper.actors.core.records import MalformedRecord
-from turnkeeper.storage.codec import decode, encode
+from turnkeeper.actors.messages import Address, Instance
+from turnkeeper.actors.mission_rows import mission_key, put_mission
+from turnkeeper.storage.base import Batch, Table
+from turnkeeper.storage.codec import decode
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -109,19 +112,28 @@ def test_a_schedule_that_is_over_is_refused_anew_and_kept_where_it_was() -> None
         defined(schedule="at 2026-01-07T13:00", zone="Europe/Berlin", now_us=NOW + DAY)
 
 
+def some_row(
+    prompt: str, notify: str | None, jitter_s: float, overlap: str, asked_at: Address | None
+) -> MissionRow:
+    row = fresh(prompt=prompt, notify=notify, jitter_s=jitter_s, overlap=overlap, asked_at=asked_at)
+    return row._replace(runs=3, skipped_why="why")
+
+
 @given(
     st.builds(
-        lambda **parts: fresh(**parts)._replace(runs=3, skipped_why="why"),
+        some_row,
         prompt=st.text(min_size=1, max_size=20).filter(str.strip),
         notify=st.none() | st.just("tg"),
         jitter_s=st.floats(0, MAX_JITTER_S) | st.integers(0, 1000),
         overlap=st.sampled_from(["skip", "queue_one", "allow"]),
+        asked_at=st.none() | st.just(Address(Instance("tg"), "c1")),
     )
 )
 def test_a_row_comes_back_as_it_was_stored(row: MissionRow) -> None:
-    definition, *progress = row
-    flat = encode([list(definition), *progress])
-    assert read_mission(decode(flat)) == row
+    batch = Batch()
+    put_mission(batch, mission_key("inbox"), None, row)
+    stored = {key: value for table, key, value in batch.puts if table == Table.MISSIONS}
+    assert read_mission(decode(stored[mission_key("inbox")])) == row
 
 
 @pytest.mark.parametrize("payload", [None, [], [[]], [["inbox"], 1], [1, 2], {"a": 1}, "inbox"])
