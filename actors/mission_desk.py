@@ -17,43 +17,35 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Table
 from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
-from .addressing import goes_on_in
-from .core.head import Head
 from .core.missions import (
-    Definition,
     MissionRefused,
     MissionRow,
     added,
     changed,
     check_mission_name,
-    define,
     paused,
     resumed,
-    session_of_mission,
 )
-from .core.records import OpenedRecord, ScheduleRecord, pack
-from .core.routing import check_session_name, is_numbered
+from .core.records import ScheduleRecord, pack
 from .core.schedule import BadSchedule
 from .errors import ShuttingDown
 from .frozen import fact
-from .journal import SCHEDULE_STREAM, load_head, load_record, load_session_number
+from .journal import SCHEDULE_STREAM
 from .kernel import TrioActor, TrioFuture
-from .ledger import StoreWorld, pages
-from .messages import Address, Instance
+from .ledger import pages
+from .mission_draft import Drafter
 from .mission_rows import load_mission, mission_key, newest_run, put_mission
 from .missions import AddMission, KeepNotice, PauseMission, RemoveMission, ResumeMission, StartRun
 from .services import Services
 from .unknown import UnknownMission
 
-__all__ = ["MAX_MISSIONS", "MAX_WAITING", "Asked", "MissionDesk", "opened_by"]
+__all__ = ["MAX_MISSIONS", "MAX_WAITING", "Asked", "MissionDesk"]
 
 logger = logging.getLogger("turnkeeper.scheduler")
 
 MAX_MISSIONS: Final = 1_000_000
 MAX_WAITING: Final = 1_000
 """Requests about missions that are just being changed; the next one is refused."""
-_MAIN: Final = "main"
-"""Who answers where nobody is named."""
 
 Asked = tuple[Any, "TrioFuture[Any] | None"]
 """A request, and the future that its answer goes to."""
@@ -70,16 +62,6 @@ class _Change:
     answer: MissionRow
 
 
-def opened_by(services: Services, session_id: str) -> tuple[Head, str] | None:
-    """The head of a session, and what opened it; None if there is none of this name."""
-    stream = load_session_number(services.store, session_id)
-    head = load_head(services.store, stream) if stream is not None else None
-    if stream is None or head is None:
-        return None
-    opening = load_record(services.store, stream, 1)
-    return head, opening.by if isinstance(opening, OpenedRecord) else ""
-
-
 class MissionDesk(TrioActor):
     """Changes missions; the scheduler runs them."""
 
@@ -90,6 +72,7 @@ class MissionDesk(TrioActor):
         self._services = services
         self._agents = agents
         """Who may be asked; None on a store at rest, where nobody knows."""
+        self._drafter = Drafter(services, agents)
         self._busy: dict[bytes, deque[Asked]] = {}
         """Missions of which something is on its way to the store, and what waits for that."""
         self._next_seq = services.store.last_seq(SCHEDULE_STREAM) + 1
@@ -207,7 +190,7 @@ class MissionDesk(TrioActor):
             )
         if row is not None and not of_config:
             _keep_off_config(row)
-        definition = self._definition(message, row.definition if row is not None else None)
+        definition = self._drafter.definition(message, row.definition if row is not None else None)
         if row is None:
             self._check_room()
             after = added(definition, now_us, newest_run(self._services.store, name))
@@ -261,128 +244,6 @@ class MissionDesk(TrioActor):
             return  # each has a record at least: there is no need to count them
         if sum(map(len, pages(store, Table.MISSIONS, b"m"))) >= MAX_MISSIONS:
             raise MissionRefused(f"there are {MAX_MISSIONS} missions already; remove some")
-
-    # -- what a mission is to be -----------------------------------------------------------------
-
-    def _definition(self, message: AddMission, before: Definition | None) -> Definition:
-        """The mission that is asked for, checked against what there is.
-
-        Raises:
-            MissionRefused: it makes no sense; the text says why.
-        """
-        if message.session is not None and message.notify is not None:
-            raise MissionRefused(
-                "a mission in a session of somebody else speaks where that session does; give it "
-                "`notify` or a session, not both",
-                "notify",
-            )
-        for field, instance in (("notify", message.notify), ("on_failure", message.on_failure)):
-            rules = self._services.rules
-            if instance is not None and Instance(instance) not in rules:
-                known = ", ".join(sorted(rules)) or "none"
-                raise MissionRefused(
-                    f"{field}: there is no channel {instance!r}; there is: {known}", field
-                )
-        session_id = message.session or session_of_mission(message.name)
-        maker, asked_at = self._maker(message)
-        return define(
-            name=message.name,
-            schedule=message.schedule,
-            zone=message.zone,
-            prompt=message.prompt,
-            agent=self._agent(message, session_id, maker),
-            session_id=session_id,
-            notify=message.notify,
-            on_behalf_of=maker,
-            asked_at=asked_at,
-            missed=message.missed,
-            overlap=message.overlap,
-            jitter_s=message.jitter_s,
-            on_failure=message.on_failure,
-            by=message.by,
-            now_us=self._services.now_us(),
-            before=before,
-        )
-
-    def _maker(self, message: AddMission) -> tuple[str | None, Address | None]:
-        """The session on whose behalf a mission is made, and where, if it is made in a turn."""
-        if message.asked_by is None:
-            return message.asked_in, message.asked_at
-        parent = load_mission(self._services.store, mission_key(message.asked_by))
-        if parent is None:
-            raise MissionRefused(
-                f"the mission {message.asked_by!r} that asks for it has been removed: nobody knows "
-                "any more on whose behalf it would be"
-            )
-        definition = parent.definition
-        asker = definition.asker
-        if asker is not None:
-            return asker
-        is_its_own = definition.session_id == session_of_mission(definition.name)
-        return (None if is_its_own else message.asked_in), None
-
-    def _check_own(self, session_id: str, maker: str | None) -> None:
-        """Refuse what would let one human's turn look into another's session."""
-        store = self._services.store
-        if maker is None or goes_on_in(store, session_id) == goes_on_in(store, maker):
-            return
-        stream = load_session_number(store, session_id)
-        owned = StoreWorld(store, 0).places_of_session(stream) if stream is not None else iter(())
-        if next(owned, None) is not None:
-            raise MissionRefused(
-                f"{session_id!r} is the session of somebody else: a mission that is asked for in a "
-                "conversation runs in that one's session, or in one of its own",
-                "session",
-            )
-
-    def _agent(self, message: AddMission, session_id: str, maker: str | None) -> str:
-        """Who is given the prompt: somebody there is, and who may speak in the session."""
-        found = opened_by(self._services, session_id)
-        agent = message.agent
-        if message.session is not None:
-            self._check_named(session_id, exists=found is not None)
-            self._check_own(session_id, maker)
-            agent = agent or (found[0].agent if found is not None else None)
-        elif found is not None and found[1] != f"mission {message.name}":
-            raise MissionRefused(
-                f"there is a session {session_id!r} already, which is not this mission's; call the "
-                "mission something else, or say in which session it is to run",
-                "name",
-            )
-        agent = agent or self._usual_agent(message, maker)
-        if self._agents is not None and agent not in self._agents:
-            known = ", ".join(sorted(self._agents))
-            raise MissionRefused(f"there is no agent {agent!r}; there is: {known}", "agent")
-        if found is not None and found[0].agent != agent:
-            raise MissionRefused(
-                f"the session {session_id!r} is one of the agent {found[0].agent!r}, not of "
-                f"{agent!r}; call the mission something else, or say in which session it is to run",
-                "agent",
-            )
-        return agent
-
-    def _usual_agent(self, message: AddMission, maker: str | None) -> str:
-        if maker is not None and (found := opened_by(self._services, maker)) is not None:
-            return found[0].agent
-        if message.notify is not None:
-            return self._services.rules[Instance(message.notify)].agent
-        if self._agents is not None and len(self._agents) == 1:
-            return next(iter(self._agents))
-        return _MAIN
-
-    def _check_named(self, session_id: str, *, exists: bool) -> None:
-        if exists:
-            return
-        try:
-            check_session_name(session_id)
-        except ValueError as error:
-            raise MissionRefused(str(error), "session") from error
-        if is_numbered(session_id):
-            raise MissionRefused(
-                f"there is no session {session_id!r}, and the runtime itself gives such names; "
-                "choose another one",
-                "session",
-            )
 
 
 def _keep_off_config(row: MissionRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -25,6 +26,7 @@ from turnkeeper.actors.core.records import (
     UserRecord,
 )
 from turnkeeper.actors.journal import load_head, load_session_number
+from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.messages import Instance
 from turnkeeper.missions import mission
 from turnkeeper.storage.base import Reads
@@ -450,6 +452,36 @@ async def test_that_nobody_can_be_told_of_a_failure_is_seen_and_repeats_nothing(
         await trio.sleep(HOUR)
         assert info(stage.store, "job").notice is None
         assert len(tg.sent) == 2
+
+
+async def test_what_a_stop_cuts_short_is_seen_and_not_told() -> None:
+    tg, disk = LoopbackChannel("tg"), MemoryDisk()
+    begun = trio.Event()
+
+    async def hang(turn: Turn) -> str:
+        if turn.mission:
+            begun.set()
+            await trio.sleep_forever()
+        return turn.text
+
+    with trio.move_on_after(10) as patience:
+        async with on_stage(hang, tg, disk=disk, runtime={"stop_deadline_s": 0.0}) as stage:
+            await greet(tg, "c1")
+            await stage.runtime.add_mission("job", "0 9 * * *", "look", on_failure="tg")
+            stage.runtime.start_soon(run_until_cut_short, stage)
+            await begun.wait()
+    assert not patience.cancelled_caught
+    async with on_stage(agent, tg, disk=disk) as stage:
+        await wait_all_tasks_blocked()
+        seen = info(stage.store, "job")
+        assert seen.last_run is not None
+        assert (seen.last_run.status, seen.notice) == ("interrupted", "the runtime was stopping")
+        assert len(tg.sent) == 1
+
+
+async def run_until_cut_short(stage: Stage) -> None:
+    with suppress(ActorDeadError):
+        await stage.runtime.run_mission("job")
 
 
 async def test_a_failure_is_told_in_the_chat_in_which_the_mission_was_made(

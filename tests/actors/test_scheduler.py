@@ -593,6 +593,17 @@ async def test_a_tick_whose_channel_has_gone_is_passed_over_for_that_reason(
         assert "there is no channel 'tg'; there is: dc" in (seen.skipped_because or "")
 
 
+async def test_a_tick_whose_agent_has_gone_opens_no_session(autojump_clock: MockClock) -> None:
+    disk = MemoryDisk()
+    stored(disk, ["inbox"], "every 1h", agent="gone")
+    async with on_stage(work, disk=disk) as stage:
+        await trio.sleep(1.5 * HOUR)
+        seen = info(stage, "inbox")
+        assert (seen.runs, seen.last_skipped) == (0, at(1))
+        assert seen.skipped_because == "there is no agent 'gone'; there is: main"
+        assert load_session_number(stage.store, "mission-inbox") is None
+
+
 async def test_a_damaged_mission_stops_no_other(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
