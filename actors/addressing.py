@@ -25,7 +25,6 @@ __all__ = [
     "place_of_user",
     "place_on_behalf",
     "session_of_user",
-    "why_not",
 ]
 
 _LOOK_BACK: Final = 20_000
@@ -133,24 +132,6 @@ def goes_on_in(store: Reads, session_id: str) -> str:
             return session_id
         session_id = head.merged_into
         passed.add(session_id)
-
-
-def why_not(store: Reads, agent: str, place: Address, grants: Iterable[str]) -> str | None:
-    """Why `agent` may not speak in `place`; None if it may.
-
-    Args:
-        store: one moment of it.
-        agent: who would speak.
-        place: where.
-        grants: the conversations of that instance in which every agent may speak.
-    """
-    if place.conversation in grants:
-        return None
-    row = load_binding(store, place)
-    if row is None:
-        return "no_recipient"
-    head = load_head(store, row.stream)
-    return None if head is not None and head.agent == agent else "not_allowed"
 
 
 def _owned(store: Reads, stream: int) -> Iterator[BindingRow]:

@@ -260,6 +260,7 @@ class RegistryActor(Sender):
 
     def _rotate(self, _message: Rotate) -> None:
         self._places.rotate()
+        self._agents.rotate()
         for session_id, ref in self._sessions.idle():
             if ref.is_alive():
                 ref.tell(Passivate(session_id=session_id))

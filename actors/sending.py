@@ -6,9 +6,10 @@ Also what else reaches a session without a human: a mirror, a mission's tick, a 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from .addressing import goes_on_in, place_of_user, session_of_user, why_not
+from .addressing import goes_on_in, place_of_user, session_of_user
+from .core.directory import Recent
 from .core.head import Head
 from .core.intake import check_outgoing
 from .core.routing import BindingRow
@@ -18,15 +19,18 @@ from .messages import Address, Instance, Outcome, SendMessage, SendPlan, Session
 from .missions import RunMission
 from .noting import NoteDesk
 from .provenance import AimAtDefault, HearReceipt, Mirror, Mirrored
+from .services import Services
 from .unknown import UnknownInstance, UnknownSession
 
 __all__ = ["Sender"]
 
-_NOBODY: Final[frozenset[str]] = frozenset()
-
 
 class Sender(NoteDesk):
     """Finds the place or the session; the session does the rest."""
+
+    def __init__(self, services: Services, next_stream: int) -> None:
+        super().__init__(services, next_stream)
+        self._agents: Recent[SessionId, str] = Recent()
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -52,15 +56,16 @@ class Sender(NoteDesk):
 
     def _plan_send(self, message: SendMessage) -> SendPlan:
         """Where a message would go now, and why not."""
-        head = self._head(message.session_id)
         place, route, refused = message.to, message.route or "address", None
         if message.user is not None:
-            place = place_of_user(self._services.store, message.user, head.agent)
+            agent = self._agent_of(message.session_id)
+            place = place_of_user(self._services.store, message.user, agent)
             route = f"user {message.user}"
             refused = "no_recipient" if place is None else None
         elif place is not None:
-            refused = self._why_not(head.agent, place)
+            refused = self._why_not(message.session_id, place)
         else:
+            head = self._head(message.session_id)
             place = head.active_channel
             route = "active channel" if head.instance is not None else "feed"
             if place is None and head.instance is not None:
@@ -77,10 +82,23 @@ class Sender(NoteDesk):
             refused=refused,
         )
 
-    def _why_not(self, agent: str, place: Address) -> str | None:
-        rules = self._services.rules.get(place.instance)
-        grants = rules.send_to if rules is not None else _NOBODY
-        return why_not(self._services.store, agent, place, grants)
+    def _why_not(self, session_id: SessionId, place: Address) -> str | None:
+        """Why a session may not speak in `place`; None if it may."""
+        agent, rules = self._agent_of(session_id), self._services.rules.get(place.instance)
+        if rules is not None and place.conversation in rules.send_to:
+            return None
+        owner = self._owner_of(place)
+        if owner is None:
+            return "no_recipient"
+        return None if owner == session_id or self._agent_of(owner) == agent else "not_allowed"
+
+    def _agent_of(self, session_id: SessionId) -> str:
+        """Who speaks in a session, which never changes."""
+        agent = self._agents.get(session_id)
+        if agent is None:
+            agent = self._head(session_id).agent
+            self._agents.put(session_id, agent)
+        return agent
 
     def _head(self, session_id: SessionId) -> Head:
         store = self._services.store

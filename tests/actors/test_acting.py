@@ -589,7 +589,8 @@ async def test_a_stop_during_an_act_loses_no_turn_and_no_reply(
     assert_sound(reads)
     assert len(changes(reads)) == sum(asker.change is not None for asker in askers)
     replies = [r.text for r in log(reads) if isinstance(r, AssistantRecord)]
-    assert replies == ["from tg", "slow"]
+    assert replies[:2] == ["from tg", "slow"]
+    assert replies[2:] in ([], ["waits"])  # it may begin before the missions have come to rest
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     async with on_stage(echo, *two_channels(), disk=disk) as stage:
         await wait_all_tasks_blocked()
