@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .actors.core.conversation import INTERRUPTED
 from .actors.core.missions import Missed, MissionRow, Overlap
@@ -53,7 +53,7 @@ __all__ = [
 RunStatus: TypeAlias = Literal["running", "answered", "silent", "failed", "interrupted"]
 """What became of a run, whatever became of its messages. `interrupted`: the process ended first."""
 
-MAX_RUNS_SHOWN = 20
+MAX_RUNS_SHOWN: Final = 20
 """Newest runs that are listed of one mission."""
 
 

@@ -222,6 +222,31 @@ async def test_a_run_of_a_stopped_process_is_interrupted_and_never_repeated(
     assert len(begun) == 1
 
 
+async def test_whoever_waits_for_a_run_hears_of_its_end_though_its_session_broke(
+    autojump_clock: MockClock,
+) -> None:
+    begun = trio.Event()
+
+    async def hang(turn: Turn) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with on_stage(hang) as stage, trio.open_nursery() as nursery:
+        await stage.runtime.add_mission("job", "0 9 * * *", "look")
+        over: list[MissionRun] = []
+
+        async def ask() -> None:
+            over.append(await stage.runtime.run_mission("job"))
+
+        nursery.start_soon(ask)
+        await begun.wait()
+        session = await stage.runtime.session_ref("mission-job")
+        session.tell("nonsense")
+        await trio.sleep(MINUTE)
+        (run,) = over
+        assert (run.status, run.outcomes) == ("interrupted", ())
+
+
 async def test_a_run_waits_behind_the_turns_of_its_session() -> None:
     tg = LoopbackChannel("tg")
     finish = trio.Event()
