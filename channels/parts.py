@@ -46,14 +46,11 @@ _PAUSES: Final = (
     re.compile(r"(?s:.*)\s"),
 )
 """Up to the last place to pause, the best kind first."""
-_BLOCK: Final = re.compile(
-    r"^[ \t]*+(`{3,}+)([^`\n]*+)$"
-    r"(?:\n(?![ \t]*+\1`*+[ \t\r]*+$).*+)*+"
-    r"(?:\n[ \t]*+(`++))?",
-    re.MULTILINE,
-)
-"""A block of code: what opens it, its language, its body, and what closes it, if anything does."""
-_WHITE: Final = re.compile(r"\s*+")
+_OPENING: Final = re.compile(r"^[ \t]*(`{3,})([^`\n]*)$", re.MULTILINE)
+"""The line that opens a block of code, and its language."""
+_CLOSING: Final = re.compile(r"^[ \t]*(`{3,})[ \t\r]*$", re.MULTILINE)
+"""A line that closes one which was opened with no more backticks."""
+_WHITE: Final = re.compile(r"\s*")
 _FLAG_LETTERS: Final = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 """Two of them make a flag."""
 _JOINER: Final = "\u200d"
@@ -123,12 +120,13 @@ class _Splitter:
         self._limit = limit
         self._unit: LimitUnit = unit
         self._blocks = [
-            found
-            for found in _BLOCK.finditer(text)
-            if self._size(found.start(), found.end(2)) < limit // 2 and len(found[1]) < limit // 8
+            block
+            for block in _blocks(text)
+            if self._size(block.begin, block.body) <= limit // 2
+            and len(block.closing) <= limit // 8
         ]
-        self._begins = [found.start() for found in self._blocks]
-        self._reserve = max((len(found[1]) + 1 for found in self._blocks), default=0)
+        self._begins = [block.begin for block in self._blocks]
+        self._reserve = max((len(block.closing) for block in self._blocks), default=0)
         """Room that is kept in every part but the last, to close a block."""
 
     def parts(self) -> Iterator[str]:
@@ -241,17 +239,27 @@ class _Splitter:
         index = bisect_right(self._begins, place) - 1
         if index < 0:
             return None
-        found = self._blocks[index]
-        if place >= found.end():
-            return None
-        close = found.end() if found[3] is None else self._text.rindex("\n", 0, found.start(3)) + 1
-        return _Block(
-            begin=found.start(),
-            body=min(found.end(2) + 1, close),
+        block = self._blocks[index]
+        return block if place < block.end else None
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    """The blocks of code in `text`, in order. One that nothing closes goes on to the end."""
+    at = 0
+    while (opened := _OPENING.search(text, at)) is not None:
+        ticks, language = opened.groups()
+        body = min(opened.end() + 1, len(text))
+        closed = _CLOSING.search(text, body) if body < len(text) else None
+        while closed is not None and len(closed[1]) < len(ticks):
+            closed = _CLOSING.search(text, closed.end())
+        close, at = (closed.start(), closed.end(1)) if closed is not None else (len(text),) * 2
+        yield _Block(
+            begin=opened.start(),
+            body=body,
             close=close,
-            end=found.end(),
-            opening=found[1] + "".join(found[2].split()[:1]) + "\n",
-            closing="\n" + found[1],
+            end=at,
+            opening=ticks + "".join(language.split()[:1]) + "\n",
+            closing="\n" + ticks,
         )
 
 

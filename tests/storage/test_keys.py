@@ -88,4 +88,11 @@ def test_hashes_and_table_numbers_are_part_of_the_stored_format() -> None:
         "USERS": 10,
         "ACCESS": 11,
         "CODES": 12,
+        "LAST": 13,
+        "SENT": 14,
+        "NOTES": 15,
+        "WAITING_NOTES": 16,
+        "MISSIONS": 17,
+        "DUE": 18,
+        "RUNS": 19,
     }
