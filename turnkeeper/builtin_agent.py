@@ -26,6 +26,9 @@ _WELCOME: Final = (
 async def builtin_agent(turn: Turn) -> str:
     """Answer in a few lines that prove that the conversation is remembered."""
     said = [message for message in turn.messages if message.role == "user"]
+    if turn.mission is not None:
+        prompt = _quoted(said[-1])
+        return f"Mission {turn.mission} has run {_times(len(said))}; its prompt is “{prompt}”."
     earlier, places, session = said[:-1], _places(said), turn.session.id
     if not earlier:
         return _WELCOME.format(session=session, places=places)
@@ -35,11 +38,25 @@ async def builtin_agent(turn: Turn) -> str:
     return (
         f"That is {count} of session {session}, on {places}.\n"
         f"{began} “{_quoted(said[0])}”; before this you said “{_quoted(earlier[-1])}”."
+        f"{_notes(turn.messages)}"
     )
 
 
 _FIRST_SEQ: Final = 4
 """Where a session's first message stands in its log: behind its opening, its key and binding."""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _notes(messages: Sequence[Message]) -> str:
+    """That somebody else has spoken here since the agent last did, if so."""
+    last = next((n for n, m in enumerate(messages[::-1]) if m.kind == "assistant"), len(messages))
+    sources = [m.source for m in messages[len(messages) - last :] if m.source is not None]
+    if not sources:
+        return ""
+    return f"\nSince then {_times(len(sources))} somebody spoke here for me: {sources[-1].label}."
 
 
 def _places(said: Sequence[Message]) -> str:

@@ -77,6 +77,7 @@ class _Tale:
             parts=self.parts,
             note=self.note,
             receipt=self.receipt,
+            nobody_at=self.asked.instance if address_of(self.asked) is None else None,
             asked=time_of(self.asked.at_us),
             updated=time_of(self.updated_us),
             text=self.asked.text,

@@ -156,6 +156,8 @@ class DeliveryInfo:
     """Where the note of it is, `session/number`, if another session owns the conversation."""
     receipt: str | None = None
     """What the platform has told later: `delivered`, `read` or `failed`."""
+    nobody_at: str | None = None
+    """The instance where it was meant to go, and nobody was to address."""
 
 
 @message

@@ -12,6 +12,8 @@ from turnkeeper.testing import LoopbackChannel
 class TurnWith:
     """A turn whose window is given."""
 
+    mission = None
+
     def __init__(self, *said: tuple[str, str], first_seq: int = 3) -> None:
         self.messages = tuple(
             Message(role="user", kind="user", text=text, seq=first_seq + n, at_us=0, instance=place)
@@ -67,3 +69,22 @@ async def test_it_answers_in_a_runtime_and_forgets_nothing_over_a_restart() -> N
             async with tk.open_runtime(None, store=store, agent=builtin_agent, channels=[web]):
                 await web.receive("hello")
                 assert expected in (await web.next_sent()).text
+
+
+async def test_a_run_of_a_mission_repeats_its_prompt_and_the_owner_hears_who_spoke() -> None:
+    tg = LoopbackChannel("tg")
+    async with (
+        open_memory() as store,
+        tk.open_runtime(None, agent=builtin_agent, channels=[tg], store=store) as runtime,
+    ):
+        await tg.receive("hello")
+        await tg.next_sent()
+        await runtime.add_mission("tea", "every 1h", "Is the tea ready?", notify="tg")
+        await runtime.run_mission("tea")
+        said = (await tg.next_sent()).text
+        assert said == "Mission tea has run once; its prompt is “Is the tea ready?”."
+        await tg.receive("what tea?")
+        answer = (await tg.next_sent()).text
+        assert answer.endswith("Since then once somebody spoke here for me: mission tea.")
+        await tg.receive("thank you")
+        assert "Since then" not in (await tg.next_sent()).text

@@ -79,7 +79,7 @@ def test_columns_align(call: Call) -> None:
         (
             "deliveries list",
             """delivery_id session_id to status reason attempts platform_message_id asked updated
-            text parts note receipt""",
+            text parts note receipt nobody_at""",
         ),
         ("channels list", "name kind platform state conversations pinned"),
     ],

@@ -47,9 +47,13 @@ def _row(info: DeliveryInfo) -> tuple[object, ...]:
         info.reason,
         info.attempts,
         moment(info.asked),
-        show_place(info.to),
+        _place(info),
         info.text,
     )
+
+
+def _place(info: DeliveryInfo) -> str:
+    return show_place(info.to) if info.nobody_at is None else f"nobody on {info.nobody_at}"
 
 
 def _no_such_delivery(delivery_id: str) -> NoSuchThing:
@@ -72,7 +76,7 @@ def _show(invocation: Invocation) -> int:
             [
                 ("delivery", info.delivery_id),
                 ("session", info.session_id),
-                ("to", show_place(info.to)),
+                ("to", _place(info)),
                 ("status", info.status),
                 ("reason", info.reason),
                 ("attempts", f"{info.attempts}"),
