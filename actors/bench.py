@@ -10,9 +10,10 @@ from ..storage.base import Batch, Reads
 from .acts import ActRefused
 from .core.routing import IdentityRow, InstanceRules
 from .core.world import Plan
+from .deliveries import Notice
 from .errands import TakeOver
 from .ledger import StoreWorld, batch_of_plan
-from .messages import Address, DeliveryId, InboundTurn, Instance, Notice, TurnEnded
+from .messages import Address, DeliveryId, InboundTurn, Instance, TurnEnded
 
 __all__ = ["Bench", "Work", "of_plan"]
 

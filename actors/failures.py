@@ -11,9 +11,10 @@ import trio
 from .addressing import default_place, place_on_behalf
 from .claiming import Claimer
 from .core.missions import MissionRow
+from .deliveries import SendMessage
 from .errors import ShuttingDown
 from .kernel import ActorDeadError
-from .messages import Address, SendMessage
+from .messages import Address
 from .mission_rows import load_mission, mission_key
 from .missions import KeepNotice, MissionEnded
 from .services import Services

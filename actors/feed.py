@@ -16,10 +16,10 @@ from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed
 from .bus import Bus
 from .core.records import FeedRecord, pack
+from .deliveries import Deliver, DeliveryReported
 from .happenings import rendered
 from .journal import FEED_STREAM, load_records
 from .kernel import TrioActor
-from .messages import Deliver, DeliveryReported
 from .services import NowUs, Ref
 
 __all__ = ["FeedActor"]

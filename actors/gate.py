@@ -32,18 +32,16 @@ from .core.effects import (
     TellNote,
 )
 from .core.records import AssistantRecord, Record, address_of
+from .deliveries import Deliver, DeliveryReported, Outcome
 from .errors import Overloaded, ShuttingDown
 from .happenings import FeedEvent, Reporter, trouble
 from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
     AnyTurn,
-    Deliver,
     DeliveryId,
-    DeliveryReported,
     InboundTurn,
     MissionTurn,
-    Outcome,
     Passivated,
     RetryTurn,
     TurnEnded,

@@ -20,27 +20,15 @@ __all__ = [
     "CatchUp",
     "Clear",
     "Cleared",
-    "Deliver",
     "DeliveryId",
-    "DeliveryReported",
     "FindSession",
     "InboundTurn",
     "Instance",
-    "LateReceipt",
-    "LateStatus",
-    "MayRetry",
     "MissionTurn",
-    "Notice",
-    "Outcome",
-    "OutcomeStatus",
-    "Part",
     "Passivate",
     "Passivated",
-    "RetryDelivery",
     "RetryTurn",
     "Rotate",
-    "SendMessage",
-    "SendPlan",
     "SessionId",
     "StartIsolated",
     "StayedAwake",
@@ -65,9 +53,6 @@ DeliveryId = NewType("DeliveryId", str)
 
 _MAX_DIGITS: Final = 18
 """Decimal digits of a sequence number: so many always fit into 64 bits."""
-
-OutcomeStatus: TypeAlias = Literal["delivered", "rendered", "failed", "retrying", "unknown"]
-LateStatus: TypeAlias = Literal["delivered", "read", "failed"]
 
 
 def split_record_id(record_id: str) -> tuple[SessionId, int] | None:
@@ -226,151 +211,6 @@ class RetryTurn:
 
 
 @message
-class Part:
-    """What became of one part of a message that was too long for its platform."""
-
-    number: int
-    """1 for the first."""
-    status: Literal["delivered", "failed", "unknown", "not_sent"]
-    platform_message_id: str | None = None
-
-
-@message
-class Outcome:
-    """What became of a message that was to be sent.
-
-    `delivered`: the platform's id is held. `rendered`: shown in the feed. `failed`: it did not
-    arrive, for `reason`. `retrying`: not yet, for `reason`. `unknown`: it left and no answer came.
-    """
-
-    status: OutcomeStatus
-    reason: str | None = None
-    platform_message_id: str | None = None
-    delivery_id: DeliveryId | None = None
-    provenance: Literal["recorded", "not_needed"] = "not_needed"
-    """Whether a note was written for the session that owns the conversation: only another one
-    needs it, and only of what has arrived, or may have."""
-    noted_in: SessionId | None = None
-    """The session that has the note."""
-    parts: tuple[Part, ...] = ()
-    """Of a message that takes several, each; empty otherwise."""
-
-
-@message
-class Deliver:
-    """Request to send a durable message; `address` None means the feed."""
-
-    session_id: SessionId
-    delivery_id: DeliveryId
-    address: Address | None
-    text: str
-    asked_at_us: int
-    reply_to: str | None = None
-    attempt: int = 1
-    ambiguous: bool = False
-    """An earlier attempt was under way when the process died: it may have arrived."""
-    duplicate: bool = False
-    """It may have arrived before, and the operator wants it sent again, marked for the reader."""
-    parts: tuple[str, ...] = ()
-    """The platform's ids of the parts that have arrived already, from the first one on."""
-    keep_id: bool = False
-    """Whether the platform's id must lead back to the delivery: to be echoed in the report."""
-
-
-@message
-class Notice:
-    """Request to send what the runtime itself says. It is written down nowhere."""
-
-    delivery_id: DeliveryId
-    address: Address
-    text: str
-    reply_to: str | None = None
-
-
-@message
-class DeliveryReported:
-    """What became of one attempt to send. A fact of the channel, for the session's log."""
-
-    session_id: SessionId
-    delivery_id: DeliveryId
-    attempt: int
-    status: OutcomeStatus
-    reason: str | None = None
-    platform_message_id: str | None = None
-    may_have_arrived: bool = False
-    """Whether this attempt, or one before it, may have reached the platform unanswered."""
-    address: Address | None = None
-    """Where it was sent; None if it was sent nowhere."""
-    parts: tuple[str, ...] = ()
-    """The platform's ids of the parts that have arrived, of a message that takes several."""
-    parts_in_all: int = 1
-    """How many parts the message takes."""
-    keep_id: bool = False
-
-    @property
-    def was_heard(self) -> bool:
-        """Whether it is over, and the conversation has got something of it, or may have."""
-        return self.status in ("delivered", "unknown") or (
-            self.status == "failed" and bool(self.parts)
-        )
-
-
-@message
-class LateReceipt:
-    """What a platform tells of a message some time after it took it."""
-
-    conversation: str
-    platform_message_id: str
-    status: LateStatus
-    reason: str | None = None
-
-
-@message
-class MayRetry:
-    """Request to record that another attempt begins. Answered with True once that is durable."""
-
-    session_id: SessionId
-    delivery_id: DeliveryId
-    attempt: int
-
-
-@message
-class SendMessage:
-    """Request to send `text` from a session that no inbound turn asked. Answered with `Outcome`.
-
-    To a conversation, to a user wherever they last wrote, or to the session's active channel.
-    """
-
-    session_id: SessionId
-    text: str
-    to: Address | None = None
-    user: str | None = None
-    by: Literal["turn", "program", "operator", "runtime"] = "program"
-    during: int = 0
-    """The turn in which the agent asks for it."""
-    route: str | None = None
-    """How `to` was found, if whoever asks knows it; else the registry fills it in."""
-    dry_run: bool = False
-    """Whether it is only asked where it would go; then the answer is a `SendPlan`."""
-
-
-@message
-class SendPlan:
-    """Where a message would go, and what would follow."""
-
-    session_id: SessionId
-    """The session that would speak."""
-    address: Address | None
-    """None for the feed, or if it is refused."""
-    route: str
-    """How the place is found: `address`, `user alice`, `active channel` or `feed`."""
-    owner: SessionId | None = None
-    """The session that owns the conversation, and would get a note if it is another."""
-    refused: str | None = None
-    """Why it would fail at once."""
-
-
-@message
 class Clear:
     """Request to begin the context of a session anew. Answered with `Cleared` once durable."""
 
@@ -384,16 +224,6 @@ class Cleared:
 
     session_id: SessionId
     seq: int
-
-
-@message
-class RetryDelivery:
-    """Request, by the operator, to send a dead letter again. Answered with `Outcome`."""
-
-    session_id: SessionId
-    delivery_id: DeliveryId
-    mark_duplicate: bool = False
-    """Whether it may be sent although it may have arrived before; it is then marked."""
 
 
 @message

@@ -19,10 +19,11 @@ from ..storage.keys import log_key
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.records import AssistantRecord, MissionRecord, NoteRecord, pack
+from .deliveries import DeliveryReported
 from .gate import OutputGate
 from .happenings import noted
 from .journal import SentRow, batch_for, load_note_of, load_record, sent_key, waiting_key
-from .messages import DeliveryReported, split_record_id
+from .messages import split_record_id
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
 

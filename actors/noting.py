@@ -16,9 +16,10 @@ from ..storage.errors import StorageError
 from .acting import Held
 from .binding import Binder
 from .core.records import MalformedRecord
+from .deliveries import DeliveryReported
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
-from .messages import Accept, Address, DeliveryReported, SessionId
+from .messages import Accept, Address, SessionId
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
 from .unknown import UnknownSession

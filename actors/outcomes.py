@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .messages import DeliveryReported, Outcome, Part, SessionId
+from .deliveries import DeliveryReported, Outcome, Part
+from .messages import SessionId
 
 __all__ = ["outcome_of"]
 

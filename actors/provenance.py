@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 from ..storage.base import Batch
+from .deliveries import DeliveryReported, LateReceipt
 from .frozen import message
-from .messages import Address, DeliveryReported, Instance, LateReceipt, SessionId
+from .messages import Address, Instance, SessionId
 
 __all__ = [
     "AimAtDefault",

@@ -29,6 +29,7 @@ from .core.conversation import Conversation
 from .core.directory import Directory
 from .core.intake import check
 from .core.records import MalformedRecord
+from .deliveries import DeliveryReported, SendMessage
 from .door import Refusal
 from .errands import (
     FollowRules,
@@ -50,12 +51,10 @@ from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
-    DeliveryReported,
     InboundTurn,
     Passivate,
     Passivated,
     Rotate,
-    SendMessage,
     SessionId,
     StayedAwake,
 )

@@ -22,20 +22,12 @@ from .core.changes import plan_join, plan_link
 from .core.codes import Attempts, CodeKind, PendingCode
 from .core.intake import seen_window
 from .core.routing import IdentityRow
+from .deliveries import Notice
 from .door import load_standing
 from .frozen import message
 from .journal import SeenRow, load_seen, seen_hash, seen_key
 from .ledger import StoreWorld
-from .messages import (
-    Accepted,
-    Address,
-    InboundTurn,
-    Instance,
-    Notice,
-    SessionId,
-    TurnEnded,
-    TurnId,
-)
+from .messages import Accepted, Address, InboundTurn, Instance, SessionId, TurnEnded, TurnId
 
 __all__ = ["COMMAND_DIGEST", "Knocked", "SelfLink", "knocked", "self_link"]
 

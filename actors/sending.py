@@ -13,9 +13,10 @@ from .core.directory import Recent
 from .core.head import Head
 from .core.intake import check_outgoing
 from .core.routing import BindingRow
+from .deliveries import Outcome, SendMessage, SendPlan
 from .journal import load_binding, load_head, load_sent, load_session_number
 from .kernel import TrioFuture
-from .messages import Address, Instance, Outcome, SendMessage, SendPlan, SessionId
+from .messages import Address, Instance, SessionId
 from .missions import RunMission
 from .noting import NoteDesk
 from .provenance import AimAtDefault, HearReceipt, Mirror, Mirrored

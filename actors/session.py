@@ -25,6 +25,14 @@ from .core.records import (
     DeliveryRecord,
 )
 from .core.routing import record_of
+from .deliveries import (
+    DeliveryReported,
+    MayRetry,
+    Outcome,
+    OutcomeStatus,
+    RetryDelivery,
+    SendMessage,
+)
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound, TakeOver
 from .errors import MessageIdReused, Overloaded
 from .journal import (
@@ -47,16 +55,10 @@ from .messages import (
     CatchUp,
     Clear,
     DeliveryId,
-    DeliveryReported,
     FindSession,
     InboundTurn,
-    MayRetry,
-    Outcome,
-    OutcomeStatus,
     Passivate,
-    RetryDelivery,
     RetryTurn,
-    SendMessage,
     SessionId,
     StartIsolated,
     StayedAwake,

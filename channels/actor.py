@@ -16,11 +16,7 @@ from typing import Any, ClassVar, Final, Literal, get_args
 
 import trio
 
-from ..actors.errors import Overloaded
-from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
-from ..actors.messages import (
-    Address,
-    CatchUp,
+from ..actors.deliveries import (
     Deliver,
     DeliveryReported,
     LateReceipt,
@@ -28,9 +24,10 @@ from ..actors.messages import (
     MayRetry,
     Notice,
     OutcomeStatus,
-    SessionId,
-    TurnEnded,
 )
+from ..actors.errors import Overloaded
+from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
+from ..actors.messages import Address, CatchUp, SessionId, TurnEnded
 from ..actors.provenance import HearReceipt
 from .base import Channel
 from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word

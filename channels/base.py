@@ -11,16 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias
 
+from ..actors.deliveries import LateReceipt
 from ..actors.frozen import message
-from ..actors.messages import (
-    Accepted,
-    Address,
-    DeliveryId,
-    InboundTurn,
-    Instance,
-    LateReceipt,
-    TurnEnded,
-)
+from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnEnded
 
 __all__ = [
     "Channel",

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeGuard, cast, get_args
 
+from ..actors.deliveries import Deliver
 from ..actors.frozen import fact
-from ..actors.messages import Deliver
 from .base import Channel, ChannelPowers, LostAnswer, Outbound, Receipt, Rejected, Unreachable
 from .parts import MIN_LIMIT, LimitUnit, split_text, text_size
 

@@ -16,6 +16,7 @@ from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, 
 from .actors.bus import FeedLagged
 from .actors.core.missions import MissionRefused
 from .actors.core.window import Message, Source
+from .actors.deliveries import Outcome, Part, SendPlan
 from .actors.door import Refusal
 from .actors.errors import (
     AccessDenied,
@@ -29,17 +30,7 @@ from .actors.errors import (
     Unidentified,
 )
 from .actors.happenings import FeedEvent
-from .actors.messages import (
-    Accepted,
-    Address,
-    Attachment,
-    Cleared,
-    InboundTurn,
-    Outcome,
-    Part,
-    SendPlan,
-    ToolCall,
-)
+from .actors.messages import Accepted, Address, Attachment, Cleared, InboundTurn, ToolCall
 from .actors.provenance import LateReceipt, Mirrored
 from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 from .actors.core.names import clean_name
 from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.window import Message
+from .actors.deliveries import Outcome, SendMessage
 from .actors.frozen import message
 from .actors.journal import load_head, load_record, load_sent
 from .actors.kernel import ActorRef
@@ -25,8 +26,6 @@ from .actors.messages import (
     Attachment,
     InboundTurn,
     MissionTurn,
-    Outcome,
-    SendMessage,
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 from .actors.acts import ActRefused
 from .actors.core.missions import MissionRefused
 from .actors.core.records import MalformedRecord
+from .actors.deliveries import Outcome, SendPlan
 from .actors.door import Refusal
 from .actors.errors import TurnRefused
-from .actors.messages import Address, Instance, Outcome, SendPlan
+from .actors.messages import Address, Instance
 from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
 from .channels.base import Channel
 from .config import ConfigError

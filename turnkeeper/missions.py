@@ -18,9 +18,10 @@ from .actors.core.records import (
     ReopenedRecord,
     SilentRecord,
 )
+from .actors.deliveries import Outcome, OutcomeStatus, Part
 from .actors.frozen import message
 from .actors.journal import load_record, load_records
-from .actors.messages import DeliveryId, Outcome, OutcomeStatus, Part, SessionId
+from .actors.messages import DeliveryId, SessionId
 from .actors.mission_rows import (
     RunRow,
     all_missions,

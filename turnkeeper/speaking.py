@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from .actors.acts import (
     By,
 )
+from .actors.deliveries import Outcome, RetryDelivery, SendMessage, SendPlan
 from .actors.errors import TurnRefused
 from .actors.kernel import ActorDeadError
 from .actors.messages import (
@@ -20,10 +21,6 @@ from .actors.messages import (
     Cleared,
     DeliveryId,
     Instance,
-    Outcome,
-    RetryDelivery,
-    SendMessage,
-    SendPlan,
     SessionId,
     split_record_id,
 )

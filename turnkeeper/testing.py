@@ -14,14 +14,8 @@ from typing import Final, Literal, TypeAlias
 
 import trio
 
-from .actors.messages import (
-    Accepted,
-    Address,
-    Attachment,
-    InboundTurn,
-    LateReceipt,
-    LateStatus,
-)
+from .actors.deliveries import LateReceipt, LateStatus
+from .actors.messages import Accepted, Address, Attachment, InboundTurn
 from .channels.base import (
     Channel,
     ChannelPowers,

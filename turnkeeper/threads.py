@@ -19,8 +19,9 @@ from . import views
 from .actors.acts import AccessEntry, Change
 from .actors.bus import Subscription
 from .actors.core.window import Message
+from .actors.deliveries import Outcome, SendPlan
 from .actors.happenings import FeedEvent
-from .actors.messages import Address, Cleared, Outcome, SendPlan
+from .actors.messages import Address, Cleared
 from .actors.provenance import Mirrored
 from .actors.services import Ref
 from .config import Config

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ..deliveries import DeliveryReported
 from ..messages import (
     Accepted,
     Address,
     AgentReply,
     AnyTurn,
     Cleared,
-    DeliveryReported,
     InboundTurn,
     MissionTurn,
     SessionId,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from ..deliveries import DeliveryReported
 from ..frozen import fact
-from ..messages import Accepted, AnyTurn, Cleared, DeliveryReported, SessionId, TurnId
+from ..messages import Accepted, AnyTurn, Cleared, SessionId, TurnId
 from .records import AssistantRecord, Record
 
 __all__ = [

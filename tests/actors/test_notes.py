@@ -10,15 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Address, Runtime, RuntimeFailed, Turn
 from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, NoteRecord
+from turnkeeper.actors.deliveries import DeliveryReported
 from turnkeeper.actors.journal import load_binding, load_note_of
 from turnkeeper.actors.kernel import ActorDeadError
-from turnkeeper.actors.messages import (
-    DeliveryId,
-    DeliveryReported,
-    Instance,
-    SessionId,
-    split_record_id,
-)
+from turnkeeper.actors.messages import DeliveryId, Instance, SessionId, split_record_id
 from turnkeeper.actors.provenance import KeepNote
 from turnkeeper.storage.base import Reads, Table
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads

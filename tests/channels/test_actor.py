@@ -32,7 +32,7 @@ from turnkeeper import (
     Unreachable,
 )
 from turnkeeper.actors.core.records import DeliveryRecord
-from turnkeeper.actors.messages import Deliver as DeliverRequest
+from turnkeeper.actors.deliveries import Deliver as DeliverRequest
 from turnkeeper.actors.messages import Instance, SessionId, TurnEnded
 from turnkeeper.channels.retry import RetryIn, RetryPolicy
 from turnkeeper.storage.memory import MemoryDisk

@@ -37,14 +37,13 @@ from turnkeeper.actors.core.records import (
     UnlinkedRecord,
     UserRecord,
 )
+from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
     Address,
     AgentReply,
     DeliveryId,
-    DeliveryReported,
     InboundTurn,
     Instance,
-    OutcomeStatus,
     SessionId,
     ToolCall,
     TurnId,

@@ -62,16 +62,15 @@ from turnkeeper.actors.core.records import (
     address_of,
     turn_of,
 )
+from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
     Address,
     AgentReply,
     AnyTurn,
     DeliveryId,
-    DeliveryReported,
     InboundTurn,
     Instance,
     MissionTurn,
-    OutcomeStatus,
     SessionId,
     ToolCall,
 )

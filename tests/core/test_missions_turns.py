@@ -40,17 +40,16 @@ from turnkeeper.actors.core.records import (
     UserRecord,
     turn_of,
 )
+from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
     Address,
     AgentReply,
     AnyTurn,
     Cleared,
     DeliveryId,
-    DeliveryReported,
     InboundTurn,
     Instance,
     MissionTurn,
-    OutcomeStatus,
     SessionId,
     ToolCall,
     TurnId,

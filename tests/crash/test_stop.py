@@ -12,14 +12,8 @@ import pytest
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import Dispatch
 from turnkeeper.actors.core.records import OpenedRecord, Record
-from turnkeeper.actors.messages import (
-    Address,
-    AgentReply,
-    DeliveryId,
-    DeliveryReported,
-    InboundTurn,
-    Instance,
-)
+from turnkeeper.actors.deliveries import DeliveryReported
+from turnkeeper.actors.messages import Address, AgentReply, DeliveryId, InboundTurn, Instance
 
 from .harness import Gateway, Message, seeds
 

@@ -26,7 +26,8 @@ from turnkeeper import (
     start_in_thread,
 )
 from turnkeeper.actors import WouldDeadlock
-from turnkeeper.actors.messages import CatchUp, Instance, SendMessage, SessionId
+from turnkeeper.actors.deliveries import SendMessage
+from turnkeeper.actors.messages import CatchUp, Instance, SessionId
 from turnkeeper.storage.errors import StoreLocked
 from turnkeeper.storage.memory import MemoryStore, open_memory
 from turnkeeper.testing import LoopbackChannel

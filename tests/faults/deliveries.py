@@ -14,7 +14,8 @@ from turnkeeper.actors.core.records import (
     ReopenedRecord,
     address_of,
 )
-from turnkeeper.actors.messages import Address, Outcome
+from turnkeeper.actors.deliveries import Outcome
+from turnkeeper.actors.messages import Address
 from turnkeeper.channels.base import Outbound
 from turnkeeper.channels.parcel import AGAIN
 

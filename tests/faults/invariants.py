@@ -37,9 +37,10 @@ from turnkeeper.actors.core.records import (
     unpack,
 )
 from turnkeeper.actors.core.routing import read_binding
+from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.actors.journal import FEED_STREAM, SCHEDULE_STREAM
 from turnkeeper.actors.ledger import LEDGER_STREAM
-from turnkeeper.actors.messages import Accepted, Address, Outcome
+from turnkeeper.actors.messages import Accepted, Address
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.batch import Group
 from turnkeeper.storage.codec import decode

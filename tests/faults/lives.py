@@ -26,8 +26,9 @@ from turnkeeper import (
     UnknownSession,
     open_runtime,
 )
+from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.actors.kernel import ActorDeadError
-from turnkeeper.actors.messages import Address, InboundTurn, Outcome
+from turnkeeper.actors.messages import Address, InboundTurn
 from turnkeeper.storage.batch import Group
 from turnkeeper.storage.memory import MemoryReads, MemoryStore, open_memory
 from turnkeeper.verify import Verification

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from turnkeeper.actors.core.records import DeliveryRecord, NoteRecord, address_of
-from turnkeeper.actors.messages import Address, Outcome
+from turnkeeper.actors.deliveries import Outcome
+from turnkeeper.actors.messages import Address
 
 from .deliveries import Delivery, was_heard
 from .findings import Findings

@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper.actors.core.records import ReopenedRecord
-from turnkeeper.actors.messages import Outcome
+from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import echo, log, on_stage
