@@ -60,7 +60,7 @@ class Drafter:
             if instance is not None and Instance(instance) not in rules:
                 known = ", ".join(sorted(rules)) or "none"
                 raise MissionRefused(
-                    f"{field}: there is no channel {instance!r}; there is: {known}", field
+                    f"there is no channel {instance!r} for {field}; there is: {known}", field
                 )
         session_id = message.session or session_of_mission(message.name)
         maker, asked_at = self._maker(message)

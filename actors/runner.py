@@ -6,6 +6,7 @@ Owns the tasks and the queue of turns that wait for one; sessions see only facts
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -151,7 +152,10 @@ class TurnRunner:
     async def _attempt(self, job: TurnJob) -> TurnFinished | TurnFailed:
         try:
             reply = await self._invoke(job)
-        except Exception as error:  # the supervisor's edge: whatever an agent raises ends here
+        except (
+            Exception,
+            asyncio.CancelledError,  # let out of a loop of the agent's own; trio has another one
+        ) as error:  # the supervisor's edge: whatever an agent raises ends here
             logger.warning("%s failed", job, exc_info=error)
             return self._failed(job, _describe(error), retryable=not isinstance(error, AgentFault))
         return TurnFinished(session_id=job.session_id, turn_seq=job.seq, turn=job.turn, reply=reply)
@@ -223,7 +227,7 @@ def _interruption(job: TurnJob) -> TurnInterrupted:
     return TurnInterrupted(session_id=job.session_id, turn_seq=job.seq, turn=job.turn)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)

@@ -7,7 +7,7 @@ its effects once that batch is durable. Nothing leaves before: that half is :mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -244,10 +244,10 @@ class SessionActor(Awaiting):
                 # its outcome is on the way to the store
                 return Outcome(status="retrying", reason="already_open", delivery_id=delivery_id)
             status: OutcomeStatus = "rendered" if record.instance is None else "delivered"
-            return Outcome(status=status, reason="already_arrived", delivery_id=delivery_id)
+            return _told_before(delivery_id, status, "already_arrived", reports)
         may_have_arrived = any(report.status == "unknown" for report in reports)
         if may_have_arrived and not message.mark_duplicate:
-            return Outcome(status="unknown", reason="may_have_arrived", delivery_id=delivery_id)
+            return _told_before(delivery_id, "unknown", "may_have_arrived", reports)
         step = self._core.open_delivery_again(
             seq,
             record,
@@ -344,6 +344,21 @@ class SessionActor(Awaiting):
         RunMission: Unasked._run_mission,
         AwaitRun: Awaiting._await_run,
     }
+
+
+def _told_before(
+    delivery_id: DeliveryId, status: OutcomeStatus, reason: str, reports: Sequence[DeliveryRecord]
+) -> Outcome:
+    """The outcome of a delivery to which nothing is done, with what is known of it."""
+    noted = next((record.noted_in for record in reversed(reports) if record.noted_in), None)
+    return Outcome(
+        status=status,
+        reason=reason,
+        platform_message_id=reports[-1].platform_message_id if reports else None,
+        delivery_id=delivery_id,
+        provenance="recorded" if noted is not None else "not_needed",
+        noted_in=SessionId(noted) if noted is not None else None,
+    )
 
 
 def _seq_of(delivery_id: DeliveryId) -> int:

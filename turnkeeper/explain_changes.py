@@ -80,6 +80,8 @@ def _of_session(store: Reads, record: Record) -> str:
             return f"{text_of(record)}, change {record.number}"
         case ActiveRecord(instance=None):
             return f"it has no active channel any more ({record.by})"
+        case ActiveRecord(conversation=None):
+            return f"it is meant to speak on {record.instance}, and nobody is there ({record.by})"
         case ActiveRecord():
             return f"its active channel is {show_place(address_of(record))} ({record.by})"
         case KeyedRecord() | HiddenRecord():

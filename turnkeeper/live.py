@@ -204,12 +204,14 @@ def _operation(act: _Act) -> Operation:
     async def carry_out(_lines: JsonLines, request: Mapping[str, Any]) -> object:
         try:
             return await act(request)
-        except (ActRefused, MissionRefused, UnknownSession, UnknownInstance) as error:
+        except (ActRefused, MissionRefused, UnknownInstance) as error:
             raise RequestFailed("refused", str(error)) from error
-        except UnknownMission as error:
+        except (UnknownMission, UnknownSession) as error:
             raise RequestFailed("not_found", str(error)) from error
         except ConfigError as error:
             raise RequestFailed("bad_config", str(error)) from error
+        except ValueError as error:
+            raise RequestFailed("refused", str(error)) from error
         except (IdentityUnavailable, TurnRefused, StorageError, MalformedRecord) as error:
             raise RequestFailed("failed", str(error)) from error
 

@@ -66,6 +66,7 @@ class Speaking(Looking):
             TypeError, ValueError: the text is no plain str, or has more than 4,194,304 characters,
                 or both `to` and `user` are given.
         """
+        _check_recipient(to, user)
         message = SendMessage(session_id=SessionId(session_id), text=text, to=to, user=user, by=by)
         return cast("Outcome", await self._registry.ask(message, block=False))
 
@@ -77,6 +78,7 @@ class Speaking(Looking):
         Raises:
             UnknownSession, ValueError: as for :meth:`send_message`.
         """
+        _check_recipient(to, user)
         message = SendMessage(
             session_id=SessionId(session_id), text="", to=to, user=user, dry_run=True
         )
@@ -163,3 +165,15 @@ class Speaking(Looking):
             mark_duplicate=mark_duplicate,
         )
         return cast("Outcome", await self._registry.ask(message, block=False))
+
+
+def _check_recipient(to: object, user: object) -> None:
+    """Refuse what names no recipient.
+
+    Raises:
+        TypeError: `to` is no `Address`, or `user` no str.
+    """
+    if to is not None and not isinstance(to, Address):
+        raise TypeError(f"to must be an Address(instance, conversation, thread), not {to!r:.80}")
+    if user is not None and not isinstance(user, str):
+        raise TypeError(f"user must be a str, not {user!r:.80}")

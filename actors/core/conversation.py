@@ -182,7 +182,7 @@ class Conversation(State):
                     result=call.result,
                 ),
             )
-        if reply.text:
+        if reply.text and not reply.text.isspace():
             if isinstance(turn, InboundTurn):
                 said = self._say(step, reply.text, turn.address, now_us, seq, turn.message_id)
             else:

@@ -123,12 +123,14 @@ def check_outgoing(text: object) -> None:
 
     Raises:
         TypeError: it is no plain str.
-        ValueError: it is too long.
+        ValueError: it is too long, or there is nothing to see in it.
     """
     if type(text) is not str:
         raise TypeError(f"text must be a str, not {type(text).__name__}")
     if len(text) > MAX_TEXT_CHARS:
         raise ValueError(f"text has {len(text)} characters; {MAX_TEXT_CHARS} are allowed")
+    if not text or text.isspace():
+        raise ValueError("the text is empty: there is nothing to say")
 
 
 def seen_window(at_us: int) -> int:

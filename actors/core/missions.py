@@ -23,7 +23,7 @@ from .schedule import (
     next_tick,
     read_schedule,
 )
-from .schedule_text import clean_text
+from .schedule_text import clean_text, zone_of
 
 __all__ = [
     "MAX_JITTER_S",
@@ -206,7 +206,9 @@ def define(  # noqa: PLR0913  (the parts of a mission)
         MissionRefused: a part of it is wrong; the text and the field say which.
     """
     check_mission_name(name)
-    if not isinstance(prompt, str) or not prompt.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise MissionRefused(f"the prompt must be a text, not {prompt!r:.80}", "prompt")
+    if not prompt.strip():
         raise MissionRefused("the prompt is empty: what is the agent to do?", "prompt")
     if len(prompt) > MAX_PROMPT_CHARS:
         raise MissionRefused(
@@ -226,6 +228,13 @@ def define(  # noqa: PLR0913  (the parts of a mission)
             f"not {jitter_s!r:.80}",
             "jitter_s",
         )
+    for field, given in (("schedule", schedule), ("zone", zone)):
+        if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise MissionRefused(f"{field} must be a text, not {given!r:.80}", field)
+    try:
+        zone_of(zone)
+    except BadSchedule as error:
+        raise MissionRefused(str(error), "zone") from error
     try:
         if before is not None and (clean_text(schedule), zone) == (before.schedule, before.zone):
             plan = before.plan

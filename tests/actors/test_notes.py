@@ -138,6 +138,7 @@ async def test_a_second_arrival_of_the_same_delivery_is_noted_once(
         assert outcome.delivery_id is not None
         held = await stage.runtime.retry_delivery(outcome.delivery_id)
         assert (held.status, held.reason) == ("unknown", "may_have_arrived")
+        assert (held.provenance, held.noted_in) == ("recorded", "s2")
         again = await stage.runtime.retry_delivery(outcome.delivery_id, mark_duplicate=True)
         assert (again.status, again.provenance, again.noted_in) == ("delivered", "recorded", "s2")
         assert len(notes(stage.store, 2)) == 1

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper import ActRefused, Channel, Runtime, Turn, open_runtime
+from turnkeeper import ActRefused, Channel, Runtime, Turn, open_runtime, views
 from turnkeeper.actors.acts import Change, Moved
 from turnkeeper.actors.core.records import AssistantRecord, UserRecord
 from turnkeeper.actors.core.routing import BindingRow, KeyRow, read_binding, read_key
@@ -272,7 +272,8 @@ class Lives(RuleBasedStateMachine):
 
     async def _agent(self, turn: Turn) -> str:
         given = [message.text for message in turn.messages if message.role == "user"]
-        answers = [message.text for message in turn.messages if message.role == "assistant"]
+        answers = [message.text for message in turn.messages if message.kind == "assistant"]
+        self.check_notes(turn)
         if self.crowd is None:
             self.check(turn.id, given, answers, self.model.shown(turn.session.id, turn.text))
         else:
@@ -281,6 +282,16 @@ class Lives(RuleBasedStateMachine):
             assert self.held is not None
             await self.held.wait()
         return f"re {turn.text}"
+
+    def check_notes(self, turn: Turn) -> None:
+        """A note is of what was said in a conversation that the session has owned."""
+        history = views.history(self.store, turn.session.id) or []
+        owned = {record.conversation for record in history if record.kind == "bound"}
+        for note in turn.messages:
+            if note.kind == "note" and note.session_id is None:
+                places = {(place.instance, place.conversation) for place in owned if place}
+                if (note.instance, note.conversation) not in places:
+                    self.faults.append(f"{turn.id} was shown a note for others: {note.text}")
 
     def check(self, turn: str, given: list[str], answers: list[str], expected: list[Said]) -> None:
         order = {said.text: said.order for said in expected}

@@ -321,7 +321,10 @@ async def test_an_operator_sends_nothing_again_that_has_arrived_or_is_under_way(
         sent = await tg.next_sent()
         await wait_all_tasks_blocked()
         assert await retry(sent.delivery_id) == Outcome(
-            status="delivered", reason="already_arrived", delivery_id=sent.delivery_id
+            status="delivered",
+            reason="already_arrived",
+            delivery_id=sent.delivery_id,
+            platform_message_id=sent.message_id,
         )
         tg.hold()
         await tg.receive("ho")

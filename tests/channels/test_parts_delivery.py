@@ -95,13 +95,18 @@ async def test_the_limit_counts_what_the_platform_counts(unit: Any, count: int) 
         assert all(text_size(sent.text, unit) <= 40 for sent in tg.sent)
 
 
-async def test_a_text_that_nobody_can_see_is_left_to_the_platform() -> None:
+async def test_a_text_in_which_nothing_can_be_seen_is_refused_and_an_answer_of_it_is_silence() -> (
+    None
+):
     tg = LoopbackChannel("tg", powers=LIMITED)
     async with on_stage(echo, tg) as stage:
         await tg.receive("hi")
         await tg.next_sent()
-        assert (await stage.runtime.send_message("s1", " " * 41)).status == "delivered"
-        assert [sent.text for sent in tg.sent] == ["hi", " " * 41]
+        with pytest.raises(ValueError, match="nothing to say"):
+            await stage.runtime.send_message("s1", " " * 41)
+        await tg.receive(" \n ")
+        await wait_all_tasks_blocked()
+        assert [sent.text for sent in tg.sent] == ["hi"]
 
 
 async def test_each_part_has_an_id_of_its_own_that_stays_when_it_is_sent_again(

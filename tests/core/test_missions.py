@@ -96,7 +96,7 @@ def fresh(**parts: Any) -> MissionRow:
 def test_what_is_wrong_with_a_mission_is_named(part: str, wrong: Any, says: str) -> None:
     with pytest.raises(MissionRefused, match=says) as refused:
         defined(**{part: wrong})
-    assert refused.value.field == ("schedule" if part == "zone" else part)
+    assert refused.value.field == part
 
 
 def test_a_name_may_be_as_long_as_a_session_can_be_named_after() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -454,3 +455,18 @@ async def test_a_thousand_turns_at_once_never_see_each_others_context() -> None:
         for _ in range(1_000):
             sent = await tg.next_sent()
             assert sent.text == sent.conversation
+
+
+async def test_a_cancellation_of_a_loop_of_the_agents_own_fails_that_turn_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async def agent(turn: Turn) -> str:
+        if turn.text == "cancel" and turn.attempt == 1:
+            raise asyncio.CancelledError
+        return turn.text
+
+    tg = LoopbackChannel("tg")
+    async with on_stage(agent, tg) as stage:
+        await tg.receive("cancel")
+        assert (await tg.next_sent()).text == "cancel"
+        assert "failure" in kinds(stage.store)

@@ -85,6 +85,7 @@ async def test_a_dry_run_sends_nothing_and_tells_where_it_would_go(gateway: Gate
     ("words", "complaint"),
     [
         (("s99", "hi"), "there is no session 's99'"),
+        (("s1", " "), "the text is empty"),
         (("s1", "hi", "--to", "tg"), "--to must be INSTANCE/CONVERSATION"),
         (("s1", "hi", "--to", "tg/c1", "--user", "alice"), "give --to or --user"),
     ],
@@ -95,7 +96,7 @@ async def test_what_makes_no_sense_is_named(
     async with gateway.up():
         await _two_people(gateway)
         code, out, err = await gateway.run("send", *words)
-        assert code in (Exit.FAILED, Exit.USAGE)
+        assert code in (Exit.NOT_FOUND, Exit.USAGE)
         assert out == ""
         assert complaint in err
 
@@ -131,7 +132,7 @@ async def test_a_cleared_context_begins_anew_and_the_log_stays(gateway: Gateway)
         records = views.history(store, "s1") or []
         assert [record.kind for record in records[before:]] == ["clear"]
         code, _, err = await gateway.run("sessions", "clear", "s99")
-        assert (code, "there is no session 's99'" in err) == (Exit.FAILED, True)
+        assert (code, "there is no session 's99'" in err) == (Exit.NOT_FOUND, True)
 
 
 async def test_without_a_runtime_nothing_is_sent_and_nothing_cleared(gateway: Gateway) -> None:

@@ -53,11 +53,9 @@ def _place(written: str) -> dict[str, str | None]:
 
 
 def _text(written: str) -> str:
-    if written != "-":
-        return written
-    text = sys.stdin.read(MAX_TEXT_CHARS + 1).rstrip("\n")
-    if not text:
-        raise UsageError("nothing was read from the standard input: there is no text to send")
+    text = sys.stdin.read(MAX_TEXT_CHARS + 1).rstrip("\n") if written == "-" else written
+    if not text or text.isspace():
+        raise UsageError("the text is empty: there is nothing to say")
     return text
 
 
