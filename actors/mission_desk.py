@@ -178,6 +178,8 @@ class MissionDesk(TrioActor):
     def _add(self, row: MissionRow | None, message: AddMission) -> _Change:
         name, now_us = message.name, self._services.now_us()
         of_config = message.by == "config"
+        if row is not None and not of_config:
+            _keep_off_config(row)
         if row is not None and not message.replace:
             raise MissionRefused(
                 f"there is a mission {name!r} already; replace it, or remove it first", "name"
@@ -188,8 +190,6 @@ class MissionDesk(TrioActor):
                 "it, or choose another name",
                 "name",
             )
-        if row is not None and not of_config:
-            _keep_off_config(row)
         definition = self._drafter.definition(message, row.definition if row is not None else None)
         if row is None:
             self._check_room()

@@ -256,6 +256,7 @@ def _event(session_id: str, seq: int, record: Record) -> str:
         case FailureRecord():
             return f"attempt {record.attempt} failed: {record.error}"
         case QuarantinedRecord():
-            return f"quarantined after {record.attempts} attempts: {record.error}"
+            attempts = f"{record.attempts} attempt{'s' if record.attempts != 1 else ''}"
+            return f"quarantined after {attempts}: {record.error}"
         case _:
             return record.kind

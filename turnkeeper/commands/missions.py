@@ -308,6 +308,10 @@ def _change(
 # -- running -------------------------------------------------------------------------------------
 
 
+def _goes_on(name: str) -> str:
+    return f"the run of {name} goes on; `turnkeeper missions show {name}` tells how it ends"
+
+
 def _run(invocation: Invocation) -> int:
     name = _known_name(invocation)
     try:
@@ -315,9 +319,10 @@ def _run(invocation: Invocation) -> int:
             invocation.state_dir, "run_mission", timeout_s=_RUN_TIMEOUT_S, name=name
         )
     except TimeoutError as error:
-        raise CommandError(
-            f"the run of {name} goes on; `turnkeeper missions show {name}` tells how it ends"
-        ) from error
+        raise CommandError(_goes_on(name)) from error
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{_goes_on(name)}\n")
+        raise
     except (RequestFailed, BadLine, OSError) as error:
         raise CommandError(f"{name} was not run to its end: {error}") from error
     if run is None:
