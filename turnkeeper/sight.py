@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .actors.core.head import Head
+from .actors.core.records import BoundRecord, UserRecord
 from .actors.core.window import Message
 from .actors.frozen import message
-from .actors.journal import load_head, load_session_number, read_note_row
-from .actors.ledger import StoreWorld, starting_with
+from .actors.journal import load_head, load_records, load_session_number, read_note_row
+from .actors.ledger import starting_with
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.keys import number_key
@@ -14,6 +17,9 @@ from .views import SessionInfo, info_of
 from .windows import read_window
 
 __all__ = ["SessionDetails", "session_details"]
+
+
+_OF_HUMANS: Final = (BoundRecord, UserRecord)
 
 
 @message
@@ -27,9 +33,9 @@ class SessionDetails(SessionInfo):
 def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetails | None:
     """The session called `session_id`, if the session `viewer` may see it, else None.
 
-    It may see itself and what has joined it. Of another, it may see one of the same agent that owns
-    no conversation and has spoken in one of the viewer's: a mission's. What another human says is
-    for nobody else, whoever asks.
+    It may see itself and what has joined it. Of another, it may see one of the same agent that has
+    never owned a conversation and has spoken in one of the viewer's: a mission's. What another
+    human says, or has said before their conversation went elsewhere, is for nobody else.
     """
     stream = load_session_number(store, session_id)
     head = load_head(store, stream) if stream is not None else None
@@ -48,7 +54,7 @@ def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetail
 def _has_spoken_to(store: Reads, stream: int, head: Head, viewer: Head, family: set[str]) -> bool:
     if head.agent != viewer.agent:
         return False
-    if next(StoreWorld(store, 0).places_of_session(stream), None) is not None:
+    if any(isinstance(record, _OF_HUMANS) for _, record in load_records(store, stream)):
         return False
     notes = starting_with(store, Table.NOTES, number_key(stream))
     return any(read_note_row(decode(data))[0] in family for _, data in notes)

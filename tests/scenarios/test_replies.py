@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from turnkeeper import ChannelPowers, SessionDetails, Turn
+from turnkeeper import Address, ChannelPowers, SessionDetails, Turn
+from turnkeeper.actors.messages import Instance
+from turnkeeper.sight import session_details
 from turnkeeper.testing import LoopbackChannel
 
-from ..actors.stage import on_stage
+from ..actors.stage import echo, on_stage
 from .people import (
     End,
     Listener,
@@ -212,3 +214,18 @@ async def test_whoever_spoke_is_told_what_the_platform_tells_later() -> None:
         await say(tg, "anything new?", "1")
         assert foretold(agent.shown["anything new?"], "receipt") == []
         assert_sound(stage.store)
+
+
+async def test_a_session_whose_conversation_went_elsewhere_is_still_for_nobody_else() -> None:
+    """What Ann had said was shown to Bob once her own session had lost her conversation."""
+    tg = LoopbackChannel("tg")
+    async with on_stage(echo, tg) as stage:
+        for number, text in ((1, "my secret"), (2, "hi"), (3, "hi")):
+            await tg.receive(text, conversation=f"c{number}", user_id=f"u{number}")
+            await tg.next_sent()
+        place = Address(Instance("tg"), "c2")
+        await stage.runtime.send_message("s1", "psst", place)
+        assert session_details(stage.store, "s2", "s1") is None
+        await stage.runtime.move_binding("tg", "c1", session_id="s3")
+        assert session_details(stage.store, "s2", "s1") is None
+        assert session_details(stage.store, "s3", "s1") is not None, "it goes on there"
