@@ -106,8 +106,8 @@ class Notebook(OutputGate):
         try:
             kept = self._settle_noted(message)
         finally:
-            if not kept and message.awaits_owner and message.report.address is not None:
-                self._services.registry.tell(NoteWaits(address=message.report.address))
+            if not kept and message.awaits_owner:
+                self._services.registry.tell(NoteWaits(delivery_id=message.report.delivery_id))
             self._return(message, kept=kept)
 
     def _settle_noted(self, message: NoteLent) -> bool:
@@ -133,9 +133,8 @@ class Notebook(OutputGate):
         return True
 
     def _noted(self, message: NoteLent, effects: list[Effect], error: StorageError | None) -> None:
-        address = message.report.address
-        if message.awaits_owner and address is not None:
-            self._services.registry.tell(NoteWaits(address=address))
+        if message.awaits_owner:
+            self._services.registry.tell(NoteWaits(delivery_id=message.report.delivery_id))
         elif error is not None and message.batch is not None:
             self._return(message, kept=False)
         self._durable(effects, None, error)
@@ -159,6 +158,7 @@ class Notebook(OutputGate):
                 NoteReturned(
                     session_id=message.lender,
                     speaker=self._core.session_id,
+                    delivery_id=message.report.delivery_id,
                     kept=kept or message.batch is None,
                 )
             )

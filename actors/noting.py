@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from ..storage.errors import StorageError
@@ -19,7 +20,7 @@ from .core.records import MalformedRecord
 from .deliveries import DeliveryReported
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
-from .messages import Accept, Address, SessionId
+from .messages import Accept, Address, DeliveryId, SessionId
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
 from .unknown import UnknownSession
@@ -29,17 +30,31 @@ __all__ = ["NoteDesk"]
 logger = logging.getLogger("turnkeeper.registry")
 
 
+@dataclass(slots=True)
+class _Engagement:
+    """Two sessions that write one batch."""
+
+    report: DeliveryReported
+    owner: SessionId
+    lent: bool = False
+    """Whether the owner's half is on its way to whoever spoke, or there."""
+
+    @property
+    def speaker(self) -> SessionId:
+        return self.report.session_id
+
+
 class NoteDesk(Binder):
     """Brings together whoever spoke and whoever must know of it."""
 
     def __init__(self, services: Services, next_stream: int) -> None:
         super().__init__(services, next_stream)
-        self._engaged: dict[SessionId, SessionId] = {}
-        """Each of two sessions that write one batch -> the other."""
+        self._engaged: dict[SessionId, _Engagement] = {}
+        """Each of two sessions that write one batch -> what they are about."""
         self._after: dict[SessionId, deque[DeliveryReported]] = {}
         """What waits until a session is not engaged any more."""
-        self._ownerless: dict[Address, int] = {}
-        """Places without an owner, and how many notes of each are on their way to the store."""
+        self._ownerless: dict[DeliveryId, DeliveryReported] = {}
+        """What was heard in places without an owner, and is on its way to the store."""
         self._first_turns: list[Held] = []
         """Turns that would give them an owner."""
 
@@ -60,7 +75,7 @@ class NoteDesk(Binder):
         elif self._is_unrouted(report, None):
             return  # an act may give the place another owner
         elif owner is None:
-            self._note_for_nobody(report, place)
+            self._note_for_nobody(report)
         elif not self._is_behind(report, owner):
             self._engage(report, owner)
 
@@ -83,7 +98,8 @@ class NoteDesk(Binder):
 
     def _engage(self, report: DeliveryReported, owner: SessionId) -> None:
         speaker = report.session_id
-        self._engaged[speaker], self._engaged[owner] = owner, speaker
+        engagement = _Engagement(report, owner)
+        self._engaged[speaker] = self._engaged[owner] = engagement
         try:
             stream = load_session_number(self._services.store, speaker)
             if stream is None:
@@ -94,26 +110,66 @@ class NoteDesk(Binder):
             logger.error(  # noqa: TRY400  (the text says it all)
                 "no note of %s can be kept in %s: %s", report.delivery_id, owner, error
             )
-            self._disengage(speaker, owner)
+            self._disengage(engagement)
             self._to_session(speaker, NoteLent(session_id=speaker, report=report, owner=None), None)
 
     def _note_lent(self, message: NoteLent) -> None:
-        if message.owner is None:  # nobody keeps a note, and nobody will return one
-            self._disengage(message.session_id, self._engaged.get(message.session_id))
+        engagement = self._engagement_of(message.session_id, message.report.delivery_id)
+        if engagement is not None and message.owner is None:
+            self._disengage(engagement)  # nobody keeps a note, and nobody will return one
+        elif engagement is not None:
+            engagement.lent = True
         self._to_session(message.session_id, message, None)
 
     def _note_returned(self, message: NoteReturned) -> None:
         self._to_session(message.session_id, message, None)
-        self._disengage(message.speaker, message.session_id)
+        engagement = self._engagement_of(message.speaker, message.delivery_id)
+        if engagement is not None:
+            self._disengage(engagement)
 
-    def _disengage(self, speaker: SessionId, owner: SessionId | None) -> None:
-        if owner is None or self._engaged.get(speaker) != owner:
-            return
-        for session_id in (speaker, owner):
+    def _engagement_of(self, speaker: SessionId, delivery_id: DeliveryId) -> _Engagement | None:
+        engagement = self._engaged.get(speaker)
+        if engagement is None or engagement.speaker != speaker:
+            return None
+        return engagement if engagement.report.delivery_id == delivery_id else None
+
+    def _disengage(self, engagement: _Engagement) -> None:
+        both = engagement.speaker, engagement.owner
+        for session_id in both:
             self._engaged.pop(session_id, None)
-        for session_id in (speaker, owner):
+        for session_id in both:
             self._go_on_after(session_id)
         self._at_quiet()
+
+    def _notes_lost(self, session_id: SessionId, held: list[Held]) -> None:
+        """A session has left memory: ask again for what was lost in its mailbox.
+
+        What is in `held` was not: its next life gets it. What the session has submitted is durable
+        by now, so that nothing is noted twice.
+        """
+        kept = {type(message) for message, _ in held}
+        engagement = self._engaged.get(session_id)
+        if engagement is not None:
+            waits_here = session_id == (engagement.speaker if engagement.lent else engagement.owner)
+            if waits_here and not kept & {KeepNote, NoteLent}:
+                if engagement.lent:
+                    self._take_back(engagement)
+                self._disengage(engagement)
+                self._hear_outcome(engagement.report)
+        if NoteLent not in kept:
+            for report in [r for r in self._ownerless.values() if r.session_id == session_id]:
+                self._note_waits(NoteWaits(delivery_id=report.delivery_id))
+                self._hear_outcome(report)
+
+    def _take_back(self, engagement: _Engagement) -> None:
+        """Let the owner know that what it lent will not be written."""
+        returned = NoteReturned(
+            session_id=engagement.owner,
+            speaker=engagement.speaker,
+            delivery_id=engagement.report.delivery_id,
+            kept=False,
+        )
+        self._to_session(engagement.owner, returned, None)
 
     def _go_on_after(self, session_id: SessionId) -> None:
         """Let go on what waited for a session, until it is engaged again."""
@@ -125,29 +181,26 @@ class NoteDesk(Binder):
 
     # -- a note for nobody yet -------------------------------------------------------------------
 
-    def _note_for_nobody(self, report: DeliveryReported, place: Address) -> None:
+    def _note_for_nobody(self, report: DeliveryReported) -> None:
         """Let the note wait in the store for whoever will own the place."""
-        self._ownerless[place] = self._ownerless.get(place, 0) + 1
+        self._ownerless[report.delivery_id] = report
         lent = NoteLent(session_id=report.session_id, report=report, owner=None, awaits_owner=True)
         try:
             self._to_session(report.session_id, lent, None)
         except BaseException:
-            self._note_waits(NoteWaits(address=place))
+            self._note_waits(NoteWaits(delivery_id=report.delivery_id))
             raise
 
     def _is_ownerless(self, message: Accept, answer: TrioFuture[Any] | None) -> bool:
         """Let a first turn wait, if a note for the owner of its place is just being stored."""
-        if message.turn.address not in self._ownerless:
+        place = message.turn.address
+        if all(report.address != place for report in self._ownerless.values()):
             return False
         self._first_turns.append((message, answer))
         return True
 
     def _note_waits(self, message: NoteWaits) -> None:
-        count = self._ownerless.get(message.address, 0) - 1
-        if count > 0:
-            self._ownerless[message.address] = count
-            return
-        self._ownerless.pop(message.address, None)
+        self._ownerless.pop(message.delivery_id, None)
         waiting, self._first_turns = self._first_turns, []
         for turn, answer in waiting:
             self._let_in(turn, answer)

@@ -11,7 +11,7 @@ from typing import Literal
 from ..storage.base import Batch
 from .deliveries import DeliveryReported, LateReceipt
 from .frozen import message
-from .messages import Address, Instance, SessionId
+from .messages import DeliveryId, Instance, SessionId
 
 __all__ = [
     "AimAtDefault",
@@ -63,6 +63,7 @@ class NoteReturned:
     session_id: SessionId
     """The owner."""
     speaker: SessionId
+    delivery_id: DeliveryId
     kept: bool
 
 
@@ -70,7 +71,7 @@ class NoteReturned:
 class NoteWaits:
     """A note waits for the owner of a conversation that has none, and is durable, or refused."""
 
-    address: Address
+    delivery_id: DeliveryId
 
 
 @message

@@ -273,6 +273,8 @@ class RegistryActor(Sender):
         held = self._sessions.left(session_id)
         if self._binding:
             self._no_more_binding(session_id, held)
+        if self._writes_notes():
+            self._notes_lost(session_id, held)
         if session_id in self._still:
             self._still[session_id][:0] = held
             self._at_rest(session_id)

@@ -34,8 +34,8 @@ class Unasked(Notebook):
 
     def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
         super().__init__(services, stream, conversation)
-        self._receipts: set[tuple[int, str]] = set()
-        """Late receipts that are on their way to the store: delivery and status."""
+        self._receipts: set[tuple[str, str]] = set()
+        """Late receipts that are on their way to the store: the message's id, and its status."""
 
     def _mirror(self, message: Mirror) -> None:
         note = NoteRecord(
@@ -57,7 +57,7 @@ class Unasked(Notebook):
         receipt, answer = message.receipt, self.take_reply()
         place = Address(message.instance, receipt.conversation)
         sent = load_sent(self._services.store, place, receipt.platform_message_id)
-        news = message.delivery_seq, receipt.status
+        news = receipt.platform_message_id, receipt.status
         if sent is None or receipt.status in sent.heard or news in self._receipts:
             self._submit(Batch(), partial(self._answered, answer, sent is not None))
             return
@@ -69,7 +69,8 @@ class Unasked(Notebook):
             platform_message_id=receipt.platform_message_id,
         )
         batch = batch_for(self._stream, self._core, self._core.receipt(record))
-        row = sent._replace(heard=(*sent.heard, receipt.status))
+        others = tuple(status for of, status in self._receipts if of == news[0])
+        row = sent._replace(heard=(*sent.heard, *others, receipt.status))
         batch.put(Table.SENT, sent_key(place, receipt.platform_message_id), encode(list(row)))
         self._receipts.add(news)
         self._submit(batch, partial(self._receipt_heard, record, answer))
@@ -80,7 +81,7 @@ class Unasked(Notebook):
         answer: TrioFuture[Any] | None,
         error: StorageError | None,
     ) -> None:
-        self._receipts.discard((record.delivery_seq, record.status))
+        self._receipts.discard((record.platform_message_id or "", record.status))
         if error is None and self._services.bus.subscribers:
             self._services.bus.publish(self._reporter().receipt(record))
         self._answered(answer, True, error)

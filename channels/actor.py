@@ -56,6 +56,8 @@ class _Lane:
     """Whether the conversation has become reachable since the last attempt began."""
     pause: trio.CancelScope | None = None
     """Ends the pause between two attempts."""
+    sending: bool = False
+    """Whether an attempt at the first delivery is under way."""
 
 
 class ChannelActor(TrioActor):
@@ -136,7 +138,8 @@ class ChannelActor(TrioActor):
         assert place is not None  # what has no place goes to the feed
         lane = self._lanes.get(place)
         if lane is not None and any(d.delivery_id == deliver.delivery_id for d in lane.queue):
-            return  # its session was loaded anew and asks again
+            self._asked_again(lane, deliver)
+            return
         if self._queued >= MAX_QUEUED:
             self._give_up(Parcel(self._channel, deliver), deliver.attempt, "outbox_full")
             return
@@ -149,47 +152,65 @@ class ChannelActor(TrioActor):
             if not self._resting.unpark():
                 self._nursery.start_soon(self._work)
 
+    def _asked_again(self, lane: _Lane, deliver: Deliver) -> None:
+        """A session was loaded anew and does not know that its delivery is here.
+
+        One that pauses has no leave to go on from that session, which takes it to be under way: so
+        it begins once more, behind the attempt that is not made any more.
+        """
+        first, *others = (queued.delivery_id for queued in lane.queue)
+        if first == deliver.delivery_id and not lane.sending and first not in others:
+            lane.queue.insert(1, deliver)
+            self._queued += 1
+
     async def _work(self) -> None:
         """Empty lanes, one after the other; every new lane finds a task that has no other."""
         while True:
             while self._new_lanes:
                 place, lane = self._new_lanes.popleft()
                 while lane.queue:
-                    await self._settle(lane, lane.queue[0])
-                    lane.queue.popleft()
+                    is_over = await self._settle(lane, lane.queue[0])
+                    done = lane.queue.popleft().delivery_id
                     self._queued -= 1
+                    if is_over and lane.queue and lane.queue[0].delivery_id == done:
+                        lane.queue.popleft()  # asked for again, and not needed any more
+                        self._queued -= 1
                 del self._lanes[place]
             if len(self._resting) >= _MAX_RESTING:
                 return
             await self._resting.park()
 
-    async def _settle(self, lane: _Lane, deliver: Deliver) -> None:
-        """Try until the delivery has an outcome, or its session does not want it any more."""
+    async def _settle(self, lane: _Lane, deliver: Deliver) -> bool:
+        """Try until the delivery has an outcome; False if its session does not want this try."""
         parcel = Parcel(self._channel, deliver)
         attempt = deliver.attempt
         if deliver.ambiguous and self._channel.powers.after_unknown == "never":
             self._give_up(parcel, attempt, "interrupted")
-            return
+            return True
         tries = attempt
         while True:
             lane.reachable = False
             arrived = len(parcel.arrived)
-            failure = await self._attempt(parcel, attempt)
+            lane.sending = True
+            try:
+                failure = await self._attempt(parcel, attempt)
+            finally:
+                lane.sending = False
             if failure is None:
                 self._report(parcel, attempt, "delivered")
-                return
+                return True
             if len(parcel.arrived) > arrived:
                 tries = 1  # of the part that is next: a long text need not wear out its platform
             verdict = self._verdict(deliver, tries, failure)
             if isinstance(verdict, GiveUp):
                 self._give_up(parcel, attempt, verdict.reason)
-                return
+                return True
             self._report(parcel, attempt, "retrying", failure.reason)
             await self._pause(lane, verdict.after_s, failure.retry_after_s or 0.0)
             attempt += 1
             tries += 1
             if not await self._may_retry(deliver, attempt):
-                return
+                return False
 
     async def _attempt(self, parcel: Parcel, attempt: int) -> Failure | None:
         self._sending += 1
@@ -240,10 +261,16 @@ class ChannelActor(TrioActor):
             logger.warning("%s: %s waits for its session", self, ask.delivery_id, exc_info=error)
             return False
 
+    def _tell_dropped(self, deliver: Deliver) -> None:
+        try:
+            self._channel.delivery_dropped(deliver.delivery_id)
+        except Exception:  # the supervisor's edge: the channel's deliveries go on
+            logger.exception("%s broke when it heard of the end of %s", self, deliver.delivery_id)
+
     def _give_up(self, parcel: Parcel, attempt: int, reason: str) -> None:
         """End a delivery that has not arrived, as far as anybody knows."""
         if self._channel.powers.hears_turn_ends:
-            self._channel.delivery_dropped(parcel.deliver.delivery_id)
+            self._tell_dropped(parcel.deliver)
         if parcel.may_have_arrived:
             self._report(parcel, attempt, "unknown", reason)
         else:
