@@ -147,16 +147,17 @@ class NoteDesk(Binder):
         What is in `held` was not: its next life gets it. What the session has submitted is durable
         by now, so that nothing is noted twice.
         """
-        kept = {type(message) for message, _ in held}
+        asked = any(isinstance(message, KeepNote) for message, _ in held)
+        lent = any(isinstance(message, NoteLent) for message, _ in held)
         engagement = self._engaged.get(session_id)
         if engagement is not None:
             waits_here = session_id == (engagement.speaker if engagement.lent else engagement.owner)
-            if waits_here and not kept & {KeepNote, NoteLent}:
+            if waits_here and not asked and not lent:
                 if engagement.lent:
                     self._take_back(engagement)
                 self._disengage(engagement)
                 self._hear_outcome(engagement.report)
-        if NoteLent not in kept:
+        if not lent:
             for report in [r for r in self._ownerless.values() if r.session_id == session_id]:
                 self._note_waits(NoteWaits(delivery_id=report.delivery_id))
                 self._hear_outcome(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +30,8 @@ async def break_before(
 ) -> None:
     """Let a session be told what it cannot handle, just before its next message of `kind`."""
     ref = await stage.runtime.session_ref(session_id)
-    tell, broken = ActorRef.tell, list[object]()
+    tell: Callable[[ActorRef[Any], Any], None] = ActorRef[Any].tell
+    broken: list[object] = []
 
     def tell_nonsense_first(self: ActorRef[Any], message: Any) -> None:
         if self is ref and not broken and isinstance(message, kind):
