@@ -15,7 +15,14 @@ from ..storage.base import Reads
 from .core.missions import Asker
 from .core.records import Record, UserRecord
 from .core.routing import BindingRow, IdentityRow
-from .journal import load_binding, load_head, load_last, load_records, load_session_number
+from .journal import (
+    find_session,
+    load_binding,
+    load_head,
+    load_last,
+    load_records,
+    load_session_number,
+)
 from .ledger import StoreWorld, past_bindings
 from .messages import Address, Instance, SessionId
 
@@ -126,11 +133,11 @@ def goes_on_in(store: Reads, session_id: str) -> str:
     """The session that goes on with what was said in another: itself, if that lives by itself."""
     passed = {session_id}
     while True:
-        stream = load_session_number(store, session_id)
-        head = load_head(store, stream) if stream is not None else None
-        if head is None or head.merged_into is None or head.merged_into in passed:
+        found = find_session(store, session_id)
+        following = found[1].merged_into if found is not None else None
+        if following is None or following in passed:
             return session_id
-        session_id = head.merged_into
+        session_id = following
         passed.add(session_id)
 
 

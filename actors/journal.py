@@ -18,6 +18,7 @@ from .core.effects import Step
 from .core.head import Head, read_head
 from .core.intake import seen_window
 from .core.records import (
+    AssistantRecord,
     DeliveryRecord,
     MalformedRecord,
     MissionRecord,
@@ -42,6 +43,7 @@ __all__ = [
     "SentRow",
     "batch_for",
     "binding_key",
+    "find_session",
     "last_key",
     "load_binding",
     "load_conversation",
@@ -53,6 +55,7 @@ __all__ = [
     "load_seen",
     "load_sent",
     "load_session_number",
+    "mission_behind",
     "name_key",
     "read_last",
     "read_note_row",
@@ -233,6 +236,20 @@ def load_session_number(store: Reads, session_id: str) -> int | None:
     if not isinstance(number, int):
         raise CorruptRecord(f"the name {session_id!r} leads to {number!r:.40}")
     return number
+
+
+def find_session(store: Reads, session_id: str) -> tuple[int, Head] | None:
+    """Number and head of the session called `session_id`; None if there is none."""
+    stream = load_session_number(store, session_id)
+    head = load_head(store, stream) if stream is not None else None
+    return (stream, head) if stream is not None and head is not None else None
+
+
+def mission_behind(store: Reads, stream: int, said: AssistantRecord) -> str | None:
+    """The mission in whose run `said` was said, in session number `stream`; None if in none."""
+    asked = said.turn_seq or said.during
+    turn = load_record(store, stream, asked) if asked else None
+    return turn.mission if isinstance(turn, MissionRecord) else None
 
 
 def load_binding(store: Reads, place: Address) -> BindingRow | None:

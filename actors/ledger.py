@@ -43,10 +43,9 @@ from .core.world import Plan
 from .journal import (
     batch_for,
     binding_key,
+    find_session,
     load_conversation,
-    load_head,
     load_records,
-    load_session_number,
     name_key,
 )
 from .messages import Address, Instance
@@ -359,9 +358,7 @@ class StoreWorld:
 
     def session(self, session_id: str) -> tuple[int, Head] | None:
         """Number and head of a session."""
-        stream = load_session_number(self._store, session_id)
-        head = load_head(self._store, stream) if stream is not None else None
-        return (stream, head) if stream is not None and head is not None else None
+        return find_session(self._store, session_id)
 
 
 def batch_of_plan(store: Reads, plan: Plan) -> Batch:

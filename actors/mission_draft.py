@@ -10,7 +10,7 @@ from .core.head import Head
 from .core.missions import Definition, MissionRefused, define, session_of_mission
 from .core.records import OpenedRecord
 from .core.routing import check_session_name, is_numbered
-from .journal import load_head, load_record, load_session_number
+from .journal import find_session, load_record, load_session_number
 from .ledger import StoreWorld
 from .messages import Address, Instance
 from .mission_rows import load_mission, mission_key
@@ -25,10 +25,10 @@ _MAIN: Final = "main"
 
 def opened_by(services: Services, session_id: str) -> tuple[Head, str] | None:
     """The head of a session, and what opened it; None if there is none of this name."""
-    stream = load_session_number(services.store, session_id)
-    head = load_head(services.store, stream) if stream is not None else None
-    if stream is None or head is None:
+    found = find_session(services.store, session_id)
+    if found is None:
         return None
+    stream, head = found
     opening = load_record(services.store, stream, 1)
     return head, opening.by if isinstance(opening, OpenedRecord) else ""
 

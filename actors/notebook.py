@@ -18,11 +18,19 @@ from ..storage.errors import Conflict, StorageError
 from ..storage.keys import log_key
 from .core.conversation import Conversation
 from .core.effects import Effect
-from .core.records import AssistantRecord, MissionRecord, NoteRecord, pack
+from .core.records import AssistantRecord, NoteRecord, pack
 from .deliveries import DeliveryReported
 from .gate import OutputGate
 from .happenings import noted
-from .journal import SentRow, batch_for, load_note_of, load_record, sent_key, waiting_key
+from .journal import (
+    SentRow,
+    batch_for,
+    load_note_of,
+    load_record,
+    mission_behind,
+    sent_key,
+    waiting_key,
+)
 from .messages import split_record_id
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
@@ -187,9 +195,7 @@ def note_of(services: Services, stream: int, seq: int, report: DeliveryReported)
     store, place = services.store, report.address
     said = load_record(store, stream, seq)
     assert isinstance(said, AssistantRecord)  # it was durable before it was sent
-    asked = said.turn_seq or said.during
-    turn = load_record(store, stream, asked) if asked else None
-    mission = turn.mission if isinstance(turn, MissionRecord) else None
+    mission = mission_behind(store, stream, said)
     arrived = report.status if report.status in ("delivered", "unknown") else "partial"
     return NoteRecord(
         at_us=services.now_us(),

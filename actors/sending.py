@@ -14,7 +14,7 @@ from .core.head import Head
 from .core.intake import check_outgoing
 from .core.routing import BindingRow
 from .deliveries import Outcome, SendMessage, SendPlan
-from .journal import load_binding, load_head, load_sent, load_session_number
+from .journal import find_session, load_binding, load_sent
 from .kernel import TrioFuture
 from .messages import Address, Instance, SessionId
 from .missions import RunMission
@@ -103,12 +103,10 @@ class Sender(NoteDesk):
         return agent
 
     def _head(self, session_id: SessionId) -> Head:
-        store = self._services.store
-        stream = load_session_number(store, session_id)
-        head = load_head(store, stream) if stream is not None else None
-        if head is None:
+        found = find_session(self._services.store, session_id)
+        if found is None:
             raise UnknownSession(f"there is no session {session_id!r}")
-        return head
+        return found[1]
 
     def _aim_at_default(self, message: AimAtDefault, answer: TrioFuture[Any] | None) -> None:
         self._known(message.instance)

@@ -17,7 +17,7 @@ from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.window import Message
 from .actors.deliveries import Outcome, SendMessage
 from .actors.frozen import message
-from .actors.journal import load_head, load_record, load_sent
+from .actors.journal import load_head, load_record, load_sent, mission_behind
 from .actors.kernel import ActorRef
 from .actors.messages import (
     Address,
@@ -221,12 +221,10 @@ class TurnHost:
             return None
         said = load_record(self.store, sent.stream, sent.seq)
         assert isinstance(said, AssistantRecord)  # only deliveries are indexed
-        asked = said.turn_seq or said.during
-        run = load_record(self.store, sent.stream, asked) if asked else None
         return Quoted(
             delivery_id=f"{sent.session_id}/{sent.seq}",
             session_id=sent.session_id,
-            mission=run.mission if isinstance(run, MissionRecord) else None,
+            mission=mission_behind(self.store, sent.stream, said),
             text=said.text,
         )
 

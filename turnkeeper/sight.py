@@ -8,7 +8,11 @@ from .actors.core.head import Head
 from .actors.core.records import BoundRecord, UserRecord
 from .actors.core.window import Message
 from .actors.frozen import message
-from .actors.journal import load_head, load_records, load_session_number, read_note_row
+from .actors.journal import (
+    find_session,
+    load_records,
+    read_note_row,
+)
 from .actors.ledger import starting_with
 from .storage.base import Reads, Table
 from .storage.codec import decode
@@ -37,12 +41,10 @@ def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetail
     never owned a conversation and has spoken in one of the viewer's: a mission's. What another
     human says, or has said before their conversation went elsewhere, is for nobody else.
     """
-    stream = load_session_number(store, session_id)
-    head = load_head(store, stream) if stream is not None else None
-    own = load_session_number(store, viewer)
-    seen_by = load_head(store, own) if own is not None else None
-    if stream is None or head is None or seen_by is None:
+    found, own = find_session(store, session_id), find_session(store, viewer)
+    if found is None or own is None:
         return None
+    (stream, head), (_, seen_by) = found, own
     family = {viewer, *(earlier for _, earlier in seen_by.joined or ())}
     if session_id not in family and not _has_spoken_to(store, stream, head, seen_by, family):
         return None

@@ -31,8 +31,8 @@ from .actors.core.window import Message
 from .actors.frozen import message
 from .actors.journal import (
     FEED_STREAM,
+    find_session,
     load_binding,
-    load_head,
     load_records,
     load_session_number,
 )
@@ -254,9 +254,8 @@ def _readable(page: list[tuple[bytes, bytes]]) -> list[Head]:
 
 def session_info(store: Reads, session_id: str) -> SessionInfo | None:
     """The session called `session_id`, or None."""
-    stream = load_session_number(store, session_id)
-    head = load_head(store, stream) if stream is not None else None
-    return info_of(head) if head is not None else None
+    found = find_session(store, session_id)
+    return info_of(found[1]) if found is not None else None
 
 
 # -- histories -----------------------------------------------------------------------------------

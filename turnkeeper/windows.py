@@ -18,7 +18,7 @@ from .actors.core.records import (
 from .actors.core.turns import TOLD, in_context
 from .actors.core.veil import Hidden
 from .actors.core.window import Message, Stretch, build_window, text_chars
-from .actors.journal import load_head, load_record, load_records, load_session_number
+from .actors.journal import find_session, load_head, load_record, load_records
 from .storage.base import Reads
 
 __all__ = ["read_window"]
@@ -115,12 +115,11 @@ def _goes_on_since(store: Reads, earlier: Head, session_id: str) -> int | None:
         if following == session_id:
             return since_us
         passed.add(following)
-        stream = load_session_number(store, following)
-        through = load_head(store, stream) if stream is not None else None
-        if stream is None or through is None:
+        through = find_session(store, following)
+        if through is None:
             return None
-        since_us = max(since_us, _cleared_us(store, stream, through))
-        earlier = through
+        since_us = max(since_us, _cleared_us(store, *through))
+        earlier = through[1]
     return None
 
 
