@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..frozen import message
-from ..messages import ToolCall
+from ..messages import Attachment, ToolCall
 from .asides import note_text, receipt_text
+from .attached import attachments_of
 from .names import quoted_name
 from .records import (
     AssistantRecord,
@@ -64,6 +65,8 @@ class Message:
     """Of a tool message: the call that the agent recorded, which its text tells in one line."""
     source: Source | None = None
     """Of a note: who said it. Its text tells that in its first line."""
+    attachments: tuple[Attachment, ...] = ()
+    """Of a human's message: the files that came with it."""
 
     @property
     def attributed(self) -> str:
@@ -98,6 +101,7 @@ def message_of(
                 user_id=record.user_id,
                 platform=record.platform,
                 speaker=None if record.direct else _quoted(names, record),
+                attachments=attachments_of(record) if record.attachments else (),
             )
         case MissionRecord():
             return Message(
