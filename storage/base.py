@@ -64,6 +64,18 @@ class Table(IntEnum):
     """Time and hash of a mission -> nothing: which one is due next."""
     RUNS = 19
     """Hash of a mission, then the number of a run -> session and sequence number of its turn."""
+    TOKENS = 20
+    """Session and sequence number -> how many tokens a record takes, as a counter has counted."""
+    USAGE = 21
+    """Session number -> how much of its window a session used when that was last measured."""
+    LIMITS = 22
+    """A name -> the limits that the newest runtime goes by."""
+    MEMORY = 23
+    """Session number and hash of a key -> the key, and what the agent keeps under it."""
+    BLOBS = 24
+    """Digest of a blob, then session and sequence number -> nothing: which records refer to it."""
+    ERASED = 25
+    """Hash of a session's id -> when a session was deleted, and by whom."""
 
 
 Then: TypeAlias = Callable[[StorageError | None], None]

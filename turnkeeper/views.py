@@ -87,8 +87,8 @@ class SessionInfo:
     """How many records its log holds."""
     open_turns: int
     open_deliveries: int
-    context_chars: int
-    """Characters of everything said so far."""
+    context_tokens: int
+    """Size of the context; an estimate, until it is large enough to be counted."""
     joined: tuple[str, ...] = ()
     """Earlier sessions whose histories are part of its context."""
     merged_into: str | None = None
@@ -202,7 +202,7 @@ def info_of(head: Head) -> SessionInfo:
         records=head.next_seq - 1,
         open_turns=head.open_turns,
         open_deliveries=head.open_deliveries,
-        context_chars=head.context_chars,
+        context_tokens=head.context_bound // 4,
         joined=tuple(earlier for _, earlier in head.joined or ()),
         merged_into=head.merged_into,
     )

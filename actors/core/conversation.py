@@ -156,7 +156,8 @@ class Conversation(State):
     def clear(self, by: str, now_us: int) -> Step:
         """Let the context begin anew."""
         step = Step(self.next_seq)
-        seq = self._record(step, ClearRecord(at_us=now_us, by=by))
+        marker = ClearRecord(at_us=now_us, by=by, cleared=self.cleared, summary=self.summary)
+        seq = self._record(step, marker)
         step.effects.append(AnswerCleared(Cleared(session_id=self.session_id, seq=seq)))
         return step
 

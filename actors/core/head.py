@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ..messages import Address, Instance
+from .lifecycle import Phase
 from .records import MalformedRecord
 
 __all__ = ["Head", "read_head"]
@@ -30,8 +31,8 @@ class Head(NamedTuple):
     oldest_delivery: int
     """Sequence number of the record that opened the oldest open delivery, or 0."""
     open_deliveries: int
-    context_chars: int
-    """Characters of everything said so far."""
+    context_bound: int
+    """How many tokens the context takes at most: see `weight`. Joined logs are not counted."""
     instance: str | None
     """Where a human last wrote: the active channel. None before the first message. Without a
     conversation, nobody is there yet to whom a message could go."""
@@ -45,6 +46,18 @@ class Head(NamedTuple):
     """The session that this one goes on in, once it owns no conversation any more."""
     cleared: int = 0
     """Sequence number of the newest record after which the context begins; 0 if it never did."""
+    phase: Phase = "created"
+    """See `lifecycle`."""
+    last_turn_us: int = 0
+    """When a turn was accepted or ended, or older messages summarised, for the last time."""
+    context_messages: int = 0
+    """How many messages the context has. Joined logs are not counted."""
+    summary: int = 0
+    """Sequence number of the summary that the context begins with; 0 if there is none."""
+    covered_bound: int = 0
+    """What `context_bound` would be higher by without that summary."""
+    covered_messages: int = 0
+    """What `context_messages` would be higher by without that summary."""
 
     @property
     def active_channel(self) -> Address | None:

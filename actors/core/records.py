@@ -14,6 +14,14 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from ..frozen import message
 from ..messages import Address, Attachment, InboundTurn, Instance, MissionTurn
+from .view_records import (
+    ClearRecord,
+    CommandRecord,
+    ErasedRecord,
+    ForgottenRecord,
+    MemoryRecord,
+    SummaryRecord,
+)
 
 __all__ = [
     "AccessRecord",
@@ -23,15 +31,19 @@ __all__ = [
     "BoundRecord",
     "ChangeRecord",
     "ClearRecord",
+    "CommandRecord",
     "DeliveryRecord",
     "DeliveryStatus",
+    "ErasedRecord",
     "FailureRecord",
     "FeedRecord",
+    "ForgottenRecord",
     "HiddenRecord",
     "InterruptedRecord",
     "KeyedRecord",
     "LinkedRecord",
     "MalformedRecord",
+    "MemoryRecord",
     "MissionRecord",
     "NoteRecord",
     "OpenedRecord",
@@ -42,6 +54,7 @@ __all__ = [
     "ReopenedRecord",
     "ScheduleRecord",
     "SilentRecord",
+    "SummaryRecord",
     "ToolRecord",
     "UnlinkedRecord",
     "UserRecord",
@@ -279,15 +292,6 @@ class NoteRecord:
 
 
 @message
-class ClearRecord:
-    """The context begins anew here; what is before stays in the log."""
-
-    kind: ClassVar[str] = "clear"
-    at_us: int
-    by: str
-
-
-@message
 class AttemptRecord:
     """The agent is given a turn once more, after a failure or a restart."""
 
@@ -474,6 +478,11 @@ Record: TypeAlias = (
     | ReceiptRecord
     | ClearRecord
     | ScheduleRecord
+    | SummaryRecord
+    | CommandRecord
+    | MemoryRecord
+    | ForgottenRecord
+    | ErasedRecord
 )
 
 _CLASSES: Final[tuple[type[Record], ...]] = (
@@ -503,6 +512,11 @@ _CLASSES: Final[tuple[type[Record], ...]] = (
     ReceiptRecord,
     ClearRecord,
     ScheduleRecord,
+    SummaryRecord,
+    CommandRecord,
+    MemoryRecord,
+    ForgottenRecord,
+    ErasedRecord,
 )
 
 

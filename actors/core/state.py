@@ -12,6 +12,7 @@ from typing import Final, Self, TypeAlias
 
 from ..messages import Address, SessionId
 from .head import Head
+from .lifecycle import Phase, follow
 from .outbox import Outbox
 from .records import (
     ActiveRecord,
@@ -28,15 +29,18 @@ from .records import (
     NoteRecord,
     OpenedRecord,
     QuarantinedRecord,
+    ReceiptRecord,
     Record,
     ReleasedRecord,
     ReopenedRecord,
     SilentRecord,
+    SummaryRecord,
     ToolRecord,
     UnlinkedRecord,
     UserRecord,
     address_of,
 )
+from .weight import weight_of
 
 __all__ = ["State", "Target"]
 
@@ -51,7 +55,8 @@ class State:
 
     __slots__ = (
         "_active",
-        "_context_chars",
+        "_covered_bound",
+        "_covered_messages",
         "_hidden",
         "_joined",
         "_open",
@@ -60,12 +65,17 @@ class State:
         "agent",
         "attempts",
         "cleared",
+        "context_bound",
+        "context_messages",
         "last_active_us",
+        "last_turn_us",
         "merged_into",
         "next_seq",
+        "phase",
         "running",
         "session_id",
         "settled",
+        "summary",
     )
 
     def __init__(self) -> None:
@@ -81,7 +91,16 @@ class State:
         """Sequence number of the user record that the agent has now, or 0. Not durable."""
         self._opened_at_us = 0
         self._active: Target = _NOWHERE
-        self._context_chars = 0
+        self.context_bound = 0
+        """How many tokens the context takes at most, joined logs not counted."""
+        self.context_messages = 0
+        self._covered_bound = 0
+        self._covered_messages = 0
+        self.summary = 0
+        """Sequence number of the summary that the context begins with, or 0."""
+        self.phase: Phase = "created"
+        self.last_turn_us = 0
+        """When a turn was accepted or ended, or older messages summarised, for the last time."""
         self._joined: dict[int, str] | None = None
         self._hidden: tuple[tuple[str, str, int, int], ...] | None = None
         self.merged_into: str | None = None
@@ -119,7 +138,13 @@ class State:
             self.apply(record)
         self.next_seq = head.next_seq
         self._active = (head.instance, head.conversation, head.thread)
-        self._context_chars = head.context_chars
+        self.context_bound = head.context_bound
+        self.context_messages = head.context_messages
+        self._covered_bound = head.covered_bound
+        self._covered_messages = head.covered_messages
+        self.summary = head.summary
+        self.phase = head.phase
+        self.last_turn_us = head.last_turn_us
         self._joined = dict(head.joined) if head.joined else None
         self._hidden = head.hidden
         self.merged_into = head.merged_into
@@ -140,12 +165,18 @@ class State:
             self.attempts,
             outbox.oldest if outbox else 0,
             len(outbox) if outbox else 0,
-            self._context_chars,
+            self.context_bound,
             *self._active,
             tuple(self._joined.items()) if self._joined else None,
             self._hidden,
             self.merged_into,
             self.cleared,
+            self.phase,
+            self.last_turn_us,
+            self.context_messages,
+            self.summary,
+            self._covered_bound,
+            self._covered_messages,
         )
 
     @property
@@ -184,18 +215,18 @@ class State:
             case UserRecord() | MissionRecord():
                 self._apply_turn(seq, record)
             case AssistantRecord():
-                self._context_chars += len(record.text)
+                self._show(record)
                 if record.turn_seq:
-                    self._settle(record.turn_seq)
+                    self._settle(record.turn_seq, record.at_us)
                 if self._outbox is None:
                     self._outbox = Outbox()
                 self._outbox.enter(seq, address_of(record))
             case DeliveryRecord():
                 self._apply_delivery(record)
             case ToolRecord():
-                self._context_chars += len(record.arguments) + len(record.result)
+                self._show(record)
             case SilentRecord() | QuarantinedRecord():
-                self._settle(record.turn_seq)
+                self._settle(record.turn_seq, record.at_us)
             case AttemptRecord() | FailureRecord() | InterruptedRecord():
                 self._apply_attempt(record)
             case ReopenedRecord():
@@ -233,20 +264,52 @@ class State:
             case UnlinkedRecord():
                 joined = self._joined or {}
                 self._joined = {s: i for s, i in joined.items() if s != record.stream} or None
+                self._void_summary()
             case HiddenRecord():
                 entry = (record.platform, record.user_id, record.since_us, seq)
                 self._hidden = (*(self._hidden or ()), entry)
-            case NoteRecord():
-                self._context_chars += len(record.text)
+                self._void_summary()
+            case NoteRecord() | ReceiptRecord():
+                self._show(record)
             case ClearRecord():
-                self._context_chars, self.cleared = 0, seq
+                self.cleared, self.summary = seq, 0
+                self.context_bound = self.context_messages = 0
+                self._covered_bound = self._covered_messages = 0
+            case SummaryRecord():
+                self._apply_summary(seq, record)
             case _:
-                pass  # who holds a key is for the registry; the session only logs it
+                pass  # who holds a key, and what is in memory, is kept elsewhere
+
+    def _show(self, record: Record) -> None:
+        if weight := weight_of(record):
+            self.context_bound += weight
+            self.context_messages += 1
+
+    def _apply_summary(self, seq: int, record: SummaryRecord) -> None:
+        self.summary = seq
+        self.phase = follow(self.phase, "summary")
+        self.last_turn_us = max(self.last_turn_us, record.at_us)
+        bound = record.covered_bound - weight_of(record)
+        messages = record.covered_messages - 1
+        self.context_bound -= bound
+        self.context_messages -= messages
+        self._covered_bound += bound
+        self._covered_messages += messages
+
+    def _void_summary(self) -> None:
+        """Something that the summary may tell is not to be told any more."""
+        if self.summary:
+            self.summary = 0
+            self.context_bound += self._covered_bound
+            self.context_messages += self._covered_messages
+            self._covered_bound = self._covered_messages = 0
 
     def _apply_turn(self, seq: int, record: UserRecord | MissionRecord) -> None:
         if seq <= self.settled:
             return  # met again while open work is brought back
-        self._context_chars += len(record.text)
+        self._show(record)
+        self.phase = follow(self.phase, "turn")
+        self.last_turn_us = record.at_us
         if isinstance(record, UserRecord):
             self.last_active_us = record.at_us
             place = (record.instance, record.conversation, record.thread)
@@ -266,9 +329,10 @@ class State:
             case InterruptedRecord():
                 self.attempts -= 1
 
-    def _settle(self, turn_seq: int) -> None:
+    def _settle(self, turn_seq: int, at_us: int) -> None:
         if not self._open or self._open[0] != turn_seq:
             return
+        self.last_turn_us = at_us
         self._open.popleft()
         self.settled = turn_seq
         self.running = 0

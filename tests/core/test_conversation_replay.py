@@ -56,12 +56,12 @@ from turnkeeper.actors.core.records import (
     ReceiptRecord,
     Record,
     ReleasedRecord,
-    ToolRecord,
     UnlinkedRecord,
     UserRecord,
     address_of,
     turn_of,
 )
+from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
     Address,
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
         self.dead: list[int] = []
         self.target: Target = NOWHERE
         self.cleared = 0
-        self.chars = 0
+        self.bound = 0
         self.joined: dict[int, str] = {}
         self.hidden: list[tuple[str, str, int, int]] = []
         self.merged_into: str | None = None
@@ -187,14 +187,10 @@ class Life(RuleBasedStateMachine):
 
     def count(self, record: Record) -> None:
         match record:
-            case UserRecord() | MissionRecord() | AssistantRecord() | NoteRecord():
-                self.chars += len(record.text)
-            case ToolRecord():
-                self.chars += len(record.arguments) + len(record.result)
             case ClearRecord():
-                self.chars, self.cleared = 0, len(self.log)
+                self.bound, self.cleared = 0, len(self.log)
             case _:
-                pass
+                self.bound += weight_of(record)
 
     def on_start(self, effect: StartTurn) -> None:
         assert self.open[0] == effect.seq, "turns start in the order of acceptance"
@@ -602,7 +598,12 @@ class Life(RuleBasedStateMachine):
         before = self.core.head()
         record = ReceiptRecord(at_us=self.now_us, delivery_seq=seq, status=status)
         self.perform(self.core.receipt(record), expected=1)
-        assert self.core.head() == before._replace(next_seq=before.next_seq + 1)
+        told = weight_of(record)
+        assert self.core.head() == before._replace(
+            next_seq=before.next_seq + 1,
+            context_bound=before.context_bound + told,
+            context_messages=before.context_messages + bool(told),
+        )
 
     @rule()
     def the_context_begins_anew(self) -> None:
@@ -653,7 +654,7 @@ class Life(RuleBasedStateMachine):
         assert self.core.target == self.target
         assert self.core.active_channel == head.active_channel
         assert (head.active_channel is None) == (self.target[1] is None)
-        assert (head.cleared, head.context_chars) == (self.cleared, self.chars)
+        assert (head.cleared, head.context_bound) == (self.cleared, self.bound)
         assert dict(head.joined or ()) == self.joined
         assert list(head.hidden or ()) == self.hidden
         assert head.merged_into == self.core.merged_into == self.merged_into

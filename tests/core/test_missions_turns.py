@@ -40,6 +40,7 @@ from turnkeeper.actors.core.records import (
     UserRecord,
     turn_of,
 )
+from turnkeeper.actors.core.weight import OVERHEAD, weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
     Address,
@@ -209,7 +210,7 @@ def test_a_run_wakes_nobody_up_as_a_human(session: Session) -> None:
     after = session.core.head()
     assert after.last_active_us == before.last_active_us
     assert after.active_channel is None
-    assert after.context_chars == len("look 1")
+    assert after.context_bound == OVERHEAD + len("look 1")
 
 
 def test_a_run_waits_behind_the_turn_of_a_human_and_the_other_way_round(session: Session) -> None:
@@ -326,7 +327,9 @@ def test_a_note_is_recorded_and_starts_nothing(session: Session) -> None:
     assert session.log[-1] == note("12345")
     assert session.core.idle
     assert session.core.head() == before._replace(
-        next_seq=before.next_seq + 1, context_chars=before.context_chars + 5
+        next_seq=before.next_seq + 1,
+        context_bound=before.context_bound + weight_of(note("12345")),
+        context_messages=before.context_messages + 1,
     )
 
 
@@ -374,9 +377,9 @@ def test_a_cleared_context_counts_only_what_is_said_from_then_on(session: Sessio
     seq = len(session.log)
     assert answer == AnswerCleared(Cleared(session_id=SessionId("s1"), seq=seq))
     assert session.log[-1] == ClearRecord(at_us=NOW_US, by="operator")
-    assert (session.core.cleared, session.core.head().context_chars) == (seq, 0)
+    assert (session.core.cleared, session.core.context_bound) == (seq, 0)
     session.accept("abc")
-    assert (session.core.cleared, session.core.head().context_chars) == (seq, 3)
+    assert (session.core.cleared, session.core.context_bound) == (seq, OVERHEAD + 3)
 
 
 def test_clearing_leaves_what_is_open_and_where_it_goes(session: Session) -> None:

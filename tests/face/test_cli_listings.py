@@ -67,7 +67,7 @@ def test_columns_align(call: Call) -> None:
         (
             "sessions list",
             """id state agent active_channel opened last_active records open_turns open_deliveries
-            context_chars joined merged_into""",
+            context_tokens joined merged_into""",
         ),
         ("sessions history s1", "seq kind text at conversation source detail"),
         ("sessions context s1", "seq role kind at instance conversation text"),

@@ -333,7 +333,7 @@ def test_a_wrong_row_is_named(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("settled", 1), ("open_turns", 1), ("open_deliveries", 1), ("context_chars", 0),
+    [("settled", 1), ("open_turns", 1), ("open_deliveries", 1), ("context_bound", 0),
      ("last_active_us", 0), ("conversation", "b"), ("attempts", 3), ("oldest_delivery", 1)],
 )  # fmt: skip
 def test_a_head_that_differs_from_the_replay_is_named_with_its_field(

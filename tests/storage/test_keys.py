@@ -95,4 +95,10 @@ def test_hashes_and_table_numbers_are_part_of_the_stored_format() -> None:
         "MISSIONS": 17,
         "DUE": 18,
         "RUNS": 19,
+        "TOKENS": 20,
+        "USAGE": 21,
+        "LIMITS": 22,
+        "MEMORY": 23,
+        "BLOBS": 24,
+        "ERASED": 25,
     }

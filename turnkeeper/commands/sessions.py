@@ -88,7 +88,7 @@ def _info(invocation: Invocation) -> int:
                 ("records", f"{info.records}"),
                 ("open turns", f"{info.open_turns}"),
                 ("open deliveries", f"{info.open_deliveries}"),
-                ("characters", f"{info.context_chars}"),
+                ("context tokens", f"{info.context_tokens}"),
             ]
         )
     return Exit.OK
