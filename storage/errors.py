@@ -12,6 +12,9 @@ StorageError
 ├── StoreDamaged       the data file is shorter than it must be, or not there
 ├── StoreLocked        another process has it open
 ├── StoreUnusable      the operating system refuses the directory (read-only, symlink, owner)
+├── BlobTooLarge       a file is longer than it may be
+├── BlobMissing        a file that was kept is not there any more
+├── BlobDamaged        a file is not what was kept
 ├── StoreClosed        this store has been closed
 └── StoreFailed        a commit failed: the disk, not the caller
 """
@@ -20,6 +23,9 @@ from __future__ import annotations
 
 __all__ = [
     "BatchTooLarge",
+    "BlobDamaged",
+    "BlobMissing",
+    "BlobTooLarge",
     "Conflict",
     "CorruptRecord",
     "InvalidKey",
@@ -82,6 +88,22 @@ class StoreLocked(StorageError):
 
 class StoreUnusable(StorageError):
     """The operating system refuses the state directory."""
+
+
+class BlobTooLarge(StorageError):
+    """A file is longer than `limit_bytes`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the file is longer than {limit_bytes:,} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class BlobMissing(StorageError):
+    """A file that was kept is not there any more."""
+
+
+class BlobDamaged(StorageError):
+    """A file is not what was kept: its bytes have another SHA-256 than its name."""
 
 
 class StoreClosed(StorageError):

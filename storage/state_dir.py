@@ -4,6 +4,7 @@
         lock                held with flock while a store is open; the holder's pid
         store/              an LMDB environment and format.json; renamed here once whole
         store.new/          the same, in the making; left behind by a crash, made anew
+        blobs/              files that came with messages: see `blobs`
 
 Everything that is not plainly ours is refused, and nothing is changed before it is known to be.
 """
@@ -36,6 +37,8 @@ __all__ = [
     "find_store",
     "hold_state_dir",
     "making_store",
+    "os_errors",
+    "refuse_odd_directory",
     "sync_directory",
     "user_state_dir",
 ]
@@ -90,12 +93,12 @@ def hold_state_dir(state_dir: Path, create_environment: Callable[[Path], None]) 
         StoreDamaged: the marker is unreadable.
         StoreLocked: somebody holds it.
     """
-    with _os_errors(state_dir):
+    with os_errors(state_dir):
         _ensure_directory(state_dir)
         _refuse_foreign(state_dir)
         held = HeldStateDir(state_dir / _STORE, _lock(state_dir))
     try:
-        with _os_errors(state_dir):
+        with os_errors(state_dir):
             if not os.path.lexists(held.store):
                 for _step in making_store(state_dir, create_environment):
                     pass
@@ -113,10 +116,10 @@ def find_store(state_dir: Path) -> Path:
         NotAStore: there is no store.
         StoreUnusable, StoreFromFuture, StoreDamaged: as for :func:`hold_state_dir`.
     """
-    with _os_errors(state_dir):
+    with os_errors(state_dir):
         if not os.path.lexists(state_dir):
             raise NotAStore(f"{state_dir} does not exist: name another state directory")
-        _refuse_odd_directory(state_dir)
+        refuse_odd_directory(state_dir)
         _refuse_foreign(state_dir)
         store = state_dir / _STORE
         if not os.path.lexists(store):
@@ -180,10 +183,15 @@ def _ensure_directory(state_dir: Path) -> None:
         with suppress(FileExistsError):  # another process was faster: look at what it made
             state_dir.mkdir(mode=0o700, parents=True)
         sync_directory(state_dir.parent)
-    _refuse_odd_directory(state_dir)
+    refuse_odd_directory(state_dir)
 
 
-def _refuse_odd_directory(path: Path) -> None:
+def refuse_odd_directory(path: Path) -> None:
+    """Refuse what is no directory of ours.
+
+    Raises:
+        StoreUnusable: a symlink, a file, or somebody else's.
+    """
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         raise StoreUnusable(
@@ -210,7 +218,7 @@ def _refuse_foreign(state_dir: Path) -> None:
 
 
 def _check_marker(store: Path) -> None:
-    _refuse_odd_directory(store)
+    refuse_odd_directory(store)
     path = store / _MARKER
     try:
         with open(path, "rb") as file:
@@ -276,8 +284,8 @@ _OS_REASONS: Final = {
 
 
 @contextmanager
-def _os_errors(state_dir: Path) -> Generator[None]:
-    """Map what the operating system says."""
+def os_errors(directory: Path) -> Generator[None]:
+    """Map what the operating system says of `directory`, and what is in it, to `StoreUnusable`."""
     try:
         yield
     except StorageError:
@@ -285,4 +293,4 @@ def _os_errors(state_dir: Path) -> Generator[None]:
     except OSError as error:
         code = error.errno or 0
         reason = _OS_REASONS.get(code, "cannot be used: name another state directory")
-        raise StoreUnusable(f"{state_dir} {reason} ({error.strerror or error})") from error
+        raise StoreUnusable(f"{directory} {reason} ({error.strerror or error})") from error
