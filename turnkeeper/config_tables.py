@@ -91,6 +91,9 @@ class RuntimeConfig:
     delivery_max_age_s: float = _setting(
         86_400.0, low=1.0, doc="seconds after which a delivery is dead"
     )
+    attachment_max_bytes: int = _setting(
+        26_214_400, low=1, doc="size of the largest file that is kept of those that humans send"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
