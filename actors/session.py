@@ -17,6 +17,7 @@ from ..storage.codec import encode_known
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
 from .awaiting import Awaiting
+from .blob_rows import refer
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import body_digest, seen_window
@@ -138,6 +139,8 @@ class SessionActor(Awaiting):
         step = core.accept(turn, now_us)
         batch = batch_for(self._stream, core, step)
         batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode_known(list(row)))
+        if turn.attachments:
+            refer(batch, self._stream, row[1], turn.attachments)
         place = turn.address
         last = LastRow(place.instance, place.conversation, place.thread, core.session_id, now_us)
         batch.put(Table.LAST, last_key(core.agent, place.instance), encode_known(list(last)))
