@@ -32,6 +32,7 @@ from .actors.errors import (
 from .actors.happenings import FeedEvent
 from .actors.messages import Accepted, Address, Attachment, Cleared, InboundTurn, ToolCall
 from .actors.provenance import LateReceipt, Mirrored
+from .actors.tokens import TokenCounter
 from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
@@ -138,6 +139,7 @@ __all__ = [
     "Source",
     "StorageError",
     "Story",
+    "TokenCounter",
     "ToolCall",
     "Turn",
     "TurnRefused",
