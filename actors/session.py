@@ -49,6 +49,7 @@ from .journal import (
 )
 from .kernel import ActorRef, TrioFuture
 from .ledger import put_binding, take_notes, waiting_notes
+from .memories import Forget, Remember
 from .messages import (
     Accept,
     Address,
@@ -79,13 +80,14 @@ from .provenance import (
     NoteLent,
     NoteReturned,
 )
+from .remembering import Remembering
 from .services import Services
 from .unasked import Unasked
 
 __all__ = ["SessionActor"]
 
 
-class SessionActor(Awaiting):
+class SessionActor(Remembering):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
@@ -346,6 +348,8 @@ class SessionActor(Awaiting):
         AimAtDefault: Unasked._aim_at_default,
         RunMission: Unasked._run_mission,
         AwaitRun: Awaiting._await_run,
+        Remember: Remembering._remember,
+        Forget: Remembering._forget,
     }
 
 

@@ -49,7 +49,9 @@ from .records import (
     ClearRecord,
     DeliveryRecord,
     FailureRecord,
+    ForgottenRecord,
     InterruptedRecord,
+    MemoryRecord,
     MissionRecord,
     NoteRecord,
     QuarantinedRecord,
@@ -159,6 +161,12 @@ class Conversation(State):
         marker = ClearRecord(at_us=now_us, by=by, cleared=self.cleared, summary=self.summary)
         seq = self._record(step, marker)
         step.effects.append(AnswerCleared(Cleared(session_id=self.session_id, seq=seq)))
+        return step
+
+    def keep(self, record: MemoryRecord | ForgottenRecord) -> Step:
+        """What the agent keeps of this session has changed."""
+        step = Step(self.next_seq)
+        self._record(step, record)
         return step
 
     def receipt(self, record: ReceiptRecord) -> Step:
