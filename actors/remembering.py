@@ -30,7 +30,7 @@ class Remembering(Awaiting):
         self._memory: Memory | None = None
         """As it was decided; None until something is to be kept."""
 
-    def _remember(self, message: Remember) -> None:
+    def _keep_value(self, message: Remember) -> None:
         if self._memory is None:
             self._memory = Memory(load_memory(self._services.store, self._stream))
         now_us = self._services.now_us()
@@ -43,7 +43,7 @@ class Remembering(Awaiting):
         # Also what changes nothing waits: the value that it finds may be on its way to the disk.
         self._submit(batch, partial(self._answered, self.take_reply(), record is not None))
 
-    def _forget(self, message: Forget) -> None:
+    def _empty_memory(self, message: Forget) -> None:
         """Empty the memory, also where something of it cannot be read any more."""
         memory = self._memory
         rows = set(memory_keys(self._services.store, self._stream))

@@ -348,8 +348,8 @@ class SessionActor(Remembering):
         AimAtDefault: Unasked._aim_at_default,
         RunMission: Unasked._run_mission,
         AwaitRun: Awaiting._await_run,
-        Remember: Remembering._remember,
-        Forget: Remembering._forget,
+        Remember: Remembering._keep_value,
+        Forget: Remembering._empty_memory,
     }
 
 
