@@ -6,12 +6,12 @@ The one place where the actors' records meet the store's bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, cast
 
 from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode, encode_known
-from ..storage.errors import CorruptRecord
+from ..storage.errors import CorruptRecord, StorageError
 from ..storage.keys import hash16, log_key, number_key
 from .core.conversation import Conversation
 from .core.effects import Step
@@ -193,9 +193,23 @@ def load_record(store: Reads, stream: int, seq: int) -> Record | None:
 
 
 def load_records(
-    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
+    store: Reads,
+    stream: int,
+    start: int = 1,
+    stop: int | None = None,
+    *,
+    reverse: bool = False,
+    damaged: Callable[[int, StorageError], None] | None = None,
 ) -> Iterator[tuple[int, Record]]:
     """The records of `stream` with `start <= seq < stop`, read page by page.
+
+    Args:
+        store: where they are.
+        stream: number of the session.
+        start: the first one.
+        stop: the first one that is not wanted any more.
+        reverse: newest first.
+        damaged: told of each that cannot be read, which is passed over; None to raise instead.
 
     Raises:
         CorruptRecord: as for :func:`load_record`.
@@ -203,7 +217,14 @@ def load_records(
     while True:
         page = store.read_log(stream, start, stop, limit=PAGE, reverse=reverse)
         for seq, data in page:
-            yield seq, _parse(f"record {stream}/{seq}", data)
+            try:
+                record = _parse(f"record {stream}/{seq}", data)
+            except CorruptRecord as error:
+                if damaged is None:
+                    raise
+                damaged(seq, error)
+                continue
+            yield seq, record
         if len(page) < PAGE:
             return
         if reverse:

@@ -29,12 +29,12 @@ from .actors.messages import (
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob
+from .actors.windows import WindowRules, read_window
 from .context import SessionContext, clear_session_context, set_session_context
 from .replies import Reply, join_parts, make_reply
 from .sight import SessionDetails, session_details
 from .storage.base import Store
 from .views import SessionInfo, session_info
-from .windows import read_window
 
 __all__ = ["Agent", "Quoted", "Reply", "Turn", "TurnHost"]
 
@@ -164,7 +164,7 @@ class TurnHost:
         self._agents = agents
         self._registry = registry
         self._identify = identify
-        self._max_context_chars = max_context_tokens
+        self.rules = WindowRules(max_context_tokens)
 
     async def __call__(self, job: TurnJob) -> AgentReply:
         """Run the agent of `job` and make a reply of what it returns.
@@ -251,7 +251,7 @@ class TurnHost:
         assert isinstance(
             current, UserRecord | MissionRecord
         )  # no turn starts before it is durable
-        return read_window(self.store, job.stream, self._max_context_chars, (job.seq, current))
+        return read_window(self.store, job.stream, self.rules, (job.seq, current))
 
 
 def _context(job: TurnJob, turn: InboundTurn, user: str) -> SessionContext:

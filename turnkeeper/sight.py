@@ -14,11 +14,11 @@ from .actors.journal import (
     read_note_row,
 )
 from .actors.ledger import starting_with
+from .actors.windows import read_window
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.keys import number_key
 from .views import SessionInfo, info_of
-from .windows import read_window
 
 __all__ = ["SessionDetails", "session_details"]
 

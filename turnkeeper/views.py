@@ -38,11 +38,11 @@ from .actors.journal import (
 )
 from .actors.ledger import pages
 from .actors.messages import Address, SessionId
+from .actors.windows import read_window
 from .collector import collector_paused
 from .storage.base import Reads, Table
 from .storage.codec import decode, decode_all
 from .storage.errors import StorageError
-from .windows import read_window
 from .words import text_of
 
 __all__ = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import Final, Literal, TypeAlias
 
 from ..frozen import message
 from ..messages import Attachment, ToolCall
-from .asides import note_text, receipt_text
+from .asides import note_text, receipt_text, summary_text
 from .attached import attachments_of
 from .names import quoted_name
 from .records import (
@@ -14,11 +15,25 @@ from .records import (
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
+    SummaryRecord,
     ToolRecord,
     UserRecord,
 )
 
-__all__ = ["Message", "Names", "Source", "message_of", "receipt_of", "source_of"]
+__all__ = [
+    "Message",
+    "Names",
+    "Source",
+    "cut",
+    "message_of",
+    "receipt_of",
+    "source_of",
+    "summary_of",
+    "system_prompt",
+]
+
+_CUT_LINE: Final = 64
+"""Bytes of the line that stands for what is left out, at most."""
 
 Names: TypeAlias = dict[tuple[str | None, str], str]
 """Display names and ids that were quoted already."""
@@ -43,7 +58,7 @@ class Source:
 class Message:
     """One entry of the context window."""
 
-    role: Literal["user", "assistant", "tool"]
+    role: Literal["system", "user", "assistant", "tool"]
     kind: str
     """Kind of the record that it comes from."""
     text: str
@@ -67,6 +82,9 @@ class Message:
     """Of a note: who said it. Its text tells that in its first line."""
     attachments: tuple[Attachment, ...] = ()
     """Of a human's message: the files that came with it."""
+
+    cut: bool = False
+    """Whether its middle is left out, because the window has no room for all of it."""
 
     @property
     def attributed(self) -> str:
@@ -192,3 +210,48 @@ def _quoted(names: Names, record: UserRecord) -> str:
     if quoted is None:
         quoted = names[name] = quoted_name(*name)
     return quoted
+
+
+def summary_of(seq: int, record: SummaryRecord, session_id: str | None) -> Message:
+    """The message that a summary is shown as; `session_id` None: in its own session."""
+    return Message(
+        role="assistant",
+        kind=record.kind,
+        text=summary_text(record),
+        seq=seq,
+        at_us=record.at_us,
+        session_id=session_id,
+    )
+
+
+def system_prompt(text: str) -> Message:
+    """The message with which a window begins, if there is something to begin with."""
+    return Message(role="system", kind="system", text=text, seq=0, at_us=0)
+
+
+def cut(shown: Message, room: int) -> Message:
+    """`shown` with so much left out of its middle that its texts take `room` bytes at most.
+
+    A line says how much is left out. The least that is kept is that line.
+    """
+    if shown.tool is not None:
+        call = shown.tool
+        arguments = _cut_text(call.arguments, room // 3)
+        result = _cut_text(call.result, room - len(arguments.encode("utf-8", "surrogatepass")))
+        call = ToolCall(name=call.name, arguments=arguments, result=result)
+        return replace(shown, tool=call, text=f"{call.name}({arguments}) -> {result}", cut=True)
+    # In a group every line but the first takes two bytes more.
+    lines = 0 if shown.speaker is None else 2 * len(shown.text.splitlines())
+    return replace(shown, text=_cut_text(shown.text, room - lines), cut=True)
+
+
+def _cut_text(text: str, room: int) -> str:
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) <= room:
+        return text
+    room = max(room - _CUT_LINE, 0)
+    head, tail = room - room // 3, room // 3
+    begin = raw[:head].decode("utf-8", "ignore")
+    end = raw[len(raw) - tail :].decode("utf-8", "ignore") if tail else ""
+    left_out = len(text) - len(begin) - len(end)
+    return f"{begin}\n[{left_out:,} characters are left out here]\n{end}"

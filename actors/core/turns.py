@@ -24,7 +24,7 @@ from .records import (
     UserRecord,
 )
 
-__all__ = ["NEVER", "TOLD", "Told", "Turns", "in_context"]
+__all__ = ["NEVER", "TOLD", "Told", "Turns", "ended_by", "in_context"]
 
 NEVER: Final = 1 << 63
 """Greater than every sequence number and every time."""
@@ -54,7 +54,7 @@ class Turns:
                     numbers.add(seq)
                 case ClearRecord():
                     self.cleared = max(self.cleared, seq)
-                case _ if turn := _ended_by(record):
+                case _ if turn := ended_by(record):
                     numbers.add(turn)
                     ends[turn] = seq
                     if isinstance(record, QuarantinedRecord):
@@ -110,7 +110,7 @@ def _beginnings(turns: list[int], ends: dict[int, int]) -> list[int]:
     return began
 
 
-def _ended_by(record: Record) -> int:
+def ended_by(record: Record) -> int:
     """The turn that `record` ended, or 0."""
     match record:
         case AssistantRecord() | SilentRecord() | QuarantinedRecord():
@@ -138,12 +138,14 @@ def in_context(
     for seq, record in newest_first:
         if record.at_us < since_us:
             return
-        ended = _ended_by(record)
+        ended = ended_by(record)
         match record:
             case ClearRecord() if not cleared:
                 cleared = True
                 running = running if running < seq else 0
                 yield seq, record
+            case AssistantRecord(by="runtime", route="command"):
+                pass  # what the runtime answers for itself is not of the conversation
             case _ if not cleared:
                 running = ended or running
                 if ended or isinstance(record, TOLD):

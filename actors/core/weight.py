@@ -29,7 +29,6 @@ __all__ = [
     "OVERHEAD",
     "bytes_of",
     "extra_of",
-    "is_shown",
     "weight_of",
 ]
 
@@ -55,6 +54,8 @@ def weight_of(record: Record) -> int:
                 name = record.user_name or record.user_id
                 size += 2 * len(record.text.splitlines()) + _QUOTED * len(name) + len(" says: ")
             return size + extra_of(record)
+        case AssistantRecord(by="runtime", route="command"):
+            return 0  # what the runtime answers for itself: see `turns.in_context`
         case AssistantRecord() | MissionRecord():
             return OVERHEAD + bytes_of(record.text)
         case ToolRecord():
@@ -79,10 +80,3 @@ def extra_of(record: Record) -> int:
         + len(attachment_line(attached).encode("utf-8", "surrogatepass"))
         for attached in attachments_of(record)
     )
-
-
-def is_shown(record: Record) -> bool:
-    """Whether `record` is a message of a window, in its own place."""
-    return isinstance(
-        record, UserRecord | AssistantRecord | MissionRecord | ToolRecord | NoteRecord
-    ) or (isinstance(record, ReceiptRecord) and record.status in SHOWN_RECEIPTS)

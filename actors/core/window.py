@@ -6,6 +6,8 @@ for their own turn are not shown before it. Earlier sessions that were joined to
 in by time, turn by turn. What an undone link took back is left out, and so is what was said before
 the context began anew.
 
+Where older messages have been summarised, the summary stands first, and what it covers is left out.
+
 What belongs to no turn (what others said on the session's behalf, what became of its messages
 later, what it said unasked) stands between two turns: before the first one whose agent could know
 of it. There it stays in every later window, so that what a model was given before is still the
@@ -19,21 +21,21 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from ..frozen import fact
-from .asides import SHOWN_RECEIPTS, note_text, receipt_chars
+from .asides import SHOWN_RECEIPTS
 from .records import (
     AssistantRecord,
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
     Record,
-    ToolRecord,
+    SummaryRecord,
     UserRecord,
 )
-from .shown import Message, Names, Source, message_of, receipt_of
+from .shown import Message, Names, Source, cut, message_of, receipt_of, summary_of
 from .turns import NEVER, TOLD, Told, Turns
 from .veil import Hidden, Veil
 
-__all__ = ["Message", "Source", "Stretch", "build_window", "text_chars"]
+__all__ = ["Entry", "Message", "Source", "Stretch", "build_window", "place"]
 
 
 @fact
@@ -50,6 +52,25 @@ class Stretch:
     """Turns that were asked for before, and what else is older, are left out."""
     quoted: Mapping[int, AssistantRecord] | None = None
     """What was said earlier than `records`, and receipts among them speak of."""
+    through: int = 0
+    """Turns up to this one are left out: they are covered by a summary."""
+    asides: int = 0
+    """So is what belongs to no turn, up to this sequence number."""
+    summary: tuple[int, SummaryRecord] | None = None
+    """The summary of this log that is shown instead, and its sequence number."""
+    shortened: Mapping[int, int] | None = None
+    """Bytes that are left of the texts of some records, for which there is not enough room."""
+
+
+@fact
+class Entry:
+    """A message in its place."""
+
+    log: int
+    """Which of the stretches it is from."""
+    turn: int
+    """The turn that it belongs to; 0 if it stands between two."""
+    message: Message
 
 
 _Placed: TypeAlias = tuple[int, bool, int, Message]
@@ -75,6 +96,19 @@ def build_window(
         turn_seq: the current turn, which is always shown; 0 for the window between turns.
         session_id: the session's own, to name its deliveries.
     """
+    summaries = [
+        summary_of(*stretch.summary, stretch.session_id)
+        for stretch in stretches
+        if stretch.summary is not None
+    ]
+    entries = place(stretches, turn_seq, session_id)
+    return (*summaries, *[entry.message for entry in entries])
+
+
+def place(
+    stretches: Sequence[Stretch], turn_seq: int, session_id: str | None = None
+) -> list[Entry]:
+    """The messages of :func:`build_window` in their places, without the summaries."""
     names: Names = {}
     logs = [
         _Log(stretch, names, stretch.session_id or session_id).in_turns(
@@ -83,25 +117,14 @@ def build_window(
         for stretch in stretches
     ]
     if len(logs) == 1:
-        return tuple([shown for *_, shown in logs[0]])
-    dated = [entry for log in logs for entry in _dated(log)]
+        return [Entry(0, turn if belongs else 0, shown) for turn, belongs, _, shown in logs[0]]
+    dated = [
+        (at_us, Entry(number, turn, shown))
+        for number, log in enumerate(logs)
+        for at_us, turn, shown in _dated(log)
+    ]
     dated.sort(key=itemgetter(0))
-    return tuple([shown for _, shown in dated])
-
-
-def text_chars(record: Record) -> int:
-    """How many characters of a window `record` takes at most."""
-    match record:
-        case UserRecord() | MissionRecord() | AssistantRecord():
-            return len(record.text)
-        case ToolRecord():
-            return len(record.name) + len(record.arguments) + len(record.result)
-        case NoteRecord():
-            return len(note_text(record))
-        case ReceiptRecord() if record.status in SHOWN_RECEIPTS:
-            return receipt_chars(record)
-        case _:
-            return 0
+    return [entry for _, entry in dated]
 
 
 class _Log:
@@ -121,7 +144,8 @@ class _Log:
 
     def in_turns(self, current: int) -> list[_Placed]:
         """The messages in the order of their turns, those of turn `current` at the end."""
-        records = list(self._stretch.records)
+        stretch = self._stretch
+        records = list(stretch.records)
         self._turns = turns = Turns(records)
         placed: list[_Placed] = []
         for seq, record in records:
@@ -132,6 +156,8 @@ class _Log:
             elif isinstance(record, AssistantRecord):
                 self._said[seq] = record
             turn = turns.turn_of(seq, record)
+            if turn <= stretch.through if turn else seq <= stretch.asides:
+                continue
             where, order = turn or turns.first_after(seq), seq
             if turn and turn == current:
                 where, order = NEVER, NEVER if seq == current else seq
@@ -146,7 +172,9 @@ class _Log:
         if isinstance(record, ReceiptRecord):
             said = self._said.get(record.delivery_seq)
             return receipt_of(seq, record, shown_in, self._session_id, said)
-        return message_of(seq, record, shown_in, self._names)
+        shown = message_of(seq, record, shown_in, self._names)
+        shortened = self._stretch.shortened
+        return shown if not shortened or seq not in shortened else cut(shown, shortened[seq])
 
     def _is_left_out(self, seq: int, record: Told, turn: int) -> bool:
         turns, since_us = self._turns, self._stretch.since_us
@@ -186,8 +214,8 @@ class _Log:
                 return False
 
 
-def _dated(placed: Iterable[_Placed]) -> Iterator[tuple[int, Message]]:
-    """The messages of one log with the times of their turns, made never to go back.
+def _dated(placed: Iterable[_Placed]) -> Iterator[tuple[int, int, Message]]:
+    """The messages of one log with the times of their turns, made never to go back, and the turns.
 
     What stands before a turn has its own time, but never a later one than the turn.
     """
@@ -202,10 +230,10 @@ def _dated(placed: Iterable[_Placed]) -> Iterator[tuple[int, Message]]:
             turn_us = max(time_us, shown.at_us if turn < NEVER else NEVER)
             for aside in asides:
                 time_us = max(time_us, min(aside.at_us, turn_us))
-                yield time_us, aside
+                yield time_us, 0, aside
             asides.clear()
             time_us = turn_us
-        yield time_us, shown
+        yield time_us, turn, shown
     for aside in asides:
         time_us = max(time_us, aside.at_us)
-        yield time_us, aside
+        yield time_us, 0, aside

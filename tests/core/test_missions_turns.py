@@ -402,7 +402,11 @@ def test_what_the_platform_tells_later_is_recorded_and_changes_nothing(session: 
     record = ReceiptRecord(at_us=NOW_US, delivery_seq=seq, status="failed", reason="blocked")
     assert session.take(session.core.receipt(record)) == []
     assert session.log[-1] == record
-    assert session.core.head() == before._replace(next_seq=before.next_seq + 1)
+    assert session.core.head() == before._replace(
+        next_seq=before.next_seq + 1,
+        context_bound=before.context_bound + weight_of(record),
+        context_messages=before.context_messages + 1,
+    )
 
 
 def test_an_outcome_names_the_note_that_was_written_with_it(session: Session) -> None:

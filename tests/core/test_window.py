@@ -17,7 +17,8 @@ from turnkeeper.actors.core.records import (
     ToolRecord,
     UserRecord,
 )
-from turnkeeper.actors.core.window import Message, Stretch, build_window, text_chars
+from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.window import Message, Stretch, build_window
 
 
 def user(
@@ -137,13 +138,13 @@ def test_the_record_of_the_current_turn_may_come_at_the_end_of_its_stretch() -> 
 def test_text_is_shown_as_it_was_written() -> None:
     text = "\x00\ud800\u202e\x1b[31m\U0001f600 é"
     assert shown({3: user(text)}, 3) == [text]
-    assert text_chars(user(text)) == len(text)
+    assert weight_of(user(text)) == len(text)
 
 
 def test_only_what_is_shown_takes_room() -> None:
-    assert text_chars(assistant("four")) == 4
-    assert text_chars(tool("add", 3)) == len("add") + 2
-    assert text_chars(DeliveryRecord(at_us=1, delivery_seq=5, status="delivered")) == 0
+    assert weight_of(assistant("four")) == 4
+    assert weight_of(tool("add", 3)) == len("add") + 2
+    assert weight_of(DeliveryRecord(at_us=1, delivery_seq=5, status="delivered")) == 0
 
 
 def test_who_speaks_is_said_in_groups_and_nowhere_else() -> None:

@@ -24,7 +24,8 @@ from turnkeeper.actors.core.records import (
 )
 from turnkeeper.actors.core.turns import in_context
 from turnkeeper.actors.core.veil import Hidden
-from turnkeeper.actors.core.window import Message, Source, Stretch, build_window, text_chars
+from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.window import Message, Source, Stretch, build_window
 
 Log: TypeAlias = list[tuple[int, Record]]
 
@@ -224,7 +225,7 @@ def test_a_receipt_of_what_was_said_before_the_window_quotes_what_it_is_given() 
 
 def test_that_a_message_arrived_is_not_told_again() -> None:
     assert numbers(log(user(1), reply(2, 2), receipt(3, 3, "delivered"))) == [2, 3]
-    assert text_chars(receipt(3, 3, "delivered")) == 0
+    assert weight_of(receipt(3, 3, "delivered")) == 0
 
 
 @pytest.mark.parametrize("line_break", list("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
@@ -283,7 +284,7 @@ def test_a_note_has_one_line_of_the_runtime_whatever_anybody_writes(
     assert header.startswith("[What follows ")
     assert header.endswith(".]")
     assert rest == [f"| {line}" for line in text.splitlines()]
-    assert text_chars(record) == len(one(record).text)
+    assert weight_of(record) == len(one(record).text)
 
 
 @given(anything, anything, st.none() | anything, st.sampled_from(["read", "failed"]))
@@ -297,7 +298,7 @@ def test_a_receipt_is_one_line_and_takes_no_more_room_than_was_counted(
     assert line.startswith("[Your message ")
     assert line.endswith(".]")
     assert line.count("[") == line.count("]") == 1
-    assert len(line) <= text_chars(record)
+    assert len(line) <= weight_of(record)
 
 
 @given(anything, anything)

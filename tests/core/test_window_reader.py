@@ -23,13 +23,14 @@ from turnkeeper.actors.core.records import (
     UserRecord,
     pack,
 )
-from turnkeeper.actors.core.window import Message, text_chars
+from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.window import Message
 from turnkeeper.actors.journal import name_key
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.codec import encode
 from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads
-from turnkeeper.windows import read_window
+from turnkeeper.actors.windows import WindowRules, read_window
 
 
 class CountedReads(MemoryReads):
@@ -86,7 +87,8 @@ class Sessions:
         max_chars: int | None = None,
         current: tuple[int, UserRecord | MissionRecord] | None = None,
     ) -> tuple[Message, ...]:
-        return read_window(self.store, stream, max_chars, current)
+        rules = WindowRules(max_chars) if max_chars is not None else None
+        return read_window(self.store, stream, rules, current)
 
 
 def cleared(log: Sequence[Record]) -> int:
@@ -185,7 +187,7 @@ def test_a_window_with_a_bound_has_a_bounded_number_of_messages(sessions: Sessio
 
 def test_a_note_takes_the_room_of_all_its_text(sessions: Sessions) -> None:
     sessions.write(1, user(1), reply(2, 2), note(3), user(4, "now"))
-    room = text_chars(note(3)) + len("now")
+    room = weight_of(note(3)) + len("now")
     assert seqs(sessions.window(max_chars=room, current=(5, user(4, "now")))) == [4, 5]
     assert seqs(sessions.window(max_chars=room - 1, current=(5, user(4, "now")))) == [5]
 
@@ -200,7 +202,7 @@ def test_what_only_tells_that_a_turn_is_over_takes_no_room(sessions: Sessions) -
         SilentRecord(at_us=4, turn_seq=2),
         QuarantinedRecord(at_us=5, turn_seq=3, attempts=3, error=error),
     )
-    room = text_chars(note(3)) + len("qq")
+    room = weight_of(note(3)) + len("qq")
     assert seqs(sessions.window(max_chars=room)) == [2, 4, 3]
 
 
@@ -218,7 +220,7 @@ def test_an_answer_before_the_marker_takes_no_room_behind_it(sessions: Sessions)
     sessions.write(1, user(1), reply(2, 2, "x" * 1_000), clear(3), user(4, "now"))
     sessions.write(2, user(1), note(2), reply(3, 2, "x" * 1_000), clear(4), user(5, "now"))
     assert seqs(sessions.window(1, 3)) == [5]
-    assert seqs(sessions.window(2, 3 + text_chars(note(2)))) == [3, 6]
+    assert seqs(sessions.window(2, 3 + weight_of(note(2)))) == [3, 6]
 
 
 def test_earlier_sessions_are_cleared_up_to_the_time_of_the_marker(sessions: Sessions) -> None:

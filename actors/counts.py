@@ -1,0 +1,63 @@
+"""Token counts as they are stored: one for each record that was counted, and by which counter."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from ..storage.base import Reads, Table
+from ..storage.errors import CorruptRecord
+from ..storage.keys import hash16, log_key, split_log_key
+
+__all__ = ["Counts", "count_row", "counter_mark", "read_count"]
+
+_ROW: Final = struct.Struct(">I8s")
+_PAGE: Final = 256
+
+
+def counter_mark(name: str) -> bytes:
+    """8 bytes that tell the counts of one counter from those of another."""
+    return hash16(name)[:8]
+
+
+def count_row(tokens: int, mark: bytes) -> bytes:
+    """A count as `Table.TOKENS` has it."""
+    return _ROW.pack(min(tokens, 0xFFFF_FFFF), mark)
+
+
+def read_count(row: bytes) -> tuple[int, bytes]:
+    """Tokens, and the mark of who counted them.
+
+    Raises:
+        CorruptRecord: the row is no count.
+    """
+    if len(row) != _ROW.size:
+        raise CorruptRecord(f"a count of tokens has {len(row)} bytes, not {_ROW.size}")
+    tokens, mark = _ROW.unpack(row)
+    return tokens, mark
+
+
+class Counts:
+    """The counts of one log that were made by one counter, read page by page from the newest on."""
+
+    __slots__ = ("_known", "_low", "_mark", "_reads", "_stream")
+
+    def __init__(self, reads: Reads, stream: int, mark: bytes) -> None:
+        self._reads = reads
+        self._stream = stream
+        self._mark = mark
+        self._known: dict[int, int] = {}
+        self._low = -1
+        """What is not below it has been read; -1 for nothing yet."""
+
+    def of(self, seq: int) -> int | None:
+        """Tokens of record `seq`; None if it has not been counted. To be asked descending."""
+        if self._low < 0 or seq < self._low:
+            low = max(seq - _PAGE + 1, 0)
+            start, stop = log_key(self._stream, low), log_key(self._stream, seq + 1)
+            for key, row in self._reads.scan(Table.TOKENS, start, stop, limit=_PAGE):
+                tokens, mark = read_count(row)
+                if mark == self._mark:
+                    self._known[split_log_key(key)[1]] = tokens
+            self._low = low
+        return self._known.get(seq)

@@ -1,0 +1,449 @@
+"""The context window, read from the logs: a session's own, and those that have joined it.
+
+Only what lies behind the newest summary is read, newest first, until the window is full: what a
+turn costs does not grow with the history.
+
+A window is made of what was stored before an attempt at its turn began, and of nothing later, but
+for the summary that the attempt waited for. So the log can show it again: :func:`window_at`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ..storage.base import Reads
+from ..storage.errors import StorageError
+from .core.head import Head
+from .core.records import (
+    AssistantRecord,
+    AttemptRecord,
+    ClearRecord,
+    MissionRecord,
+    NoteRecord,
+    QuarantinedRecord,
+    ReceiptRecord,
+    Record,
+    SummaryRecord,
+    UserRecord,
+)
+from .core.shown import system_prompt
+from .core.state import State
+from .core.turns import ended_by, in_context
+from .core.veil import Hidden
+from .core.weight import OVERHEAD, bytes_of, extra_of, weight_of
+from .core.window import Message, Stretch, build_window
+from .counts import Counts
+from .journal import find_session, load_head, load_record, load_records
+
+__all__ = [
+    "MAX_MESSAGES",
+    "Log",
+    "WindowRules",
+    "family_of",
+    "logs_of",
+    "read_window",
+    "told_of",
+    "turn_before",
+    "window_at",
+]
+
+logger = logging.getLogger("turnkeeper.windows")
+
+MAX_MESSAGES: Final = 2_000
+"""Most messages of a window: how short they may be, a turn costs only so much."""
+_LEAST: Final = 200
+"""Tokens that have to be left for a message to be shown in part."""
+
+
+class WindowRules(NamedTuple):
+    """How large a window may be, and with what it begins."""
+
+    max_tokens: int
+    """Everything counted."""
+    system: str | None = None
+    """The system prompt, if there is one."""
+    mark: bytes | None = None
+    """Of the counter whose counts hold; None if there are none: then a byte is a token."""
+    max_messages: int = MAX_MESSAGES
+
+    @property
+    def room(self) -> int:
+        """Tokens that are left for the conversation."""
+        if self.system is None:
+            return self.max_tokens
+        return self.max_tokens - bytes_of(self.system) - OVERHEAD
+
+
+@dataclass(slots=True, eq=False)
+class Log:
+    """One log of a context, and how much of it counts."""
+
+    stream: int
+    head: Head
+    session_id: str | None = None
+    """The earlier session whose log it is; None: the session itself."""
+    since_us: int = 0
+    """When the context that it is part of began anew for the last time; 0 if it never did."""
+    through: int = 0
+    """Turns up to this one are covered by a summary."""
+    asides: int = 0
+    """So is what belongs to no turn, up to this sequence number."""
+    summary: tuple[int, SummaryRecord] | None = None
+    """The summary of its own that is shown."""
+    until: int | None = None
+    """Sequence number of the newest record that counts; None for all."""
+    shortened: dict[int, int] = field(default_factory=dict[int, int])
+
+    def stretch(self, reads: Reads, records: Sequence[tuple[int, Record]]) -> Stretch:
+        """What the window shows of it: `records`, ascending."""
+        return Stretch(
+            self.session_id,
+            records,
+            tuple(Hidden(*entry) for entry in self.head.hidden or ()),
+            self.since_us,
+            _quoted(reads, self.stream, records),
+            self.through,
+            self.asides,
+            self.summary,
+            self.shortened,
+        )
+
+
+def read_window(
+    store: Reads,
+    stream: int,
+    rules: WindowRules | None,
+    current: tuple[int, UserRecord | MissionRecord] | None = None,
+) -> tuple[Message, ...]:
+    """A session's context, oldest first: the newest part of it that fits.
+
+    Where there is no room to look back to the last turn before a marker, a note is shown that this
+    turn may have seen: better twice than never. A message for which there is not enough room is
+    shown with its middle left out, if it is the current turn's or the oldest one.
+
+    Args:
+        store: where the logs are.
+        stream: number of the session.
+        rules: how much fits, the current turn's message included; None for everything.
+        current: sequence number and record of the turn that the window is for; None between turns.
+    """
+    head = load_head(store, stream)
+    if head is None:
+        return ()
+    if current is None:
+        return _Reading(store, logs_of(store, stream, head), rules).messages(None)
+    until = _began(store, stream, head.next_seq - 1, current[0])
+    seen = _seen(store, stream, head, until, current[0])
+    logs = logs_of(store, stream, seen)
+    logs[0].until = until
+    return _Reading(store, logs, rules).messages(current)
+
+
+def window_at(
+    store: Reads, stream: int, seq: int, rules: WindowRules | None
+) -> tuple[Message, ...]:
+    """The window that the agent was given for turn `seq`, at the last attempt that was begun.
+
+    The limits, the system prompt, and what is left out since a link was undone are those of now
+    where the log does not tell. Reads the whole log up to the turn.
+
+    Raises:
+        LookupError: there is no such turn, or it has not begun yet; the text says which.
+        CorruptRecord: the turn itself cannot be read.
+    """
+    record = load_record(store, stream, seq)
+    if not isinstance(record, UserRecord | MissionRecord):
+        raise LookupError(f"record {seq} is no turn: nothing was shown to an agent for it")
+    until, waited_for = _attempt(store, stream, seq)
+    state = State()
+    for number, earlier in _readable(store, stream, stop=until + 1):
+        state.next_seq = number
+        state.apply(earlier)
+    if state.oldest_open_turn not in (0, seq):
+        raise LookupError(
+            f"turn {seq} has not begun: it waits behind turn {state.oldest_open_turn}"
+        )
+    head = state.head()
+    logs = logs_of(store, stream, head._replace(summary=waited_for) if waited_for else head)
+    logs[0].until = until
+    return _Reading(store, logs, rules).messages((seq, record))
+
+
+def turn_before(store: Reads, stream: int, at_us: int) -> int:
+    """The newest turn that was accepted at `at_us` or before.
+
+    Raises:
+        LookupError: there was none yet.
+    """
+    for seq, record in _readable(store, stream, reverse=True):
+        if isinstance(record, UserRecord | MissionRecord) and record.at_us <= at_us:
+            return seq
+    raise LookupError("no turn was accepted before that time")
+
+
+# -- when it was ---------------------------------------------------------------------------------
+
+
+def _ends_before(seq: int, record: Record, turn: int) -> bool:
+    """Whether `record` let `turn` begin, or begin again, or is its own."""
+    if seq == turn or (isinstance(record, AttemptRecord) and record.turn_seq == turn):
+        return True
+    return 0 < ended_by(record) < turn
+
+
+def _excused(store: Reads, stream: int, seq: int, record: Record) -> int:
+    """The last record of the batch that ended a turn with record `seq`."""
+    if isinstance(record, QuarantinedRecord):
+        following = load_record(store, stream, seq + 1)
+        if isinstance(following, AssistantRecord) and following.by == "runtime":
+            return seq + 1
+    return seq
+
+
+def _began(store: Reads, stream: int, last: int, turn: int) -> int:
+    """The newest record that could be seen when the newest attempt at an open `turn` began."""
+    if last == turn:
+        return turn
+    for seq, record in _readable(store, stream, turn, reverse=True):
+        if _ends_before(seq, record, turn):
+            return _excused(store, stream, seq, record)
+    return turn
+
+
+def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
+    """As for :func:`_began`, of any turn; and the summary that it waited for, or 0."""
+    began, waited_for = turn, 0
+    for seq, record in _readable(store, stream, turn + 1):
+        if ended_by(record) == turn:
+            break
+        if _ends_before(seq, record, turn):
+            began = _excused(store, stream, seq, record)
+        elif isinstance(record, SummaryRecord) and record.for_turn == turn:
+            waited_for = seq
+    return began, waited_for
+
+
+def _seen(store: Reads, stream: int, head: Head, until: int, turn: int) -> Head:
+    """`head` with the marker and the summary that held at record `until`."""
+    cleared, summary = head.cleared, head.summary
+    while cleared > until:
+        marker = load_record(store, stream, cleared)
+        if not isinstance(marker, ClearRecord):
+            break
+        cleared, summary = marker.cleared, marker.summary
+    while summary > until:
+        record = load_record(store, stream, summary)
+        if not isinstance(record, SummaryRecord) or record.for_turn == turn:
+            break
+        summary = record.previous
+    return head._replace(cleared=cleared, summary=summary)
+
+
+# -- which logs ----------------------------------------------------------------------------------
+
+
+def logs_of(store: Reads, stream: int, head: Head) -> list[Log]:
+    """The logs of a context as `head` has it, the session's own first, with their summaries.
+
+    A session that has joined and has got a conversation of its own again goes on by itself, and
+    whatever is said there from then on is for nobody else.
+    """
+    own = Log(stream, head)
+    own_us = _cleared_us(store, stream, head)
+    logs = [own]
+    for number, _ in head.joined or ():
+        earlier = load_head(store, number)
+        since_us = _goes_on_since(store, earlier, head.session_id) if earlier is not None else None
+        if earlier is not None and since_us is not None:
+            logs.append(Log(number, earlier, earlier.session_id, max(own_us, since_us)))
+    for log in logs:
+        _begin_with_summary(store, log, logs)
+    return logs
+
+
+def _begin_with_summary(store: Reads, log: Log, logs: Sequence[Log]) -> None:
+    """Let a log begin with its own summary, if that holds, and what it covers be left out."""
+    seq = log.head.summary
+    record = _summary_at(store, log.stream, seq) if seq else None
+    if record is None:
+        return
+    known = {other.stream: other for other in logs}
+    for number, _, _, hidden in record.others:
+        other = known.get(number)
+        if other is None or len(other.head.hidden or ()) != hidden:
+            return  # it may tell what is not to be told any more
+        if log.session_id is None and other.since_us > record.at_us:
+            return
+    if log.since_us > record.at_us:
+        return
+    if record.through <= log.through and record.asides <= log.asides:
+        return  # folded into a later one, of the session itself
+    log.summary = seq, record
+    log.through, log.asides = record.through, record.asides
+    if log.session_id is None:
+        for number, through, asides, _ in record.others:
+            known[number].through, known[number].asides = through, asides
+
+
+def _summary_at(store: Reads, stream: int, seq: int) -> SummaryRecord | None:
+    try:
+        record = load_record(store, stream, seq)
+    except StorageError as error:
+        logger.warning("a summary cannot be read: %s", error)
+        return None
+    return record if isinstance(record, SummaryRecord) else None
+
+
+def _goes_on_since(store: Reads, earlier: Head, session_id: str) -> int | None:
+    """The last time that a session between these two was cleared; None if it does not go on."""
+    passed: set[str] = set()
+    since_us = 0
+    while (following := earlier.merged_into) is not None and following not in passed:
+        if following == session_id:
+            return since_us
+        passed.add(following)
+        through = find_session(store, following)
+        if through is None:
+            return None
+        since_us = max(since_us, _cleared_us(store, *through))
+        earlier = through[1]
+    return None
+
+
+def _cleared_us(store: Reads, stream: int, head: Head) -> int:
+    """When the context of a session began anew; 0 if it never did."""
+    marker = load_record(store, stream, head.cleared) if head.cleared else None
+    return marker.at_us if marker is not None else 0
+
+
+def family_of(logs: Sequence[Log]) -> frozenset[str]:
+    """The sessions whose logs these are: what one of them said is not shown as a note."""
+    return frozenset(log.head.session_id for log in logs)
+
+
+# -- what fits -----------------------------------------------------------------------------------
+
+
+class _Reading:
+    """Fills one window, newest message first."""
+
+    def __init__(self, store: Reads, logs: list[Log], rules: WindowRules | None) -> None:
+        self._store = store
+        self._logs = logs
+        self._rules = rules
+        self._counts: dict[int, Counts] = {}
+        self._room = rules.room if rules is not None else 0
+
+    def messages(
+        self, current: tuple[int, UserRecord | MissionRecord] | None
+    ) -> tuple[Message, ...]:
+        """The window for a turn, or between turns."""
+        rules, logs = self._rules, self._logs
+        own = logs[0]
+        kept: dict[int, list[tuple[int, Record]]] = {log.stream: [] for log in logs}
+        if rules is not None:
+            self._count(rules, current[1] if current is not None else None)
+            self._room -= sum(log.summary[1].tokens for log in logs if log.summary is not None)
+            if current is not None:
+                self._take(own, *current, whole=False)
+        left = rules.max_messages if rules is not None else 0
+        family = family_of(logs)
+        for log, seq, record in _newest_first(self._store, logs):
+            if log is own and current is not None and _waits(seq, record, current[0]):
+                continue
+            if isinstance(record, NoteRecord) and record.session_id in family:
+                continue  # what one of these sessions said is shown as what it said
+            if rules is not None and weight_of(record):
+                left -= 1
+                if left < 0 or not self._take(log, seq, record):
+                    break
+            kept[log.stream].append((seq, record))
+            if seq in log.shortened:
+                break
+        shown = kept[own.stream][::-1]
+        if current is not None:
+            shown.append(current)
+        stretches = [
+            log.stretch(self._store, kept[log.stream][::-1])
+            for log in logs[1:]
+            if kept[log.stream] or log.summary is not None
+        ]
+        stretches.append(own.stretch(self._store, shown))
+        turn = current[0] if current is not None else 0
+        window = build_window(stretches, turn, own.head.session_id)
+        system = rules.system if rules is not None else None
+        return window if system is None else (system_prompt(system), *window)
+
+    def _count(self, rules: WindowRules, current: Record | None) -> None:
+        """Look counts up only where the bounds alone do not fit."""
+        bound = sum(log.head.context_bound for log in self._logs)
+        bound += weight_of(current) if current is not None else 0
+        if rules.mark is not None and bound > self._room:
+            for log in self._logs:
+                self._counts[log.stream] = Counts(self._store, log.stream, rules.mark)
+
+    def _take(self, log: Log, seq: int, record: Record, *, whole: bool = True) -> bool:
+        """Make room for a message; False if there is none, not even for a part of it."""
+        counts = self._counts.get(log.stream)
+        tokens = counts.of(seq) if counts is not None else None
+        if tokens is None:
+            tokens = weight_of(record)
+        if tokens <= self._room:
+            self._room -= tokens
+            return True
+        left = self._room - OVERHEAD - extra_of(record)
+        self._room = 0
+        if whole and (left < _LEAST or isinstance(record, NoteRecord | ReceiptRecord)):
+            return False
+        log.shortened[seq] = max(left, 0)
+        return True
+
+
+def _waits(seq: int, record: Record, turn_seq: int) -> bool:
+    """Whether a record is the current turn, which comes last, or waits for its own."""
+    return seq == turn_seq or (seq > turn_seq and isinstance(record, UserRecord | MissionRecord))
+
+
+def _newest_first(store: Reads, logs: Sequence[Log]) -> Iterator[tuple[Log, int, Record]]:
+    """What the window is made of, back to where each log begins."""
+    if len(logs) == 1:
+        return told_of(store, logs[0])
+    told = [told_of(store, log) for log in logs]
+    return heapq.merge(*told, key=lambda entry: entry[2].at_us, reverse=True)
+
+
+def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
+    """What of a log is not covered by a summary, newest first."""
+    stop = log.until + 1 if log.until is not None else None
+    newest_first = _readable(store, log.stream, log.through + 1, stop, reverse=True)
+    for seq, record in in_context(newest_first, log.since_us):
+        yield log, seq, record
+
+
+def _readable(
+    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
+) -> Iterator[tuple[int, Record]]:
+    """The records that can be read; of each other one the log of the program tells."""
+    return load_records(store, stream, start, stop, reverse=reverse, damaged=_tell)
+
+
+def _tell(seq: int, error: StorageError) -> None:
+    logger.warning("left out of a context: %s", error)
+
+
+def _quoted(
+    store: Reads, stream: int, records: Sequence[tuple[int, Record]]
+) -> Mapping[int, AssistantRecord]:
+    """What the receipts among `records` speak of, where it is not among them."""
+    here = {seq for seq, record in records if isinstance(record, AssistantRecord)}
+    wanted = {
+        record.delivery_seq
+        for _, record in records
+        if isinstance(record, ReceiptRecord) and record.delivery_seq not in here
+    }
+    found = ((seq, load_record(store, stream, seq)) for seq in wanted)
+    return {seq: record for seq, record in found if isinstance(record, AssistantRecord)}
