@@ -7,6 +7,8 @@ TurnRefused
 ├── NotAddressed      a message in a group that is meant for others: never deliver it again
 ├── SessionDamaged    its session cannot be read, and is not written over: repair it first
 ├── Unidentified      nobody could say who the human is: deliver it again later
+├── FileTooLarge      a file that came with it is too long: deliver it without that file
+├── FileNotKept       a file that came with it cannot be kept now: without it, or again later
 ├── Overloaded        a stated bound is reached: deliver it again later
 └── ShuttingDown      the runtime is stopping: the platform will deliver it again
 """
@@ -17,6 +19,8 @@ from typing import ClassVar
 
 __all__ = [
     "AccessDenied",
+    "FileNotKept",
+    "FileTooLarge",
     "InvalidTurn",
     "MessageIdReused",
     "NotAddressed",
@@ -57,6 +61,22 @@ class SessionDamaged(TurnRefused):
 
 class Unidentified(TurnRefused):
     """The identity resolver failed or took too long; no session was chosen."""
+
+    retryable = True
+
+
+class FileTooLarge(TurnRefused):
+    """A file is longer than `limit_bytes`, the configured `attachment_max_bytes`."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the file is longer than {limit_bytes:,} bytes, which attachment_max_bytes allows"
+        )
+        self.limit_bytes = limit_bytes
+
+
+class FileNotKept(TurnRefused):
+    """A file could not be kept: there is no room for it, or no state directory."""
 
     retryable = True
 

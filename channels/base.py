@@ -8,18 +8,27 @@ the retries and the bookkeeping.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Literal, Protocol, TypeAlias
 
 from ..actors.deliveries import LateReceipt
 from ..actors.frozen import message
-from ..actors.messages import Accepted, Address, DeliveryId, InboundTurn, Instance, TurnEnded
+from ..actors.messages import (
+    Accepted,
+    Address,
+    Attachment,
+    DeliveryId,
+    InboundTurn,
+    Instance,
+    TurnEnded,
+)
 
 __all__ = [
     "Channel",
     "ChannelError",
     "ChannelPowers",
     "Deliver",
+    "KeepFile",
     "LateReceipt",
     "LostAnswer",
     "Outbound",
@@ -77,6 +86,38 @@ the platform can) and its children; see there.
 """
 
 
+class KeepFile(Protocol):
+    """Keeps the files that come with turns."""
+
+    async def __call__(
+        self,
+        content: bytes | AsyncIterable[bytes],
+        /,
+        *,
+        kind: str,
+        mime: str | None = None,
+        name: str | None = None,
+    ) -> Attachment:
+        """Keep a file, durably, and return what to put into its turn.
+
+        The same file is kept once. A turn must name it within twelve hours; if none does it is
+        removed. A turn may also name files by the platform's own references: nobody keeps those.
+
+        Args:
+            content: the file, or its pieces in their order. If the pieces end with an error,
+                nothing is kept, and the error is raised here.
+            kind: `image`, `audio`, `video` or `file`.
+            mime: the media type, if the platform told one.
+            name: what the human calls the file; untrusted, and only shown.
+
+        Raises:
+            FileTooLarge: it is longer than the configured `attachment_max_bytes`.
+            FileNotKept: there is no room, or no state directory to keep it in.
+            ShuttingDown: the runtime is stopping.
+        """
+        ...
+
+
 @message
 class ChannelPowers:
     """What a channel can do beyond hearing and speaking."""
@@ -115,6 +156,10 @@ class Channel(ABC):
     message it is. Raises ValueError for what is no late receipt, and
     :class:`~turnkeeper.actors.errors.TurnRefused` when it can be heard again later only.
     """
+
+    keep_file: KeepFile | None = None
+    """Set by the runtime; await it on the loop before delivering a turn that came with a file.
+    It keeps the file, so that the agent can read it, however long ago it came."""
 
     def __init__(self, name: str) -> None:
         self.name = Instance(name)

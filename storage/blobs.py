@@ -57,7 +57,7 @@ class Blobs:
 
     Args:
         state_dir: the state directory.
-        now_us: the time, in microseconds since the Unix epoch.
+        now_us: the time, in microseconds since the Unix epoch; asked on the loop.
     """
 
     def __init__(self, state_dir: Path, now_us: Callable[[], int]) -> None:
@@ -69,6 +69,11 @@ class Blobs:
     def __repr__(self) -> str:
         return f"<Blobs in {str(self._folder)!r}>"
 
+    @property
+    def any_kept(self) -> bool:
+        """Whether anything was ever kept here: whether there is a folder."""
+        return os.path.lexists(self._folder)
+
     # -- writing ---------------------------------------------------------------------------------
 
     async def clear_leftovers(self) -> None:
@@ -77,7 +82,7 @@ class Blobs:
         Raises:
             StoreUnusable: the operating system refuses the folder.
         """
-        if os.path.lexists(self._folder):
+        if self.any_kept:
             await trio.to_thread.run_sync(self._clear_leftovers)
 
     async def keep(self, content: Content, limit_bytes: int) -> Kept:
@@ -101,7 +106,7 @@ class Blobs:
             async with aclosing(_gathered(content, limit_bytes)) as pieces:
                 async for piece in pieces:
                     await trio.to_thread.run_sync(self._write, writing, piece)
-            await trio.to_thread.run_sync(self._place, writing)
+            await trio.to_thread.run_sync(self._place, writing, self._now_us())
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(writing.discard)
@@ -125,13 +130,13 @@ class Blobs:
         with os_errors(self._folder):
             writing.write(piece)
 
-    def _place(self, writing: BlobWriting) -> None:
+    def _place(self, writing: BlobWriting, at_us: int) -> None:
         with os_errors(self._folder):
             writing.sync()
             place = self.path(writing.digest)
             _make_directory(place.parent)
             with self._placing:
-                writing.move_to(place, self._now_us())
+                writing.move_to(place, at_us)
 
     def remove_older(self, digest: bytes, than_us: int) -> bool:
         """Remove a file, unless it was kept at `than_us` or later.
@@ -212,7 +217,7 @@ class Blobs:
             StoreUnusable: the operating system refuses.
         """
         with os_errors(self._folder):
-            if not os.path.lexists(self._folder):
+            if not self.any_kept:
                 return
             refuse_odd_directory(self._folder)
             for folder in sorted(self._folder.iterdir()):

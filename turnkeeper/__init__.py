@@ -20,6 +20,8 @@ from .actors.deliveries import Outcome, Part, SendPlan
 from .actors.door import Refusal
 from .actors.errors import (
     AccessDenied,
+    FileNotKept,
+    FileTooLarge,
     InvalidTurn,
     MessageIdReused,
     NotAddressed,
@@ -96,6 +98,8 @@ __all__ = [
     "FeedEvent",
     "FeedLagged",
     "FileIdentityResolver",
+    "FileNotKept",
+    "FileTooLarge",
     "Handle",
     "HistoryRecord",
     "IdentityLink",

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from random import Random
 from typing import Final, cast
 
@@ -44,9 +45,11 @@ from .config import Config, ConfigError
 from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
+from .keeping import Keeping
 from .kinds import canonical_user_id
 from .mission_config import follow_missions
 from .storage.base import Batch, Store, Table
+from .storage.blobs import Blobs
 from .storage.errors import StorageError
 from .sweeping import sweep
 
@@ -81,7 +84,7 @@ class Actors:
 class Engine:
     """The actors of one runtime."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (independent parts, which `open_runtime` has made)
         self,
         settings: Config,
         store: Store,
@@ -89,6 +92,7 @@ class Engine:
         rules: Mapping[Instance, InstanceRules],
         agents: Mapping[str, Agent],
         *,
+        state_dir: Path | None,
         resolver: IdentityResolver | None,
         clock: Callable[[], datetime] | None,
         seed: int | None,
@@ -107,6 +111,8 @@ class Engine:
         """The program's own identity resolver, if it has brought one."""
         self.now_us = _now_us(clock)
         """The time, in microseconds since the Unix epoch, UTC."""
+        blobs = Blobs(state_dir, self.now_us) if state_dir is not None else None
+        self._keeping = Keeping(blobs, settings.runtime.attachment_max_bytes)
         self._rng = Random(seed)  # noqa: S311  (jitter needs no secrecy)
         self._inlets: dict[Instance, Inlet] = {}
         self._patience = trio.CancelScope()
@@ -132,8 +138,10 @@ class Engine:
 
         Raises:
             RuntimeFailed: a commit failed.
+            StoreUnusable: the operating system refuses the folder of kept files.
         """
         raised: BaseException | None = None
+        await self._keeping.clear_leftovers()
         async with kernel_of_this_loop(), AsyncExitStack() as stack, trio.open_nursery() as nursery:
             actors = self._start(nursery)
             stack.push_async_callback(self._stop, actors)
@@ -201,7 +209,8 @@ class Engine:
             refs[name] = ChannelActor.start(
                 channel, registry, nursery, policy=policy, now_us=now_us, rng=self._rng
             )
-            self._inlets[name] = Inlet(name, registry)
+            self._inlets[name] = inlet = Inlet(name, registry, self._keeping.keep)
+            channel.keep_file = inlet.keep
         feed = FeedActor.start(store, now_us, registry, self.bus)
         scheduler = SchedulerActor.start(services, frozenset(self.agents), nursery)
         services.post = Post(
@@ -217,7 +226,7 @@ class Engine:
         )
         nursery.start_soon(self._wake_open_sessions, registry)
         nursery.start_soon(self._rotate, registry)
-        nursery.start_soon(sweep, store, now_us)
+        nursery.start_soon(sweep, store, now_us, self._keeping.blobs)
         return Actors(
             nursery=nursery, registry=registry, feed=feed, scheduler=scheduler, channels=refs
         )

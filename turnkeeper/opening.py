@@ -54,7 +54,8 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     """Run turnkeeper inside a trio program for as long as the block lasts.
 
     Args:
-        state_dir: where everything is kept; made if absent. None only with a `store`.
+        state_dir: where everything is kept; made if absent. None only with a `store`, and then
+            files that come with messages cannot be kept.
         agent: answers the turns of every channel.
         agents: several of them by name; a channel's configuration names its own, else `main`.
         channels: the channel instances; those of `config` are added.
@@ -86,6 +87,7 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
             instances,
             rules,
             known,
+            state_dir=Path(state_dir) if state_dir is not None else None,
             resolver=identity_resolver,
             clock=clock,
             seed=seed,

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
 
+from .actors.blob_rows import is_named
 from .actors.codebook import sweep_codes
 from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord
 from .actors.journal import seen_key
-from .storage.base import Batch, Store, Table
-from .storage.errors import Conflict, CorruptRecord, RecordFromFuture, StorageError
+from .storage.base import Batch, Reads, Store, Table
+from .storage.blobs import Blobs
+from .storage.errors import (
+    Conflict,
+    CorruptRecord,
+    RecordFromFuture,
+    StorageError,
+    StoreUnusable,
+)
 
-__all__ = ["sweep"]
+__all__ = ["sweep", "sweep_blobs", "unreferenced"]
 
 logger = logging.getLogger("turnkeeper")
 
@@ -23,14 +31,19 @@ _SWEEP_S: Final = 3_600.0
 """Seconds between two looks."""
 _SWEEP_KEYS: Final = 1_000
 """Keys that one commit removes at most."""
+_UNNAMED_US: Final = 86_400_000_000
+"""Microseconds after which a kept file goes that no record names: twice as long as its turn may
+take to name it."""
 
 
-async def sweep(store: Store, now_us: Callable[[], int]) -> None:
+async def sweep(store: Store, now_us: Callable[[], int], blobs: Blobs | None) -> None:
     """Sweep every hour, until the store fails: whoever watches it ends the runtime."""
     while True:
         try:
             await _sweep_seen(store, now_us())
             await _sweep_codes(store, now_us())
+            if blobs is not None:
+                await _try_sweeping_blobs(store, blobs, now_us() - _UNNAMED_US)
         except StorageError:
             return
         await trio.sleep(_SWEEP_S)
@@ -56,3 +69,43 @@ async def _sweep_codes(store: Store, now_us: int) -> None:
         pass  # one was renewed meanwhile: the next round has the others
     except (CorruptRecord, RecordFromFuture, MalformedRecord) as error:
         logger.error("attempts at codes cannot be read, and count for ever: %s", error)  # noqa: TRY400
+
+
+async def _try_sweeping_blobs(store: Store, blobs: Blobs, before_us: int) -> None:
+    try:
+        await sweep_blobs(store, blobs, before_us)
+    except StoreUnusable as error:
+        logger.error("kept files that nothing names cannot be removed: %s", error)  # noqa: TRY400
+
+
+async def sweep_blobs(store: Store, blobs: Blobs, before_us: int) -> int:
+    """Remove every kept file that no record names, and that was kept before `before_us`.
+
+    Returns:
+        How many were removed.
+
+    Raises:
+        StoreUnusable: the operating system refuses.
+        StorageError: the store cannot be read.
+    """
+    if not blobs.any_kept:
+        return 0
+    return await trio.to_thread.run_sync(_sweep_blobs, store, blobs, before_us)
+
+
+def _sweep_blobs(store: Store, blobs: Blobs, before_us: int) -> int:
+    with store.snapshot() as reads:
+        found = list(unreferenced(reads, blobs, before_us))
+    return sum(blobs.remove_older(digest, before_us) for digest in found)
+
+
+def unreferenced(store: Reads, blobs: Blobs, older_than: int) -> Iterator[bytes]:
+    """SHA-256 of every kept file that no record names, and that was kept before a time.
+
+    Args:
+        store: one moment of it, if it is written meanwhile.
+        blobs: the folder, which is read in the thread of the caller.
+        older_than: the time, in microseconds since the Unix epoch. A file that was kept later may
+            be named by a turn that is on its way.
+    """
+    return (digest for digest in blobs.older_than(older_than) if not is_named(store, digest))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import deque
+from collections.abc import AsyncIterable
 from typing import Final, Literal, TypeAlias
 
 import trio
@@ -150,6 +151,24 @@ class LoopbackChannel(Channel):
             attachments=attachments,
         )
         return await self._deliver(turn)
+
+    async def keep(
+        self,
+        content: bytes | AsyncIterable[bytes],
+        *,
+        kind: str = "file",
+        mime: str | None = None,
+        name: str | None = None,
+    ) -> Attachment:
+        """Keep a file that a human sends, to be given to :meth:`receive`; see `Channel.keep_file`.
+
+        Raises:
+            TurnRefused: it was not kept.
+        """
+        if self._deliver is None:
+            await self._running.wait()
+        assert self.keep_file is not None
+        return await self.keep_file(content, kind=kind, mime=mime, name=name)
 
     async def send(self, outbound: Outbound) -> Receipt:
         """Take a message, or fail as told."""
