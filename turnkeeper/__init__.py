@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
 from .actors.bus import FeedLagged
+from .actors.core.memory import MemoryFull
 from .actors.core.missions import MissionRefused
 from .actors.core.window import Message, Source
 from .actors.deliveries import Outcome, Part, SendPlan
@@ -58,6 +59,7 @@ from .feeding import Feed
 from .identity import IdentityResolver, IdentityUnavailable
 from .identity_file import FileIdentityResolver
 from .links import IdentityLink, InMemoryIdentityResolver
+from .memory import SessionMemory
 from .missions import MissionDelivery, MissionInfo, MissionRun, MissionRunInfo
 from .opening import open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
@@ -111,6 +113,7 @@ __all__ = [
     "Joined",
     "LateReceipt",
     "LostAnswer",
+    "MemoryFull",
     "Message",
     "MessageIdReused",
     "Mirrored",
@@ -139,6 +142,7 @@ __all__ = [
     "SessionDamaged",
     "SessionDetails",
     "SessionInfo",
+    "SessionMemory",
     "ShuttingDown",
     "Source",
     "StorageError",

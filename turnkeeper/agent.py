@@ -31,6 +31,7 @@ from .actors.messages import (
 from .actors.runner import AgentFault, TurnJob
 from .actors.windows import WindowRules, read_window
 from .context import SessionContext, clear_session_context, set_session_context
+from .memory import SessionMemory
 from .replies import Reply, join_parts, make_reply
 from .sight import SessionDetails, session_details
 from .storage.base import Store
@@ -125,6 +126,11 @@ class Turn:
             self._messages = self._host.window(self._job)
         return self._messages
 
+    @property
+    def memory(self) -> SessionMemory:
+        """What the agent keeps of this session, beside the context: `await turn.memory.set(…)`."""
+        return self._host.memory(self._job)
+
     async def send_message(
         self, text: str, to: Address | None = None, *, user: str | None = None
     ) -> Outcome:
@@ -211,6 +217,10 @@ class TurnHost:
             route=route,
         )
         return cast("Outcome", await self._registry.ask(message, block=False))
+
+    def memory(self, job: TurnJob) -> SessionMemory:
+        """What the agent keeps of the session of a turn."""
+        return SessionMemory(job, self.store, self._registry)
 
     def quoted(self, turn: AnyTurn) -> Quoted | None:
         """The message that a turn quotes, if it is one to which the platform's id leads back."""

@@ -183,8 +183,15 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
         "allow": lambda given: runtime.allow(*given_texts(given, "instance", "user_id")),
         "revoke": lambda given: runtime.revoke(*given_texts(given, "instance", "user_id")),
         "clear": lambda given: runtime.clear(given_text(given, "session_id"), by="operator"),
+        "clear_memory": lambda given: _clear_memory(runtime, given),
         "send": lambda given: _send(runtime, given),
     }
+
+
+async def _clear_memory(runtime: Runtime, given: Mapping[str, Any]) -> dict[str, object]:
+    session_id = given_text(given, "session_id")
+    keys = await runtime.clear_memory(session_id, by="operator")
+    return {"session_id": session_id, "keys": keys}
 
 
 async def _send(runtime: Runtime, given: Mapping[str, Any]) -> Outcome | SendPlan:

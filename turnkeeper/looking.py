@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 
 import trio
 
+from . import memory as memory_views
 from . import missions as mission_views
 from . import people, stories, views
 from .actors.core.routing import InstanceRules
@@ -86,6 +87,14 @@ class Looking:
             UnknownSession: there is none of this id.
         """
         return _found(session_id, await self.look(views.window, session_id))
+
+    async def memory(self, session_id: str) -> dict[str, str]:
+        """What the agent keeps of a session, in the order of the keys.
+
+        Raises:
+            UnknownSession: there is none of this id.
+        """
+        return _found(session_id, memory_views.memory(self.store, session_id))
 
     def feed(self, *, max_behind: int = MAX_BEHIND) -> Feed:
         """The console feed, and what happens.

@@ -1,6 +1,6 @@
 """Speaking: the part of a runtime for what no human asked for.
 
-Messages of a session's own, mirrors, cleared contexts, another try at a delivery.
+Messages of a session's own, mirrors, cleared contexts and memories, another try at a delivery.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .actors.acts import (
 from .actors.deliveries import Outcome, RetryDelivery, SendMessage, SendPlan
 from .actors.errors import TurnRefused
 from .actors.kernel import ActorDeadError
+from .actors.memories import Forget
 from .actors.messages import (
     Address,
     Clear,
@@ -144,6 +145,17 @@ class Speaking(Looking):
         """
         message = Clear(session_id=SessionId(session_id), by=by)
         return cast("Cleared", await self._registry.ask(message, block=False))
+
+    async def clear_memory(self, session_id: str, *, by: By = "program") -> int:
+        """Empty what the agent keeps of a session; return how many keys there were.
+
+        The raw log still tells what they had been.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        message = Forget(session_id=SessionId(session_id), by=by)
+        return cast("int", await self._registry.ask(message, block=False))
 
     async def retry_delivery(self, delivery_id: str, *, mark_duplicate: bool = False) -> Outcome:
         """Open a dead or unknown delivery again.

@@ -77,6 +77,10 @@ class Handle:
         """Like `Runtime.context`."""
         return self.call(self._runtime.context, session_id)
 
+    def memory(self, session_id: str) -> dict[str, str]:
+        """Like `Runtime.memory`."""
+        return self.call(self._runtime.memory, session_id)
+
     def feed(self) -> list[views.FeedEntry]:
         """The newest entries of the console feed, oldest first."""
         return self.call(_newest, self._runtime.feed())
@@ -231,6 +235,10 @@ class Handle:
     def clear(self, session_id: str) -> Cleared:
         """Like `Runtime.clear`."""
         return self.call(self._runtime.clear, session_id)
+
+    def clear_memory(self, session_id: str) -> int:
+        """Like `Runtime.clear_memory`."""
+        return self.call(self._runtime.clear_memory, session_id)
 
     def missions(self) -> list[MissionInfo]:
         """Like `Runtime.missions`."""

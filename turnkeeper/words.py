@@ -15,9 +15,11 @@ from .actors.core.records import (
     DeliveryRecord,
     FailureRecord,
     FeedRecord,
+    ForgottenRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
+    MemoryRecord,
     MissionRecord,
     NoteRecord,
     OpenedRecord,
@@ -81,7 +83,7 @@ def text_of(record: Record) -> str:
             return f"{record.name}({record.arguments}) -> {record.result}"
         case FailureRecord() | QuarantinedRecord():
             return record.error
-        case OpenedRecord() | ActiveRecord() | ClearRecord():
+        case OpenedRecord() | ActiveRecord() | ClearRecord() | ForgottenRecord():
             return f"by {record.by}"
         case DeliveryRecord() | ReceiptRecord():
             reason = f" ({record.reason})" if record.reason else ""
@@ -117,5 +119,16 @@ def _of_belonging(record: Record) -> str:
             return f"what {who} said here {since} is not shown any more (change {record.number})"
         case AccessRecord():
             return f"{record.user_id} was {record.standing} at {record.instance}"
+        case _:
+            return _of_keeping(record)
+
+
+def _of_keeping(record: Record) -> str:
+    """Of what the agent keeps."""
+    match record:
+        case MemoryRecord(value=str(value)):
+            return f"{record.key} = {value}"
+        case MemoryRecord():
+            return f"{record.key} is kept no more"
         case _:
             return ""
