@@ -1,9 +1,10 @@
 """The storage contract: what a store promises, and the batches that it commits.
 
-A store holds *streams* (append-only, gap-free logs, numbered by the session that owns them) and
-*tables* (small keyed values, each derived from the streams). A :class:`Batch` names changes to both
-and is applied whole or not at all. The contract is narrow on purpose: a replicated log with
-per-subject expected sequences and an atomic key-value create can meet it as well as LMDB does.
+A store holds *streams* (append-only logs, numbered by the session that owns them, gap-free but
+for what was erased) and *tables* (small keyed values, each derived from the streams). A :class:`Batch`
+names changes to both and is applied whole or not at all. The contract is narrow on purpose: a
+replicated log with per-subject expected sequences and an atomic key-value create can meet it as
+well as LMDB does.
 
 Values are opaque bytes here; :mod:`.codec` makes them. Sequence numbers start at 1.
 """
@@ -17,7 +18,10 @@ from typing import Final, Protocol, TypeAlias
 
 from .errors import StorageError
 
-__all__ = ["MAX_KEY_BYTES", "Batch", "Reads", "Store", "Table", "Then"]
+__all__ = ["MAX_ERASED", "MAX_KEY_BYTES", "Batch", "Reads", "Store", "Table", "Then"]
+
+MAX_ERASED: Final = 1_000
+"""Places in the logs that one batch may erase: some two milliseconds of the writer's time."""
 
 MAX_KEY_BYTES: Final = 500
 """Longest table key, in bytes. LMDB's own limit is 511; a table prefix is taken from it."""
@@ -88,13 +92,14 @@ class Batch:
     Preconditions (`expect`, and the expected sequence of `append`) are checked against everything
     that was committed before this batch; one that does not hold fails this batch with
     :class:`~.errors.Conflict` and touches no other. Deletions come before puts; of several puts on
-    one key the last one counts.
+    one key the last one counts. Appends come before erasures.
     """
 
-    __slots__ = ("appends", "deletes", "expects", "puts")
+    __slots__ = ("appends", "deletes", "erases", "expects", "puts")
 
     def __init__(self) -> None:
         self.appends: list[tuple[int, int, Sequence[bytes]]] = []
+        self.erases: list[tuple[int, int, int]] = []
         self.expects: list[tuple[Table, bytes, bytes | None]] = []
         self.puts: list[tuple[Table, bytes, bytes]] = []
         self.deletes: list[tuple[Table, bytes]] = []
@@ -102,6 +107,15 @@ class Batch:
     def append(self, stream: int, expected_seq: int, records: Sequence[bytes]) -> None:
         """Append `records` to `stream`; `expected_seq`, the first one's, must be its next."""
         self.appends.append((stream, expected_seq, records))
+
+    def erase(self, stream: int, start: int, stop: int) -> None:
+        """Remove the records of `stream` with `start <= seq < stop`, those that are there.
+
+        Its newest record, once this batch's appends are there, must not be among them: so no
+        sequence number is ever given twice. A batch may name `MAX_ERASED` places at most, because
+        all others wait while it is written; a long log is erased piece by piece.
+        """
+        self.erases.append((stream, start, stop))
 
     def expect(self, table: Table, key: bytes, value: bytes | None) -> None:
         """Require that `key` holds exactly `value` before this batch (None: is absent)."""
@@ -123,6 +137,7 @@ class Batch:
     def join(self, other: Batch) -> None:
         """Do everything that `other` would, in this batch."""
         self.appends.extend(other.appends)
+        self.erases.extend(other.erases)
         self.expects.extend(other.expects)
         self.puts.extend(other.puts)
         self.deletes.extend(other.deletes)
@@ -156,7 +171,10 @@ class Reads(Protocol):
         limit: int,
         reverse: bool = False,
     ) -> list[tuple[int, bytes]]:
-        """At most `limit` records with `start <= seq < stop`, in order (descending: `reverse`)."""
+        """At most `limit` records with `start <= seq < stop`, in order (descending: `reverse`).
+
+        What was erased is passed over.
+        """
         ...
 
     def last_seq(self, stream: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, Protocol
 
-from .base import Batch, Table, Then
+from .base import MAX_ERASED, Batch, Table, Then
 from .errors import BatchTooLarge, Conflict, StorageError
 from .keys import log_key, table_key
 
@@ -53,11 +53,13 @@ class Committed(Protocol):
 class Group:
     """Batches that share one transaction."""
 
-    __slots__ = ("log", "outcomes", "size_bytes", "tables")
+    __slots__ = ("erased", "log", "outcomes", "size_bytes", "tables")
 
     def __init__(self) -> None:
         self.log: list[tuple[bytes, bytes]] = []
         """New log records, by log key."""
+        self.erased: list[bytes] = []
+        """Log keys that hold nothing any more, once `log` is written: no number is given twice."""
         self.tables: dict[bytes, bytes | None] = {}
         """Last value put, by table key; None where the key is deleted."""
         self.outcomes: list[tuple[Then | None, StorageError | None]] = []
@@ -70,7 +72,7 @@ class Group:
 
     def has_writes(self) -> bool:
         """Whether there is anything to commit: not if every batch was empty or conflicted."""
-        return bool(self.log or self.tables)
+        return bool(self.log or self.tables or self.erased)
 
     def settle(self, failure: StorageError | None) -> None:
         """Tell everyone: durable where `failure` is None."""
@@ -108,13 +110,14 @@ class Pending:
         """Put `batch` into a group, or its refusal, if a precondition does not hold.
 
         Raises:
-            BatchTooLarge: more than `MAX_BATCH_BYTES`; nothing was taken in.
+            BatchTooLarge: more than `MAX_BATCH_BYTES`, or `MAX_ERASED`; nothing was taken in.
             InvalidKey: a key that no table can hold; nothing was taken in.
             TypeError: a value which is not bytes; nothing was taken in.
         """
         log, log_bytes = _log_items(batch)
         tables, table_bytes = _table_items(batch)
-        size_bytes = log_bytes + table_bytes
+        erased = _erased_keys(batch)
+        size_bytes = log_bytes + table_bytes + _LOG_KEY_BYTES * len(erased)
         if size_bytes > MAX_BATCH_BYTES:
             raise BatchTooLarge(
                 f"a batch of {size_bytes} bytes: at most {MAX_BATCH_BYTES} are allowed; split it"
@@ -127,6 +130,7 @@ class Pending:
         group.outcomes.append((then, conflict))
         if conflict is None:
             group.log += log
+            group.erased += erased
             group.tables.update(tables)
             group.size_bytes += size_bytes
             for stream, expected_seq, records in batch.appends:
@@ -169,8 +173,15 @@ class Pending:
                 return Conflict(
                     f"stream {stream}: expected to append at {expected_seq}, its next is {next_seq}"
                 )
-            if len(batch.appends) > 1:
+            if len(batch.appends) > 1 or batch.erases:
                 ends[stream] = expected_seq + len(records) - 1
+        for stream, start, stop in batch.erases:
+            newest = ends[stream] if stream in ends else self._tail(stream)
+            if not 0 < start <= stop <= newest:
+                return Conflict(
+                    f"stream {stream}: {start} to {stop - 1} cannot be erased, "
+                    f"its newest is {newest}"
+                )
         return None
 
     def _tail(self, stream: int) -> int:
@@ -201,6 +212,20 @@ def _log_items(batch: Batch) -> tuple[list[tuple[bytes, bytes]], int]:
             size += _LOG_KEY_BYTES + len(record)
             items.append((log_key(stream, seq + offset), record))
     return items, size
+
+
+def _erased_keys(batch: Batch) -> list[bytes]:
+    """The log keys that `batch` erases.
+
+    Raises:
+        BatchTooLarge: more than `MAX_ERASED`.
+    """
+    count = sum(max(stop - start, 0) for _, start, stop in batch.erases)
+    if count > MAX_ERASED:
+        raise BatchTooLarge(f"a batch erases {count} records: at most {MAX_ERASED}; split it")
+    return [
+        log_key(stream, seq) for stream, start, stop in batch.erases for seq in range(start, stop)
+    ]
 
 
 def _table_items(batch: Batch) -> tuple[dict[bytes, bytes | None], int]:

@@ -161,6 +161,8 @@ class LmdbStore(LmdbReads, Committer):
             if group.log:
                 with txn.cursor(self._dbs.log) as cursor:
                     cursor.putmulti(group.log)
+            for key in group.erased:
+                txn.delete(key, db=self._dbs.log)
             if puts:
                 with txn.cursor(self._dbs.tables) as cursor:
                     cursor.putmulti(puts)

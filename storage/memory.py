@@ -72,6 +72,8 @@ class MemoryDisk:
         """Apply a group, whole."""
         for key, record in group.log:
             self.log.put(key, record)
+        for key in group.erased:
+            self.log.delete(key)
         for key, value in group.tables.items():
             if value is None:
                 self.tables.delete(key)

@@ -22,10 +22,12 @@ from turnkeeper.storage.memory import MemoryDisk, open_memory
 keys = st.sampled_from([b"a", b"ab", b"b", b"\xff"])
 values = st.sampled_from([b"", b"1", b"22"])
 tables = st.sampled_from([Table.HEADS, Table.NAMES])
+erases = st.tuples(st.integers(1, 3), st.integers(0, 6), st.integers(0, 7))
 appends = st.tuples(st.integers(1, 3), st.integers(1, 5), st.lists(values, max_size=3))
 batches = st.fixed_dictionaries(
     {
         "appends": st.lists(appends, max_size=2),
+        "erases": st.lists(erases, max_size=1),
         "expects": st.lists(st.tuples(tables, keys, st.none() | values), max_size=1),
         "puts": st.lists(st.tuples(tables, keys, values), max_size=3),
         "deletes": st.lists(st.tuples(tables, keys), max_size=1),
@@ -39,7 +41,8 @@ steps = st.lists(st.sampled_from(["wait", "reopen"]) | batches, max_size=25)
 class Model:
     """What a store must hold."""
 
-    logs: dict[int, list[bytes]] = field(default_factory=dict[int, list[bytes]])
+    logs: dict[int, list[bytes | None]] = field(default_factory=dict[int, list[bytes | None]])
+    """None for what was erased."""
     tables: dict[tuple[Table, bytes], bytes] = field(
         default_factory=dict[tuple[Table, bytes], bytes]
     )
@@ -52,6 +55,11 @@ class Model:
             if seq != len(log) + 1:
                 return False
             log.extend(records)
+        for stream, start, stop in batch.erases:
+            log = logs.get(stream, [])
+            if not 0 < start <= stop <= len(log):
+                return False
+            log[start - 1 : stop - 1] = [None] * (stop - start)
         if any(self.tables.get((table, key)) != value for table, key, value in batch.expects):
             return False
         self.logs = logs
@@ -63,10 +71,11 @@ class Model:
 
     def check(self, store: Store) -> None:
         for stream in (1, 2, 3):
-            records = list(enumerate(self.logs.get(stream, []), start=1))
+            log = self.logs.get(stream, [])
+            records = [(seq, data) for seq, data in enumerate(log, start=1) if data is not None]
             assert store.read_log(stream, limit=1000) == records
             assert store.read_log(stream, limit=1000, reverse=True) == records[::-1]
-            assert store.last_seq(stream) == len(records)
+            assert store.last_seq(stream) == len(log)
         for table in Table:
             pairs = sorted((key, value) for (of, key), value in self.tables.items() if of is table)
             assert store.scan(table, limit=1000) == pairs
