@@ -126,6 +126,7 @@ def test_json_is_one_line_of_ascii_through_a_pipe(command: str, call: Call) -> N
         "sessions info": ["s3"],
         "sessions history": ["s3"],
         "sessions context": ["s3"],
+        "sessions memory": ["s3"],
         "bindings show": ["web", "c1", "t1"],
         "deliveries show": ["s2/5"],
     }
