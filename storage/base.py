@@ -1,10 +1,10 @@
 """The storage contract: what a store promises, and the batches that it commits.
 
-A store holds *streams* (append-only logs, numbered by the session that owns them, gap-free but
-for what was erased) and *tables* (small keyed values, each derived from the streams). A :class:`Batch`
-names changes to both and is applied whole or not at all. The contract is narrow on purpose: a
-replicated log with per-subject expected sequences and an atomic key-value create can meet it as
-well as LMDB does.
+A store holds *streams* (append-only logs, numbered by the session that owns them, gap-free but for
+what was erased) and *tables* (small keyed values, each derived from the streams). A
+:class:`Batch` names changes to both and is applied whole or not at all. The contract is narrow on
+purpose: a replicated log with per-subject expected sequences and an atomic key-value create can
+meet it as well as LMDB does.
 
 Values are opaque bytes here; :mod:`.codec` makes them. Sequence numbers start at 1.
 """
