@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UnknownInstance", "UnknownMission", "UnknownSession"]
+__all__ = ["UnknownAttachment", "UnknownInstance", "UnknownMission", "UnknownSession"]
 
 
 class UnknownSession(LookupError):
@@ -15,3 +15,7 @@ class UnknownInstance(LookupError):
 
 class UnknownMission(LookupError):
     """No mission has this name."""
+
+
+class UnknownAttachment(LookupError):
+    """No file is kept under this reference that the session may see."""

@@ -36,7 +36,7 @@ from .actors.happenings import FeedEvent
 from .actors.messages import Accepted, Address, Attachment, Cleared, InboundTurn, ToolCall
 from .actors.provenance import LateReceipt, Mirrored
 from .actors.tokens import TokenCounter
-from .actors.unknown import UnknownInstance, UnknownMission, UnknownSession
+from .actors.unknown import UnknownAttachment, UnknownInstance, UnknownMission, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
     Channel,
@@ -152,6 +152,7 @@ __all__ = [
     "Turn",
     "TurnRefused",
     "Unidentified",
+    "UnknownAttachment",
     "UnknownInstance",
     "UnknownMission",
     "UnknownSession",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from types import CoroutineType
 from typing import Any, TypeAlias, cast
 
@@ -31,6 +32,7 @@ from .actors.messages import (
 from .actors.runner import AgentFault, TurnJob
 from .actors.windows import WindowRules, read_window
 from .context import SessionContext, clear_session_context, set_session_context
+from .keeping import Keeping
 from .memory import SessionMemory
 from .replies import Reply, join_parts, make_reply
 from .sight import SessionDetails, session_details
@@ -88,7 +90,7 @@ class Turn:
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
-        """What came with the text, by reference."""
+        """What came with the text, by reference; `read_attachment` reads what was kept of it."""
         turn = self._job.turn
         return turn.attachments if isinstance(turn, InboundTurn) else ()
 
@@ -145,6 +147,28 @@ class Turn:
         """
         return await self._host.send(self._job, text, to, user)
 
+    async def read_attachment(self, attachment: Attachment) -> bytes:
+        """All of a file that came with a message of this session, of now or long ago.
+
+        It is what its channel has kept, at most `attachment_max_bytes` long, and exactly that.
+
+        Raises:
+            UnknownAttachment: the channel has kept no such file, or it came to another session.
+            StorageError: the file cannot be read, or is damaged; the text says which file.
+        """
+        return await self._host.keeping.read(self._host.store, self._job.stream, attachment)
+
+    def attachment_path(self, attachment: Attachment) -> Path:
+        """Where such a file is, to be opened for reading. It is named by its SHA-256.
+
+        Never change it. Whether it is damaged is for the reader to find out.
+
+        Raises:
+            UnknownAttachment: as for :meth:`read_attachment`.
+            StorageError: the file is missing.
+        """
+        return self._host.keeping.path(self._host.store, self._job.stream, attachment)
+
     async def get_session(self, session_id: str) -> SessionDetails | None:
         """A session, and what was said in it; None if there is none that this agent may see here.
 
@@ -163,10 +187,12 @@ class TurnHost:
         store: Store,
         registry: ActorRef[Any],
         identify: Callable[[InboundTurn], Awaitable[str]],
+        keeping: Keeping,
         *,
         max_context_tokens: int,
     ) -> None:
         self.store = store
+        self.keeping = keeping
         self._agents = agents
         self._registry = registry
         self._identify = identify

@@ -194,6 +194,7 @@ class Engine:
                 store,
                 registry,
                 Identifier(services, self.resolver),
+                self._keeping,
                 max_context_tokens=settings.session.max_context_tokens,
             ),
             registry,

@@ -5,8 +5,9 @@ tool without its result. What comes from here they accept, whatever happened in 
 between two replies, turns that were never answered, photos without a word.
 
 Both forms merge what one side said in a row, a blank line between, and show a group's messages with
-their speakers. Texts of white space are left out, but for a human's, who did send something. Halves
-of surrogate pairs, which no request can carry, become `�`.
+their speakers. Behind a text stands a line for each file that came with it. Texts of white space
+are left out, but for a human's, who did send something. Halves of surrogate pairs, which no request
+can carry, become `�`.
 
 A provider that is shown calls of tools may want the tools themselves in the same request.
 """
@@ -20,6 +21,7 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, Final, TypeAlias, cast
 
+from .actors.core.attached import attachment_line
 from .actors.core.window import Message
 from .actors.frozen import fact
 from .actors.messages import ToolCall
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 NO_TEXT: Final = "(no text)"
-"""Shown for a human's message without words, such as a photo."""
+"""Shown for a human's message without words, where nothing else tells that there is one."""
 NO_RESULT: Final = "(no result)"
 """Shown for a tool that gave nothing back."""
 SHOWN_FROM_HERE: Final = "(The conversation is shown from here on.)"
@@ -150,9 +152,16 @@ def _text(message: Message) -> str:
     """What a human or the agent said; empty if the agent said nothing."""
     if message.role != "user":
         return _valid(message.text.rstrip())
+    came = [attachment_line(attachment) for attachment in message.attachments]
     if not _blank(message.text):
-        return _valid(message.attributed)
-    return NO_TEXT if message.speaker is None else f"{_valid(message.speaker)} says: {NO_TEXT}"
+        said = message.attributed
+    elif message.speaker is not None:
+        said = f"{message.speaker} says: {NO_TEXT}"
+    elif came:
+        return _valid("\n".join(came))
+    else:
+        said = NO_TEXT
+    return _valid("\n".join([said, *came]))
 
 
 def _call(call_id: str, message: Message) -> _Call:
