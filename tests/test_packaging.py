@@ -161,6 +161,24 @@ def test_type_checkers_are_told_that_the_package_is_typed(wheel: Path) -> None:
         assert "turnkeeper/py.typed" in archive.namelist()
 
 
+def test_a_fresh_installation_counts_tokens_without_the_network(
+    installed: Path, tmp_path: Path
+) -> None:
+    count = (
+        "import os, sys, trio\n"
+        f"os.environ['TIKTOKEN_CACHE_DIR'] = {str(tmp_path)!r}\n"
+        "os.environ['https_proxy'] = 'http://127.0.0.1:9'\n"
+        "from turnkeeper.tokens import open_counter\n"
+        "async def main():\n"
+        "    async with open_counter(None) as counter:\n"
+        "        print(await counter.count(['hello world']), counter.name)\n"
+        "trio.run(main)\n"
+    )
+    result = run([installed / "python", "-W", "error", "-c", count], cwd=Path("/"))
+    assert result.stderr == ""
+    assert result.stdout == "[2] o200k_base\n"
+
+
 def test_who_pipes_a_line_into_a_fresh_checkout_reads_nothing_but_the_answer(source: Path) -> None:
     first = run(["make", "run"], source, "hello\n")
     assert first.returncode == 0, first.stderr

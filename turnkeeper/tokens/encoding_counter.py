@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -111,6 +111,7 @@ class EncodingCounter:
         if isinstance(texts, str):
             raise TypeError("count() takes a sequence of texts, not one text")
         batch = _Batch(texts)
+        # Also for no texts: a count is always a moment in which others go on.
         while not batch.done:
             await trio.to_thread.run_sync(
                 self._count_some, batch, abandon_on_cancel=True, limiter=self._limiter
@@ -133,16 +134,18 @@ class EncodingCounter:
     def _count_some(self, batch: _Batch) -> None:
         if self._closed:
             raise trio.ClosedResourceError("the token counter is closed")
-        indexes, pieces = batch.take()
-        if pieces:
-            batch.add(indexes, self._tokens_of(pieces))
+        batch.prepare()
+        if not batch.done:
+            indexes, pieces = batch.take()
+            batch.add(indexes, self._tokens_of(pieces, meanwhile=batch.prepare))
+            batch.prepare()
 
-    def _tokens_of(self, pieces: Sequence[bytes]) -> Sequence[int]:
+    def _tokens_of(self, pieces: Sequence[bytes], meanwhile: Callable[[], None]) -> Sequence[int]:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             if self._given_up:
                 break
             try:
-                return self._running().count(pieces, self._answer_within_s)
+                return self._running().count(pieces, self._answer_within_s, meanwhile)
             except (WorkerFailed, EncodingUnavailable) as error:
                 self._discard()
                 if self._closed:
@@ -151,6 +154,9 @@ class EncodingCounter:
                     raise
                 if attempt == _MAX_ATTEMPTS:
                     self._give_up(error)
+            except BaseException:
+                self._discard()  # its answer is still to come, and would be taken for the next
+                raise
         return [len(piece) for piece in pieces]
 
     def _running(self) -> WorkerProcess:
@@ -194,11 +200,18 @@ class _Batch:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.counts = [0] * len(texts)
-        self.done = not self.counts
         self._rest = _encoded(texts)
+        self._next: tuple[list[int], list[bytes]] | None = None
 
-    def take(self) -> tuple[list[int], list[bytes]]:
-        """The next pieces, a frame of them, and for each the index of its text."""
+    @property
+    def done(self) -> bool:
+        """Whether it is known that no piece is left."""
+        return self._next is not None and not self._next[1]
+
+    def prepare(self) -> None:
+        """Have the next pieces ready. A second time changes nothing."""
+        if self._next is not None:
+            return
         indexes: list[int] = []
         pieces: list[bytes] = []
         size = 0
@@ -207,9 +220,14 @@ class _Batch:
             pieces.append(piece)
             size += len(piece)
             if size >= _MAX_FRAME_BYTES or len(pieces) == _MAX_FRAME_PIECES:
-                return indexes, pieces
-        self.done = True
-        return indexes, pieces
+                break
+        self._next = indexes, pieces
+
+    def take(self) -> tuple[list[int], list[bytes]]:
+        """The pieces that are ready, a frame of them, and for each the index of its text."""
+        assert self._next is not None
+        taken, self._next = self._next, None
+        return taken
 
     def add(self, indexes: Sequence[int], tokens: Sequence[int]) -> None:
         """Take what was counted."""

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -83,13 +83,15 @@ class WorkerProcess:
             self._ask(self._unsent, timeout_s)
             self._ready = True
 
-    def count(self, texts: Sequence[bytes], timeout_s: float) -> tuple[int, ...]:
-        """The tokens of each text (UTF-8).
+    def count(
+        self, texts: Sequence[bytes], timeout_s: float, meanwhile: Callable[[], None]
+    ) -> tuple[int, ...]:
+        """The tokens of each text (UTF-8); `meanwhile` is called while the process works.
 
         Raises:
             WorkerFailed: the process ended, took too long, or made no sense.
         """
-        body = self._ask(worker.pack_texts(texts), timeout_s)
+        body = self._ask(worker.pack_texts(texts), timeout_s, meanwhile)
         try:
             counts = worker.unpack_counts(body)
         except struct.error as error:
@@ -111,9 +113,12 @@ class WorkerProcess:
         self._requests.close()
         self._answers.close()
 
-    def _ask(self, frame: bytes, timeout_s: float) -> bytes:
+    def _ask(
+        self, frame: bytes, timeout_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> bytes:
         deadline = time.monotonic() + timeout_s
         self._send(frame, deadline)
+        meanwhile()
         (length,) = worker.FRAME_LENGTH.unpack(self._receive(worker.FRAME_LENGTH.size, deadline))
         if not 0 < length <= _MAX_ANSWER_BYTES:
             raise WorkerFailed(f"it announced an answer of {length} bytes")
