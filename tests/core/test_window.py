@@ -17,7 +17,7 @@ from turnkeeper.actors.core.records import (
     ToolRecord,
     UserRecord,
 )
-from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.weight import OVERHEAD, weight_of
 from turnkeeper.actors.core.window import Message, Stretch, build_window
 
 
@@ -138,12 +138,12 @@ def test_the_record_of_the_current_turn_may_come_at_the_end_of_its_stretch() -> 
 def test_text_is_shown_as_it_was_written() -> None:
     text = "\x00\ud800\u202e\x1b[31m\U0001f600 é"
     assert shown({3: user(text)}, 3) == [text]
-    assert weight_of(user(text)) == len(text)
+    assert weight_of(user(text)) == OVERHEAD + len(text.encode("utf-8", "surrogatepass"))
 
 
 def test_only_what_is_shown_takes_room() -> None:
-    assert weight_of(assistant("four")) == 4
-    assert weight_of(tool("add", 3)) == len("add") + 2
+    assert weight_of(assistant("four")) == OVERHEAD + len("four")
+    assert weight_of(tool("add", 3)) == OVERHEAD + len("add(1) -> 2")
     assert weight_of(DeliveryRecord(at_us=1, delivery_seq=5, status="delivered")) == 0
 
 

@@ -24,7 +24,7 @@ from turnkeeper.actors.core.records import (
 )
 from turnkeeper.actors.core.turns import in_context
 from turnkeeper.actors.core.veil import Hidden
-from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message, Source, Stretch, build_window
 
 Log: TypeAlias = list[tuple[int, Record]]
@@ -284,7 +284,7 @@ def test_a_note_has_one_line_of_the_runtime_whatever_anybody_writes(
     assert header.startswith("[What follows ")
     assert header.endswith(".]")
     assert rest == [f"| {line}" for line in text.splitlines()]
-    assert weight_of(record) == len(one(record).text)
+    assert weight_of(record) == OVERHEAD + bytes_of(one(record).text)
 
 
 @given(anything, anything, st.none() | anything, st.sampled_from(["read", "failed"]))

@@ -23,14 +23,14 @@ from turnkeeper.actors.core.records import (
     UserRecord,
     pack,
 )
-from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message
 from turnkeeper.actors.journal import name_key
+from turnkeeper.actors.windows import WindowRules, read_window
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.codec import encode
 from turnkeeper.storage.keys import log_key, number_key, table_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads
-from turnkeeper.actors.windows import WindowRules, read_window
 
 
 class CountedReads(MemoryReads):
@@ -84,10 +84,10 @@ class Sessions:
     def window(
         self,
         stream: int = 1,
-        max_chars: int | None = None,
+        max_tokens: int | None = None,
         current: tuple[int, UserRecord | MissionRecord] | None = None,
     ) -> tuple[Message, ...]:
-        rules = WindowRules(max_chars) if max_chars is not None else None
+        rules = WindowRules(max_tokens) if max_tokens is not None else None
         return read_window(self.store, stream, rules, current)
 
 
@@ -173,7 +173,8 @@ def test_a_window_holds_missions_notes_and_receipts(sessions: Sessions) -> None:
 def test_turns_that_wait_are_not_shown_and_take_no_room(sessions: Sessions) -> None:
     long = "x" * 1_000
     sessions.write(1, user(1), reply(2, 2), user(3, "now"), user(4, long), run(5, long))
-    assert seqs(sessions.window(max_chars=5, current=(4, user(3, "now")))) == [2, 3, 4]
+    room = weight_of(user(1)) + weight_of(reply(2, 2)) + weight_of(user(3, "now"))
+    assert seqs(sessions.window(max_tokens=room, current=(4, user(3, "now")))) == [2, 3, 4]
 
 
 def test_a_window_with_a_bound_has_a_bounded_number_of_messages(sessions: Sessions) -> None:
@@ -181,15 +182,15 @@ def test_a_window_with_a_bound_has_a_bounded_number_of_messages(sessions: Sessio
     for turn in range(2, 4_500, 3):
         history += [user(turn), SilentRecord(at_us=turn, turn_seq=turn), note(turn)]
     sessions.write(1, *history)
-    assert len(sessions.window(max_chars=1 << 40)) == 2_000
+    assert len(sessions.window(max_tokens=1 << 40)) == 2_000
     assert len(sessions.window()) == 3_000
 
 
 def test_a_note_takes_the_room_of_all_its_text(sessions: Sessions) -> None:
     sessions.write(1, user(1), reply(2, 2), note(3), user(4, "now"))
-    room = weight_of(note(3)) + len("now")
-    assert seqs(sessions.window(max_chars=room, current=(5, user(4, "now")))) == [4, 5]
-    assert seqs(sessions.window(max_chars=room - 1, current=(5, user(4, "now")))) == [5]
+    room = weight_of(note(3)) + weight_of(user(4, "now"))
+    assert seqs(sessions.window(max_tokens=room, current=(5, user(4, "now")))) == [4, 5]
+    assert seqs(sessions.window(max_tokens=room - 1, current=(5, user(4, "now")))) == [5]
 
 
 def test_what_only_tells_that_a_turn_is_over_takes_no_room(sessions: Sessions) -> None:
@@ -202,8 +203,8 @@ def test_what_only_tells_that_a_turn_is_over_takes_no_room(sessions: Sessions) -
         SilentRecord(at_us=4, turn_seq=2),
         QuarantinedRecord(at_us=5, turn_seq=3, attempts=3, error=error),
     )
-    room = weight_of(note(3)) + len("qq")
-    assert seqs(sessions.window(max_chars=room)) == [2, 4, 3]
+    room = weight_of(note(3)) + 2 * weight_of(user(1))
+    assert seqs(sessions.window(max_tokens=room)) == [2, 4, 3]
 
 
 def test_a_cleared_session_shows_and_costs_only_what_came_later(sessions: Sessions) -> None:
@@ -219,8 +220,9 @@ def test_a_cleared_session_shows_and_costs_only_what_came_later(sessions: Sessio
 def test_an_answer_before_the_marker_takes_no_room_behind_it(sessions: Sessions) -> None:
     sessions.write(1, user(1), reply(2, 2, "x" * 1_000), clear(3), user(4, "now"))
     sessions.write(2, user(1), note(2), reply(3, 2, "x" * 1_000), clear(4), user(5, "now"))
-    assert seqs(sessions.window(1, 3)) == [5]
-    assert seqs(sessions.window(2, 3 + weight_of(note(2)))) == [3, 6]
+    room = weight_of(user(4, "now"))
+    assert seqs(sessions.window(1, room)) == [5]
+    assert seqs(sessions.window(2, room + weight_of(note(2)))) == [3, 6]
 
 
 def test_earlier_sessions_are_cleared_up_to_the_time_of_the_marker(sessions: Sessions) -> None:
@@ -261,6 +263,6 @@ def test_with_less_room_the_newest_part_of_the_window_is_shown(kinds: list[str],
                 records.append(user(at_us))
                 waiting.append(len(records) + 1)
     sessions.write(1, *records)
-    whole, part = sorted(seqs(sessions.window())), sessions.window(max_chars=room)
-    assert sum(len(message.text) for message in part) <= room
+    whole, part = sorted(seqs(sessions.window())), sessions.window(max_tokens=room)
+    assert sum(OVERHEAD + bytes_of(message.attributed) for message in part) <= room
     assert whole[len(whole) - len(part) :] == sorted(seqs(part))
