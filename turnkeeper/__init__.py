@@ -64,7 +64,7 @@ from .missions import MissionDelivery, MissionInfo, MissionRun, MissionRunInfo
 from .opening import open_runtime
 from .people import AccessInfo, ChangeInfo, PairInfo
 from .reload import Reloaded
-from .rendering import to_anthropic, to_openai
+from .rendering import system_of, to_anthropic, to_openai
 from .runtime import Runtime, RuntimeFailed
 from .serve import run
 from .sight import SessionDetails
@@ -163,6 +163,7 @@ __all__ = [
     "run",
     "set_session_context",
     "start_in_thread",
+    "system_of",
     "to_anthropic",
     "to_openai",
 ]

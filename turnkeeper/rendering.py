@@ -4,6 +4,9 @@ Strict providers refuse a whole request for one message that is empty, out of tu
 tool without its result. What comes from here they accept, whatever happened in the session: notes
 between two replies, turns that were never answered, photos without a word.
 
+What the system says is a message at the beginning for OpenAI, and an argument of its own for
+Anthropic: see :func:`system_of`.
+
 Both forms merge what one side said in a row, a blank line between, and show a group's messages with
 their speakers. Behind a text stands a line for each file that came with it. Texts of white space
 are left out, but for a human's, who did send something. Halves of surrogate pairs, which no request
@@ -32,6 +35,7 @@ __all__ = [
     "NO_RESULT",
     "NO_TEXT",
     "SHOWN_FROM_HERE",
+    "system_of",
     "to_anthropic",
     "to_openai",
 ]
@@ -81,11 +85,12 @@ def to_openai(messages: Sequence[Message], *, system: str | None = None) -> list
 
     Args:
         messages: `turn.messages`, or the context of a session.
-        system: put first, if it says anything.
+        system: put before what the system says in `messages`, if it says anything.
     """
     shown: list[_Shown] = []
-    if system is not None and not _blank(system):
-        shown.append({"role": "system", "content": _valid(system)})
+    parts = [_valid(system or ""), system_of(messages)]
+    if said := "\n\n".join(part for part in parts if not _blank(part)):
+        shown.append({"role": "system", "content": said})
     for entry in _entries(messages):
         if isinstance(entry, _Said):
             shown.append({"role": entry.role, "content": entry.text})
@@ -100,7 +105,7 @@ def to_openai(messages: Sequence[Message], *, system: str | None = None) -> list
 
 
 def to_anthropic(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """`messages` for Anthropic's Messages; what the system says is an argument of its own there.
+    """`messages` for Anthropic's Messages, without what the system says: see :func:`system_of`.
 
     The content is a string, or a list of blocks where a tool was called. If nothing was said yet
     the list is empty. It ends with the assistant where the window does, never within a turn; newer
@@ -125,6 +130,18 @@ def to_anthropic(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return shown
 
 
+def system_of(messages: Sequence[Message]) -> str:
+    """What the system says in `messages`: the argument `system` of Anthropic's Messages.
+
+    Empty if it says nothing; the provider wants the argument left out then.
+
+    Args:
+        messages: `turn.messages`, or the context of a session.
+    """
+    said = [_valid(message.text) for message in messages if message.role == "system"]
+    return "\n\n".join(text for text in said if not _blank(text))
+
+
 def _add(shown: list[_Shown], role: str, block: _Shown) -> None:
     """Let `role` go on with `block`; the user speaks first."""
     if not shown and role == "assistant":
@@ -136,9 +153,9 @@ def _add(shown: list[_Shown], role: str, block: _Shown) -> None:
 
 
 def _entries(messages: Sequence[Message]) -> Iterator[_Entry]:
-    """What is shown of `messages`: no two texts of one side stand beside each other."""
+    """What was said in `messages`: no two texts of one side stand beside each other."""
     calls = 0
-    visible = (message for message in messages if message.role != "assistant" or _text(message))
+    visible = (message for message in messages if _is_shown(message))
     for role, row in groupby(visible, key=lambda message: message.role):
         if role != "tool":
             yield _Said(role, "\n\n".join(map(_text, row)))
@@ -146,6 +163,16 @@ def _entries(messages: Sequence[Message]) -> Iterator[_Entry]:
         for message in row:
             calls += 1
             yield _call(f"past_call_{calls}", message)
+
+
+def _is_shown(message: Message) -> bool:
+    match message.role:
+        case "system":
+            return False
+        case "assistant":
+            return bool(_text(message))
+        case _:
+            return True
 
 
 def _text(message: Message) -> str:

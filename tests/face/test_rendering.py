@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import AssistantRecord, Record, ToolRecord, UserRecord
+from turnkeeper.actors.core.records import (
+    AssistantRecord,
+    Record,
+    SummaryRecord,
+    ToolRecord,
+    UserRecord,
+)
+from turnkeeper.actors.core.shown import summary_of, system_prompt
 from turnkeeper.actors.core.window import Message, Stretch, build_window
 from turnkeeper.actors.messages import ToolCall
 from turnkeeper.rendering import (
@@ -21,12 +28,13 @@ from turnkeeper.rendering import (
     NO_RESULT,
     NO_TEXT,
     SHOWN_FROM_HERE,
+    system_of,
     to_anthropic,
     to_openai,
 )
 
 Shown: TypeAlias = list[dict[str, Any]]
-Role: TypeAlias = Literal["user", "assistant", "tool"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 
 def said(
@@ -159,7 +167,7 @@ messages = st.one_of(
     st.builds(assistant, texts),
     st.builds(said, st.just("assistant"), texts, kind=st.sampled_from(["note", "receipt"])),
     st.builds(tool, texts, arguments, texts),
-    st.builds(said, st.sampled_from(["user", "assistant", "tool"]), texts),
+    st.builds(said, st.sampled_from(["system", "user", "assistant", "tool"]), texts),
 )
 windows = st.lists(messages, max_size=12)
 
@@ -167,6 +175,9 @@ windows = st.lists(messages, max_size=12)
 @given(windows)
 def test_anthropic_accepts_every_window(window: list[Message]) -> None:
     anthropic_accepts(to_anthropic(window))
+    said_by_system = system_of(window)
+    is_sendable([{"system": said_by_system}])
+    assert not said_by_system or said_by_system.strip()
 
 
 @given(windows, st.one_of(st.none(), texts))
@@ -180,8 +191,10 @@ def test_every_text_is_shown_once_and_in_order(window: list[Message]) -> None:
         tool(f"t{n}", "{}", f"<{n}>") if message.role == "tool" else said(message.role, f"<{n}>")
         for n, message in enumerate(window)
     ]
-    for shown in (to_anthropic(marked), to_openai(marked)):
-        assert re.findall(r"<(\d+)>", json.dumps(shown)) == [str(n) for n in range(len(marked))]
+    system = [n for n, message in enumerate(window) if message.role == "system"]
+    order = sorted(range(len(marked)), key=lambda n: n not in system)
+    for shown in ([system_of(marked), to_anthropic(marked)], to_openai(marked)):
+        assert re.findall(r"<(\d+)>", json.dumps(shown)) == list(map(str, order))
 
 
 def test_a_plain_conversation_is_shown_as_it_was() -> None:
@@ -201,6 +214,53 @@ def test_what_the_system_says_comes_first() -> None:
         {"role": "user", "content": "hi"},
     ]
     assert to_openai([user("hi")], system=" ") == [{"role": "user", "content": "hi"}]
+
+
+def test_the_system_prompt_of_a_window_comes_first_or_is_an_argument_of_its_own() -> None:
+    window = [system_prompt("Be kind."), user("hi"), said("system", "Be brief.\ud800")]
+    asked = [{"role": "user", "content": "hi"}]
+    assert system_of(window) == "Be kind.\n\nBe brief.\ufffd"
+    assert to_anthropic(window) == asked
+    assert to_openai(window) == [{"role": "system", "content": system_of(window)}, *asked]
+    assert to_openai(window, system="You are Ann.") == [
+        {"role": "system", "content": f"You are Ann.\n\n{system_of(window)}"},
+        *asked,
+    ]
+
+
+def test_a_system_prompt_that_says_nothing_is_left_out() -> None:
+    for text in ("", " \n"):
+        window = [system_prompt(text), user("hi")]
+        assert system_of(window) == ""
+        assert to_openai(window, system=" ") == to_openai([user("hi")])
+    assert system_of([user("hi")]) == ""
+
+
+def test_a_system_prompt_does_not_part_what_one_side_said_in_a_row() -> None:
+    window = [user("a"), system_prompt("Be kind."), user("b")]
+    assert to_anthropic(window) == [{"role": "user", "content": "a\n\nb"}]
+
+
+def test_a_summary_is_said_by_the_assistant_before_everything_else() -> None:
+    record = SummaryRecord(
+        at_us=1,
+        text="They met.\nThey talked.",
+        through=3,
+        asides=0,
+        by="extract",
+        tokens=9,
+        covered_tokens=99,
+        covered_bound=99,
+        covered_messages=2,
+    )
+    window = [system_prompt("Be kind."), summary_of(9, record, None), user("hi")]
+    opened, summary, asked = to_anthropic(window)
+    assert opened == {"role": "user", "content": SHOWN_FROM_HERE}
+    assert summary["role"] == "assistant"
+    assert summary["content"].splitlines()[1:] == ["| They met.", "| They talked."]
+    assert asked == {"role": "user", "content": "hi"}
+    assert [shown["role"] for shown in to_openai(window)] == ["system", "assistant", "user"]
+    assert to_openai(window)[1] == summary
 
 
 def test_a_call_of_a_tool_is_followed_by_its_result() -> None:
