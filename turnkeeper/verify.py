@@ -49,8 +49,10 @@ from .actors.journal import (
 )
 from .actors.ledger import LEDGER_STREAM, starting_with
 from .storage.base import Reads, Table
+from .storage.blobs import Blobs
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import number_key, split_log_key
+from .verify_blobs import KeptFiles
 from .verify_missions import Missions
 from .verify_notes import Notes
 from .verify_people import People, compare_codes
@@ -82,7 +84,11 @@ class Verification:
     """
 
     def __init__(
-        self, reads: Reads, now_us: int, progress: Callable[[int], None] | None = None
+        self,
+        reads: Reads,
+        now_us: int,
+        progress: Callable[[int], None] | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         """Nothing is read before :meth:`problems`.
 
@@ -90,6 +96,7 @@ class Verification:
             reads: the frozen moment.
             now_us: the time, which tells how far back messages must be recognised.
             progress: called now and then with the number of records read so far.
+            blobs: the files that came with messages, all of which are read; None for none.
         """
         self._reads = reads
         self._oldest_window = seen_window(now_us) - 1
@@ -105,6 +112,7 @@ class Verification:
         self._people = People(reads)
         self._notes = Notes(reads)
         self._missions = Missions(reads)
+        self._files = KeptFiles(reads, blobs)
         self.records = 0
         """Records read so far, the feed's and the ledger's included."""
         self.sessions = 0
@@ -128,6 +136,7 @@ class Verification:
         yield from self._people.compare()
         yield from self._notes.compare(broken)
         yield from self._missions.compare(broken)
+        yield from self._files.compare(broken)
         yield from compare_codes(reads)
         yield from seen_without_owner(reads, self._seen, broken)
         yield from trouble_without_log(reads)
@@ -290,6 +299,7 @@ class Verification:
             case UserRecord():
                 self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
+                yield from self._files.named(stream, seq, record)
             case DeliveryRecord() if session_id:
                 yield from self._notes.settled(place, session_id, stream, record)
             case MissionRecord() if session_id:

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Final
 
+from ..storage.blobs import Blobs
 from ..storage.errors import StoreDamaged
 from ..verify import Problem, Verification
 from .base import Command, CommandError, Exit, Invocation
@@ -22,7 +23,8 @@ def _verify(invocation: Invocation) -> int:
     progress = _Progress() if sys.stderr.isatty() else None
     try:
         with frozen(invocation.state_dir) as reads:
-            examined = Verification(reads, time.time_ns() // 1000, progress)
+            blobs = Blobs(invocation.state_dir, _now_us)
+            examined = Verification(reads, _now_us(), progress, blobs)
             problems: list[Problem] = []
             for problem in examined.problems():
                 problems.append(problem)
@@ -41,6 +43,10 @@ def _verify(invocation: Invocation) -> int:
         what = f"{examined.sessions} sessions, {examined.records} records"
         print_line(f"{what}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
     return Exit.FAILED if problems else Exit.OK
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 class _Progress:
@@ -67,7 +73,7 @@ class _Progress:
 COMMANDS: Final = (
     Command(
         words=("verify",),
-        summary="read every record, replay the logs, and compare all that follows from them",
+        summary="read every record and kept file, replay the logs, and compare what follows",
         action=_verify,
         examples=("turnkeeper verify", "turnkeeper verify --json"),
         lists=True,
