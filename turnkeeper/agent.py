@@ -34,6 +34,7 @@ from .actors.windows import WindowRules, read_window
 from .context import SessionContext, clear_session_context, set_session_context
 from .keeping import Keeping
 from .memory import SessionMemory
+from .outlook import Outlook
 from .replies import Reply, join_parts, make_reply
 from .sight import SessionDetails, session_details
 from .storage.base import Store
@@ -113,7 +114,8 @@ class Turn:
     @property
     def session(self) -> SessionInfo:
         """The session as it is now."""
-        info = session_info(self._host.store, self._job.session_id)
+        host = self._host
+        info = session_info(host.store, self._job.session_id, host.outlook())
         assert info is not None  # it is running this turn
         return info
 
@@ -175,7 +177,8 @@ class Turn:
         These are this session and those that have joined it, and sessions of the same agent without
         a human of their own, as those of missions, that have spoken in a conversation of this one.
         """
-        return session_details(self._host.store, self._job.session_id, session_id)
+        host = self._host
+        return session_details(host.store, self._job.session_id, session_id, host.outlook())
 
 
 class TurnHost:
@@ -190,9 +193,11 @@ class TurnHost:
         keeping: Keeping,
         *,
         max_context_tokens: int,
+        outlook: Callable[[], Outlook],
     ) -> None:
         self.store = store
         self.keeping = keeping
+        self.outlook = outlook
         self._agents = agents
         self._registry = registry
         self._identify = identify

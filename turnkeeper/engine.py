@@ -48,6 +48,7 @@ from .identity import IdentityResolver
 from .keeping import Keeping
 from .kinds import canonical_user_id
 from .mission_config import follow_missions
+from .outlook import Outlook, idle_after_us, keep_limits
 from .storage.base import Batch, Store, Table
 from .storage.blobs import Blobs
 from .storage.errors import StorageError
@@ -127,6 +128,11 @@ class Engine:
         """How it is judged and routed now."""
         return self._services.rules
 
+    def outlook(self) -> Outlook:
+        """By what a session is shown now."""
+        idle_us = idle_after_us(self.settings.session)
+        return Outlook(self.now_us(), idle_us, self._host.rules)
+
     def hurry(self) -> None:
         """Let a stop that has begun, or begins, wait for nothing."""
         self._patience_s = 0.0
@@ -187,16 +193,19 @@ class Engine:
         )
         registry = RegistryActor.start(services, next_stream(store))
         services.registry = registry
+        self._host = TurnHost(
+            self.agents,
+            store,
+            registry,
+            Identifier(services, self.resolver),
+            self._keeping,
+            max_context_tokens=settings.session.max_context_tokens,
+            outlook=self.outlook,
+        )
+        keep_limits(store, self.outlook())
         services.runner = self._runner = TurnRunner(
             nursery,
-            TurnHost(
-                self.agents,
-                store,
-                registry,
-                Identifier(services, self.resolver),
-                self._keeping,
-                max_context_tokens=settings.session.max_context_tokens,
-            ),
+            self._host,
             registry,
             max_running=settings.runtime.max_running_turns,
             timeout_s=settings.session.turn_timeout_s,
@@ -246,6 +255,7 @@ class Engine:
         await follow_missions(actors.scheduler, self._store, missions, dry_run=True)
         await registry.ask(FollowRules(rules=rules), block=False)
         self.settings = settings
+        keep_limits(self._store, self.outlook())
         await _ask_pairs(registry, pairs)
         await follow_missions(actors.scheduler, self._store, missions)
 

@@ -23,6 +23,7 @@ from .actors.core.records import (
     QuarantinedRecord,
     Record,
     SilentRecord,
+    SummaryRecord,
     UserRecord,
     address_of,
 )
@@ -33,6 +34,7 @@ from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
 from .explain_changes import access_lines, change_lines, made_by, session_lines
 from .explain_deliveries import delivery_lines, note_lines, run_lines
+from .explain_summaries import summary_lines
 from .findings import Found, Reading, find_heard, find_messages, readings
 from .kinds import canonical_user_id
 from .routes import Rules, bindings_of, how_to_move, identity_then
@@ -52,7 +54,7 @@ def explain(store: Reads, record_id: str, rules: Rules | None = None) -> Story |
 
     Args:
         store: one moment of it.
-        record_id: a session (`s1`), a turn or a delivery (`s1/3`), an entry of the ledger
+        record_id: a session (`s1`), a turn, delivery or summary (`s1/3`), an entry of the ledger
             (`change/3`), or a message: `INSTANCE/CONVERSATION/MESSAGE_ID`, or its id alone.
         rules: of each instance, as they are now; then it is told what they would choose otherwise.
     """
@@ -89,6 +91,9 @@ def _of_record(store: Reads, record_id: str, rules: Rules) -> Story | None:
             return Story(id=record_id, kind="run", lines=lines)
         case NoteRecord() as record:
             return Story(id=record_id, kind="note", lines=tuple(note_lines(store, record)))
+        case SummaryRecord() as record:
+            lines = tuple(summary_lines(store, session_id, stream, seq, record))
+            return Story(id=record_id, kind="summary", lines=lines)
         case OpenedRecord():
             return _session(store, record_id, session_id, stream, rules)
         case _:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import TypeVar, cast
 
 import trio
@@ -24,7 +26,8 @@ from .engine import Actors, Engine
 from .feeding import MAX_BEHIND, Feed
 from .links import IdentityLink
 from .missions import MissionInfo
-from .storage.base import Store
+from .replaying import context_at
+from .storage.base import Reads, Store
 
 __all__ = ["Looking"]
 
@@ -60,9 +63,29 @@ class Looking:
         """The running channels, by instance."""
         return self._channels
 
-    async def sessions(self) -> list[views.SessionInfo]:
-        """Every session, the one in which a human wrote last first."""
-        return await self.look(views.sessions)
+    async def sessions(
+        self, *, limit: int | None = None, offset: int = 0
+    ) -> list[views.SessionInfo]:
+        """The sessions, the one in which a human wrote last first.
+
+        Args:
+            limit: how many; None for all.
+            offset: how many of the first are passed over.
+
+        Raises:
+            ValueError: a number is negative.
+        """
+        for name, number in (("limit", limit), ("offset", offset)):
+            if number is not None and number < 0:
+                raise ValueError(f"{name} must be 0 or more, not {number}")
+        outlook = self._engine.outlook()
+
+        def page(reads: Reads) -> list[views.SessionInfo]:
+            if limit is None:
+                return views.sessions(reads, outlook)[offset:]
+            return views.newest_sessions(reads, outlook, limit=limit, offset=offset)[0]
+
+        return await self.look(page)
 
     async def session(self, session_id: str) -> views.SessionInfo:
         """One session.
@@ -70,23 +93,53 @@ class Looking:
         Raises:
             UnknownSession: there is none of this id.
         """
-        return _found(session_id, views.session_info(self.store, session_id))
+        outlook = self._engine.outlook()
+        return _found(session_id, views.session_info(self.store, session_id, outlook))
 
-    async def history(self, session_id: str) -> list[views.HistoryRecord]:
-        """The raw log of a session, oldest first.
+    async def history(
+        self,
+        session_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> list[views.HistoryRecord]:
+        """The raw log of a session, or a page of it, oldest first.
+
+        A record that cannot be read is of the kind `damaged`.
+
+        Args:
+            session_id: the session.
+            before: only records with a lower sequence number.
+            after: only records with a higher one.
+            limit: how many: the oldest of them where `after` is given, else the newest. None for
+                all.
 
         Raises:
             UnknownSession: there is none of this id.
+            ValueError: a number is negative.
         """
-        return _found(session_id, await self.look(views.history, session_id))
+        view = partial(views.history, before=before, after=after, limit=limit)
+        return _found(session_id, await self.look(view, session_id))
 
-    async def context(self, session_id: str) -> tuple[Message, ...]:
+    async def context(
+        self, session_id: str, *, at: int | datetime | None = None
+    ) -> tuple[Message, ...]:
         """The messages of a session as its agent would see them now, oldest first.
 
+        Args:
+            session_id: the session.
+            at: instead, as it saw them at this turn, by its sequence number; or at the newest turn
+                that had been accepted at this time, UTC if it names no zone.
+
         Raises:
             UnknownSession: there is none of this id.
+            LookupError: there was no such turn, or it has not begun yet.
         """
-        return _found(session_id, await self.look(views.window, session_id))
+        if at is None:
+            return _found(session_id, await self.look(views.window, session_id))
+        outlook = self._engine.outlook()
+        return _found(session_id, await self.look(context_at, session_id, at, outlook))
 
     async def memory(self, session_id: str) -> dict[str, str]:
         """What the agent keeps of a session, in the order of the keys.

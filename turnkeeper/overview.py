@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
 from . import views
 from .actors.core.head import Head, read_head
@@ -19,14 +17,12 @@ from .live import Presence
 from .routes import Rules, is_pinned
 from .storage.base import Reads, Table
 from .storage.codec import decode, decode_all
-from .views import SessionInfo
 
-__all__ = ["ChannelRow", "Status", "channels", "holder", "newest_sessions", "status"]
+__all__ = ["ChannelRow", "Status", "channels", "holder", "status"]
 
 _DATA_FILE: Final = Path("store") / "data.mdb"
 _LOCK_FILE: Final = "lock"
 _AGENT: Final = Head._fields.index("agent")
-_LAST_ACTIVE: Final = Head._fields.index("last_active_us")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,23 +99,6 @@ def status(
         store_bytes=(state_dir / _DATA_FILE).stat().st_size,
         pinned=sum(row.pinned for row in rows),
     )
-
-
-def newest_sessions(reads: Reads, limit: int) -> tuple[list[SessionInfo], int]:
-    """The `limit` sessions in which a human wrote last, that one first; and how many there are."""
-    count = 0
-
-    def heads() -> Iterator[Sequence[Any]]:
-        nonlocal count
-        for page in views.pages(reads, Table.HEADS):
-            count += len(page)
-            for _, data in page:
-                yield decode(data)
-
-    # Of a head that is not shown only the time matters: making objects of all takes twice as long.
-    newest = heapq.nlargest(limit, heads(), key=itemgetter(_LAST_ACTIVE))
-    shown = [views.session_info(reads, read_head(head).session_id) for head in newest]
-    return [info for info in shown if info is not None], count
 
 
 def _trouble(reads: Reads) -> Counter[str]:

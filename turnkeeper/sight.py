@@ -14,7 +14,9 @@ from .actors.journal import (
     read_note_row,
 )
 from .actors.ledger import starting_with
+from .actors.usage import load_usage
 from .actors.windows import read_window
+from .outlook import Outlook, resting_outlook
 from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.keys import number_key
@@ -34,12 +36,15 @@ class SessionDetails(SessionInfo):
     """Its context, oldest first."""
 
 
-def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetails | None:
+def session_details(
+    store: Reads, viewer: str, session_id: str, outlook: Outlook | None = None
+) -> SessionDetails | None:
     """The session called `session_id`, if the session `viewer` may see it, else None.
 
     It may see itself and what has joined it. Of another, it may see one of the same agent that has
     never owned a conversation and has spoken in one of the viewer's: a mission's. What another
-    human says, or has said before their conversation went elsewhere, is for nobody else.
+    human says, or has said before their conversation went elsewhere, is for nobody else. Without an
+    outlook it is shown as the newest runtime on the store would show it now.
     """
     found, own = find_session(store, session_id), find_session(store, viewer)
     if found is None or own is None:
@@ -48,7 +53,7 @@ def session_details(store: Reads, viewer: str, session_id: str) -> SessionDetail
     family = {viewer, *(earlier for _, earlier in seen_by.joined or ())}
     if session_id not in family and not _has_spoken_to(store, stream, head, seen_by, family):
         return None
-    info = info_of(head)
+    info = info_of(head, load_usage(store, stream), outlook or resting_outlook(store))
     fields = {name: getattr(info, name) for name in SessionInfo.__dataclass_fields__}
     return SessionDetails(**fields, messages=read_window(store, stream, None))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from os import PathLike
 from typing import Any, TypeVar, Unpack
@@ -61,21 +62,29 @@ class Handle:
         except trio.Cancelled:  # of the runtime's loop: it means nothing in this thread
             raise trio.RunFinishedError("the runtime stopped during the call") from None
 
-    def sessions(self) -> list[views.SessionInfo]:
+    def sessions(self, *, limit: int | None = None, offset: int = 0) -> list[views.SessionInfo]:
         """Like `Runtime.sessions`."""
-        return self.call(self._runtime.sessions)
+        return self.call(partial(self._runtime.sessions, limit=limit, offset=offset))
 
     def session(self, session_id: str) -> views.SessionInfo:
         """Like `Runtime.session`."""
         return self.call(self._runtime.session, session_id)
 
-    def history(self, session_id: str) -> list[views.HistoryRecord]:
+    def history(
+        self,
+        session_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> list[views.HistoryRecord]:
         """Like `Runtime.history`."""
-        return self.call(self._runtime.history, session_id)
+        page = partial(self._runtime.history, before=before, after=after, limit=limit)
+        return self.call(page, session_id)
 
-    def context(self, session_id: str) -> tuple[Message, ...]:
+    def context(self, session_id: str, *, at: int | datetime | None = None) -> tuple[Message, ...]:
         """Like `Runtime.context`."""
-        return self.call(self._runtime.context, session_id)
+        return self.call(partial(self._runtime.context, at=at), session_id)
 
     def memory(self, session_id: str) -> dict[str, str]:
         """Like `Runtime.memory`."""

@@ -12,7 +12,9 @@ from .actors.core.records import (
     BoundRecord,
     ChangeRecord,
     ClearRecord,
+    CommandRecord,
     DeliveryRecord,
+    ErasedRecord,
     FailureRecord,
     FeedRecord,
     ForgottenRecord,
@@ -28,6 +30,7 @@ from .actors.core.records import (
     Record,
     ReleasedRecord,
     ScheduleRecord,
+    SummaryRecord,
     ToolRecord,
     UnlinkedRecord,
     UserRecord,
@@ -35,12 +38,17 @@ from .actors.core.records import (
 from .actors.core.routing import Key, default_user
 from .actors.messages import Address
 
-__all__ = ["show_key", "show_place", "stamp", "text_of"]
+__all__ = ["show_key", "show_place", "stamp", "text_of", "time_of"]
+
+
+def time_of(at_us: int) -> datetime:
+    """The moment `at_us` microseconds after the Unix epoch, UTC."""
+    return datetime.fromtimestamp(at_us / 1e6, UTC)  # exact to the microsecond until 2106
 
 
 def stamp(at_us: int) -> str:
     """A moment, `at_us` microseconds after the Unix epoch, as `2026-11-21 09:30:00.000Z`."""
-    at = datetime.fromtimestamp(at_us / 1e6, UTC)
+    at = time_of(at_us)
     return at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
@@ -77,6 +85,7 @@ def text_of(record: Record) -> str:
             | ChangeRecord()
             | MissionRecord()
             | NoteRecord()
+            | SummaryRecord()
         ):
             return record.text
         case ToolRecord():
@@ -124,11 +133,15 @@ def _of_belonging(record: Record) -> str:
 
 
 def _of_keeping(record: Record) -> str:
-    """Of what the agent keeps."""
+    """Of what the agent keeps, and of what humans and operators have asked the runtime for."""
     match record:
         case MemoryRecord(value=str(value)):
             return f"{record.key} = {value}"
         case MemoryRecord():
             return f"{record.key} is kept no more"
+        case CommandRecord():
+            return f"/{record.command} by {default_user(record.platform, record.user_id)}"
+        case ErasedRecord():
+            return f"{record.session_id} was deleted, {record.records} records, by {record.by}"
         case _:
             return ""

@@ -269,7 +269,7 @@ async def test_a_turn_tells_who_said_what_and_where() -> None:
             turn_id="s1/4",
         )
         assert turn.session.id == "s1"
-        assert turn.session.state == "idle"
+        assert turn.session.state == "active"
 
 
 async def test_the_window_shows_what_was_said_and_not_what_waits() -> None:

@@ -47,11 +47,45 @@ def test_sessions_are_listed_with_the_last_active_first(call: Call) -> None:
     lines = call("sessions", "list").splitlines()
     assert lines[0].split("  ")[0] == "SESSION"
     assert [line.split()[0] for line in lines[1:]] == ["s4", "s3", "s2", "s1"]
-    assert call("sessions", "list", "--limit", "1").splitlines()[1:] == [
-        lines[1],
-        "… and 3 more; --limit 0 lists all",
-    ]
     assert call("sessions", "list", "--limit", "0").splitlines() == lines
+
+
+def test_sessions_are_listed_page_by_page(call: Call) -> None:
+    whole = call("sessions", "list").splitlines()[1:]
+    first = call("sessions", "list", "--limit", "3").splitlines()[1:]
+    assert first[-1] == "… 1 to 3 of 4 sessions; --offset 3 goes on, --limit 0 lists all"
+    rest = call("sessions", "list", "--limit", "3", "--offset", "3").splitlines()[1:]
+    assert rest[-1] == "… 4 to 4 of 4 sessions"
+    names = [line.split()[0] for line in [*first[:-1], *rest[:-1]]]
+    assert names == [line.split()[0] for line in whole]
+    assert call("sessions", "list", "--offset", "3").splitlines()[1:] == rest
+    none = "none of the 4 sessions: --offset 9 passes over all\n"
+    assert call("sessions", "list", "--limit", "3", "--offset", "9") == none
+
+
+def test_a_page_in_json_is_an_array_and_how_many_there_are_stands_beside_it(
+    filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ("sessions", "list", "--json", "--limit", "2", "--offset", "1", "--state", str(filled))
+    assert main([*page]) == 0
+    out, err = capsys.readouterr()
+    assert [info["id"] for info in json.loads(out)] == ["s3", "s2"]
+    assert err == "… 2 to 3 of 4 sessions; --offset 3 goes on, --limit 0 lists all\n"
+
+
+def test_a_context_is_listed_with_its_size_as_an_estimate(call: Call) -> None:
+    heading, *rows = call("sessions", "list").splitlines()
+    assert heading.split("  ")[0] == "SESSION"
+    assert re.search(r"STATE +CONTEXT +LAST ACTIVE +ACTIVE CHANNEL +RECORDS +AGENT$", heading)
+    for row in rows:
+        assert re.search(r"^s\d +active +~\d+ \(0 %\) +20", row)
+    (info,) = json.loads(call("sessions", "list", "--json", "--offset", "3"))
+    assert (info["context_counted"], info["context_percent"], info["summary"]) == (False, 0.0, None)
+    assert re.search(
+        r"^context tokens +~?\d+, an estimate: 0\.0 % of a full window$",
+        call("sessions", "info", "s1"),
+        re.MULTILINE,
+    )
 
 
 def test_columns_align(call: Call) -> None:
@@ -67,10 +101,14 @@ def test_columns_align(call: Call) -> None:
         (
             "sessions list",
             """id state agent active_channel opened last_active records open_turns open_deliveries
-            context_tokens joined merged_into""",
+            context_tokens context_counted context_percent context_messages summary joined
+            merged_into""",
         ),
         ("sessions history s1", "seq kind text at conversation source detail"),
-        ("sessions context s1", "seq role kind at instance conversation text"),
+        (
+            "sessions context s1",
+            "seq role kind at instance conversation session_id speaker text attachments cut",
+        ),
         (
             "bindings list",
             """instance conversation thread session_id version platform guild direct since by
@@ -137,7 +175,7 @@ def test_json_is_one_line_of_ascii_through_a_pipe(command: str, call: Call) -> N
 
 
 def test_times_are_iso_in_utc(call: Call) -> None:
-    (info,) = json.loads(call("sessions", "list", "--json", "--limit", "1"))
+    (info,) = json.loads(call("sessions", "list", "--json", "--offset", "3"))
     assert ISO.fullmatch(info["opened"])
     assert ISO.fullmatch(info["last_active"])
 
@@ -154,8 +192,30 @@ def test_hostile_text_is_escaped_where_it_is_shown_and_exact_where_it_is_data(ca
 def test_the_history_shows_the_newest_records_within_the_limit(call: Call) -> None:
     whole = call("sessions", "history", "s1").splitlines()
     part = call("sessions", "history", "s1", "--limit", "2").splitlines()
-    assert part[0] == f"… {len(whole) - 3} earlier; --limit 0 lists all"
-    assert [line.split()[0] for line in part[2:]] == [line.split()[0] for line in whole[-2:]]
+    newest = len(whole) - 1
+    assert part[-1] == f"… {newest - 2} earlier: --before {newest - 1}; --limit 0 lists all"
+    assert [line.split()[0] for line in part[1:-1]] == [line.split()[0] for line in whole[-2:]]
+
+
+def test_a_history_goes_on_both_ways(call: Call) -> None:
+    def seqs(*arguments: str) -> list[int]:
+        return [record["seq"] for record in json.loads(call(*arguments, "--json"))]
+
+    history = ("sessions", "history", "s1")
+    every = seqs(*history)
+    assert every == list(range(1, len(every) + 1))
+    assert seqs(*history, "--before", "5", "--limit", "2") == [3, 4]
+    assert seqs(*history, "--after", "2", "--limit", "2") == [3, 4]
+    assert seqs(*history, "--after", "2", "--before", "6", "--limit", "2") == [3, 4]
+    assert seqs(*history, "--after", "2") == every[2:]
+    assert seqs(*history, "--before", "3") == [1, 2]
+    assert seqs(*history, "--after", str(10**30)) == []
+    assert seqs(*history, "--before", str(10**30), "--limit", "1") == every[-1:]
+    *_, onwards = call(*history, "--after", "2", "--limit", "2").splitlines()
+    ways = f"… 2 earlier: --before 3; {len(every) - 4} later: --after 4; --limit 0 lists all"
+    assert onwards == ways
+    nothing = call(*history, "--after", str(len(every)))
+    assert nothing == f"no record there: the log goes from 1 to {len(every)}\n"
 
 
 def test_a_session_a_binding_and_a_delivery_are_shown_one_by_one(call: Call) -> None:
@@ -275,7 +335,7 @@ def test_a_terminal_gets_a_screenful_and_the_number_of_the_rest(tmp_path: Path) 
             return screen.seen.splitlines()
 
     lines = shown("sessions", "history", "s1")
-    assert lines[0].endswith("earlier; --limit 0 lists all")
+    assert re.search(r"earlier: --before \d+; --limit 0 lists all$", lines[-1])
     assert len(lines) == 2 + 50
     assert max(map(len, lines)) <= 72
     assert any(line.endswith("…") for line in shown("sessions", "context", "s1"))

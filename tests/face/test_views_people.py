@@ -77,7 +77,7 @@ def test_records_about_a_place_name_it() -> None:
             if isinstance(record, BoundRecord | ReleasedRecord | ActiveRecord):
                 (opened, *_) = load_records(reads, stream, 1, 2)
                 assert isinstance(opened[1], OpenedRecord)
-                shown = history(reads, opened[1].session_id, seq, seq + 1)
+                shown = history(reads, opened[1].session_id, after=seq - 1, before=seq + 1)
                 assert shown is not None
                 assert shown[0].conversation is not None
                 assert shown[0].conversation.conversation == record.conversation
