@@ -217,7 +217,7 @@ def summary_of(seq: int, record: SummaryRecord, session_id: str | None) -> Messa
     return Message(
         role="assistant",
         kind=record.kind,
-        text=summary_text(record),
+        text=summary_text(record.text),
         seq=seq,
         at_us=record.at_us,
         session_id=session_id,

@@ -20,6 +20,7 @@ from .records import (
     AttemptRecord,
     BoundRecord,
     ClearRecord,
+    CommandRecord,
     DeliveryRecord,
     FailureRecord,
     HiddenRecord,
@@ -131,12 +132,12 @@ class State:
         self.session_id = SessionId(head.session_id)
         self.agent = head.agent
         self._opened_at_us = head.opened_at_us
-        self.last_active_us = head.last_active_us
         self.settled = head.settled
         for seq, record in open_records:
             self.next_seq = seq
             self.apply(record)
         self.next_seq = head.next_seq
+        self.last_active_us = head.last_active_us
         self._active = (head.instance, head.conversation, head.thread)
         self.context_bound = head.context_bound
         self.context_messages = head.context_messages
@@ -178,6 +179,17 @@ class State:
             self._covered_bound,
             self._covered_messages,
         )
+
+    @property
+    def joins(self) -> bool:
+        """Whether other logs are part of the context."""
+        return self._joined is not None
+
+    @property
+    def base(self) -> tuple[int, int, int, tuple[int, ...]]:
+        """What a summary of the context is made from: see `compaction.Base`."""
+        joined = tuple(sorted(self._joined)) if self._joined else ()
+        return self.summary, self.cleared, len(self._hidden or ()), joined
 
     @property
     def idle(self) -> bool:
@@ -271,12 +283,20 @@ class State:
                 self._void_summary()
             case NoteRecord() | ReceiptRecord():
                 self._show(record)
+            case _:
+                self._apply_view(seq, record)
+
+    def _apply_view(self, seq: int, record: Record) -> None:
+        """What moves the beginning of the context, and what no window shows."""
+        match record:
             case ClearRecord():
                 self.cleared, self.summary = seq, 0
                 self.context_bound = self.context_messages = 0
                 self._covered_bound = self._covered_messages = 0
             case SummaryRecord():
                 self._apply_summary(seq, record)
+            case CommandRecord():
+                self.last_active_us = record.at_us
             case _:
                 pass  # who holds a key, and what is in memory, is kept elsewhere
 
@@ -286,6 +306,8 @@ class State:
             self.context_messages += 1
 
     def _apply_summary(self, seq: int, record: SummaryRecord) -> None:
+        if record.previous != self.summary:
+            self._void_summary()  # the one before it had lost what it was made of
         self.summary = seq
         self.phase = follow(self.phase, "summary")
         self.last_turn_us = max(self.last_turn_us, record.at_us)

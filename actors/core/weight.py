@@ -64,7 +64,7 @@ def weight_of(record: Record) -> int:
         case NoteRecord():
             return OVERHEAD + bytes_of(note_text(record))
         case SummaryRecord():
-            return OVERHEAD + bytes_of(summary_text(record))
+            return OVERHEAD + bytes_of(summary_text(record.text))
         case ReceiptRecord() if record.status in SHOWN_RECEIPTS:
             return OVERHEAD + 4 * receipt_chars(record)
         case _:

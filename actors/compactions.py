@@ -1,0 +1,43 @@
+"""Messages about contexts that are measured and summarised."""
+
+from __future__ import annotations
+
+from .core.compaction import Base
+from .core.records import SummaryRecord
+from .frozen import message
+from .messages import SessionId
+
+__all__ = ["Compact", "Measured", "SummaryMade"]
+
+
+@message
+class Compact:
+    """Summarise the older part of a session's context now. Answered with a `Compacted`."""
+
+    session_id: SessionId
+
+
+@message
+class SummaryMade:
+    """A summary is ready; it becomes the session's if its context is still the one of `base`.
+
+    Answered with its sequence number once it is durable; 0 if the context is another.
+    """
+
+    session_id: SessionId
+    base: Base
+    record: SummaryRecord
+
+
+@message
+class Measured:
+    """The context of a session was counted."""
+
+    session_id: SessionId
+    bound: int
+    """What it took at most, joined logs included, when it was counted."""
+    tokens: int
+    """What it took."""
+    base: Base
+    stuck: bool
+    """Whether it is too large, and there is nothing that could be summarised now."""

@@ -1,0 +1,466 @@
+"""The compactor: measures contexts, and summarises the older part of those that are full.
+
+It works beside the conversations. A session only ever gets a finished summary, and makes it its own
+with one commit if its context is still the one that was summarised; so whatever happens in between
+(a crash, a marker, a note, a hundred messages) leaves a whole context, the old one or the new.
+
+Only a turn whose window is truly full waits for it, and only for so long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import trio
+
+from ..storage.base import Batch, Store, Table
+from ..storage.codec import encode
+from ..storage.errors import StorageError
+from ..storage.keys import log_key
+from .compactions import Measured, SummaryMade
+from .core.compaction import (
+    Compacted,
+    Cut,
+    Limits,
+    Summariser,
+    SummaryRequest,
+    choose_cut,
+)
+from .core.records import SummaryRecord
+from .core.shown import Message, cut
+from .core.weight import OVERHEAD, bytes_of, weight_of
+from .counting import Counting
+from .counts import count_row
+from .journal import name_key
+from .kernel import ActorDeadError, KernelClosed, TrioFuture
+from .material import Material, base_of_head, read_material
+from .messages import SessionId
+from .services import Services
+from .summarising import Offload, SummaryWriter, Written, in_thread, words_of
+from .tokens import TokenCounter
+from .usage import Usage, base_of, put_usage
+from .windows import WindowRules
+
+__all__ = ["Compactor", "Patience"]
+
+logger = logging.getLogger("turnkeeper.compactor")
+
+_AT_ONCE: Final = 64
+"""Contexts that are worked on at once."""
+_IN_THREADS: Final = 4
+_ROWS: Final = 512
+"""Counts that are stored with one commit."""
+_BATCH_CHARS: Final = 262_144
+"""Characters that are given to the counter together, as long as they are several texts."""
+_CHANGES: Final = 3
+"""How often a summary is begun anew because the context has become another meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long is waited for what."""
+
+    timeout_s: float = 120.0
+    """Seconds that a summariser may take for one attempt."""
+    attempts: int = 3
+    """How often it is asked before the built-in summary is taken instead."""
+    wait_s: float = 30.0
+    """Seconds that a turn waits at most, whose window is full."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A session whose context is being worked on."""
+
+    session_id: SessionId
+    stream: int
+    full: bool
+    """Whether the window may not hold the context, as far as is known."""
+    asked: bool = False
+    """Whether somebody wants a summary, however small the context is."""
+    answers: list[TrioFuture[Any]] = field(default_factory=list[TrioFuture[Any]])
+    fits: trio.Event = field(default_factory=trio.Event)
+    """Set once there is nothing to wait for any more."""
+    telling: trio.Event | None = None
+    """While the session makes a summary its own; set once it has answered."""
+    held: int = 0
+    """The turn that waits, or 0."""
+
+
+class Compactor:
+    """Works on contexts in the tasks that `start` begins."""
+
+    def __init__(
+        self,
+        services: Services,
+        counter: TokenCounter,
+        limits: Limits,
+        *,
+        summarisers: Mapping[str, Summariser],
+        patience: Patience,
+        system: str | None = None,
+        offload: Offload = in_thread,
+    ) -> None:
+        """A compactor.
+
+        Args:
+            services: of the runtime.
+            counter: counts tokens.
+            limits: how large a context may become.
+            summarisers: by the name of the agent; the built-in one where there is none.
+            patience: how long is waited for what.
+            system: the system prompt with which every window begins.
+            offload: runs what takes long.
+        """
+        self._services = services
+        self._store = services.store
+        self._counting = Counting(counter)
+        self.limits = limits
+        self._system = system
+        self._wait_s = patience.wait_s
+        self._offload = offload
+        self._writer = SummaryWriter(
+            self._counting,
+            summarisers,
+            timeout_s=patience.timeout_s,
+            attempts=patience.attempts,
+            offload=self._aside,
+        )
+        self._jobs: dict[SessionId, _Job] = {}
+        self.trigger_messages = limits.trigger_messages
+        self._at_once = trio.CapacityLimiter(_AT_ONCE)
+        self._threads = trio.CapacityLimiter(_IN_THREADS)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Compactor jobs={len(self._jobs)}>"
+
+    @property
+    def rules(self) -> WindowRules:
+        """How windows are to be filled now."""
+        return WindowRules(
+            self.limits.max_tokens + self._system_tokens,
+            self._system,
+            self._counting.mark,
+            self.limits.max_messages,
+        )
+
+    @property
+    def _system_tokens(self) -> int:
+        return bytes_of(self._system) + OVERHEAD if self._system is not None else 0
+
+    def consider(self, session_id: SessionId, stream: int, *, full: bool) -> None:
+        """Measure a context that may have become too large; `full`: for the window, even."""
+        if self._closed:
+            return
+        job = self._jobs.get(session_id)
+        if job is None:
+            self._begin(_Job(session_id, stream, full))
+        elif full and not job.full:
+            job.full, job.fits = True, trio.Event()
+
+    def ask(self, session_id: SessionId, stream: int, answer: TrioFuture[Any] | None) -> None:
+        """Summarise what can be, however small the context is; `answer` gets a `Compacted`."""
+        answers = [answer] if answer is not None else []
+        if self._closed:
+            fault = "the runtime is stopping"
+            _answer(answers, Compacted(status="failed", session_id=session_id, fault=fault))
+            return
+        job = self._jobs.get(session_id)
+        if job is None:
+            job = _Job(session_id, stream, full=False)
+            self._begin(job)
+        job.asked = True
+        job.answers.extend(answers)
+
+    def is_full(self, session_id: SessionId) -> bool:
+        """Whether a turn of the session should wait for :meth:`room`."""
+        job = self._jobs.get(session_id)
+        return job is not None and job.full and not job.fits.is_set()
+
+    async def room(self, session_id: SessionId, turn: int) -> None:
+        """Wait until the window can hold the context again, but only for so long."""
+        job = self._jobs.get(session_id)
+        if job is None or not job.full:
+            return
+        job.held = turn
+        try:
+            with trio.move_on_after(self._wait_s):
+                await job.fits.wait()
+            if job.telling is not None:  # it is made for this turn: see `SummaryRecord.for_turn`
+                await job.telling.wait()
+        finally:
+            job.held = 0
+
+    def close(self) -> None:
+        """Begin nothing more, and let nobody wait."""
+        self._closed = True
+        for job in self._jobs.values():
+            job.fits.set()
+
+    # -- one context -----------------------------------------------------------------------------
+
+    def _begin(self, job: _Job) -> None:
+        self._jobs[job.session_id] = job
+        self._services.runner.soon(self._run, job)
+
+    async def _run(self, job: _Job) -> None:
+        outcome = Compacted(status="failed", session_id=job.session_id, fault="interrupted")
+        try:
+            async with self._at_once:
+                outcome = await self._work(job)
+        except (StorageError, ActorDeadError, KernelClosed) as error:
+            # the session was deleted, or the runtime stops: the context stays as it is
+            logger.info("compaction of %s ended: %s", job.session_id, error)
+            outcome = Compacted(status="failed", session_id=job.session_id, fault=words_of(error))
+        except Exception as error:  # the supervisor's edge: so it does
+            logger.exception("compaction of %s failed", job.session_id)
+            outcome = Compacted(status="failed", session_id=job.session_id, fault=words_of(error))
+        finally:
+            del self._jobs[job.session_id]
+            job.fits.set()
+            _answer(job.answers, outcome)
+
+    async def _work(self, job: _Job) -> Compacted:
+        """Summarise until the context fits; at least once, if it was asked for."""
+        done: Compacted | None = None
+        changes = 0
+        while True:
+            material = await self._measure(job)
+            if material is None:
+                return Compacted(
+                    status="failed", session_id=job.session_id, fault="there is no such session"
+                )
+            over = self._is_over(material)
+            self._tell(job, material, stuck=False)
+            if not over and (done is not None or not job.asked):
+                return done or _nothing(job, material, "nothing")
+            step = await self._compact(job, material, asked=not over)
+            if step.status == "changed" and changes < _CHANGES:
+                changes += 1
+            elif step.status != "compacted":
+                self._tell(job, material, stuck=over)
+                return done or step
+            else:
+                done = step if done is None else _together(done, step)
+
+    def _is_over(self, material: Material) -> bool:
+        limits = self.limits
+        return (
+            material.more
+            or material.total >= limits.trigger_tokens
+            or len(material.entries) >= self.trigger_messages
+        )
+
+    def _tell(self, job: _Job, material: Material, *, stuck: bool) -> None:
+        head = material.head
+        self._services.registry.tell(
+            Measured(
+                session_id=job.session_id,
+                bound=head.context_bound + self._joined_bound(material),
+                tokens=material.total,
+                base=base_of_head(head),
+                stuck=stuck,
+            )
+        )
+
+    @staticmethod
+    def _joined_bound(material: Material) -> int:
+        return sum(log.head.context_bound for log in material.logs[1:])
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    async def _measure(self, job: _Job) -> Material | None:
+        """Count what has not been counted, and keep the counts."""
+        mark = self._counting.mark
+        material: Material | None = await self._aside(_read, self._store, job.stream, mark)
+        if material is None:
+            return None
+        for which in _batches(material):
+            await self._count(job, material, which)
+        head = material.head
+        if not material.more:
+            own = [
+                tokens
+                for entry, tokens in zip(material.entries, material.tokens, strict=True)
+                if entry.log == 0
+            ]
+            summary = material.logs[0].summary
+            batch = self._kept_if_there(job)
+            put_usage(
+                batch,
+                job.stream,
+                Usage(
+                    head.context_bound,
+                    sum(own) + (summary[1].tokens if summary is not None else 0),
+                    len(own) + (summary is not None),
+                    base_of(head),
+                    self._counting.name,
+                ),
+            )
+            await self._store.commit(batch)
+        limits = self.limits
+        if material.total <= limits.max_tokens and len(material.entries) < limits.max_messages:
+            job.full = False
+            job.fits.set()
+        return material
+
+    async def _count(self, job: _Job, material: Material, which: Sequence[int]) -> None:
+        texts = [material.entries[at].message.attributed for at in which]
+        counts, mark = await self._counting.count(texts)
+        batch = self._kept_if_there(job)
+        for at, tokens in zip(which, counts, strict=True):
+            size = material.count(at, tokens)
+            if mark is not None:
+                entry = material.entries[at]
+                key = log_key(material.logs[entry.log].stream, entry.message.seq)
+                batch.put(Table.TOKENS, key, count_row(size, mark))
+        if batch.puts:
+            await self._store.commit(batch)
+
+    def _kept_if_there(self, job: _Job) -> Batch:
+        """A batch that is not stored once the session has been deleted."""
+        batch = Batch()
+        batch.expect(Table.NAMES, name_key(job.session_id), encode(job.stream))
+        return batch
+
+    async def _aside(self, function: Callable[..., Any], *args: Any) -> Any:
+        async with self._threads:
+            return await self._offload(function, *args)
+
+    # -- summarising -----------------------------------------------------------------------------
+
+    async def _compact(self, job: _Job, material: Material, *, asked: bool) -> Compacted:
+        limits = self.limits
+        keep = limits.keep_recent_tokens
+        if asked:
+            keep = min(keep, material.total // 4)
+        found = choose_cut(
+            material.pieces(),
+            [log.head.settled for log in material.logs],
+            keep_tokens=keep,
+            input_tokens=limits.input_tokens - material.summary_tokens,
+        )
+        if found is None:
+            return _nothing(job, material, "nothing")
+        covered = material.summary_tokens + sum(material.tokens[at] for at in found.covered)
+        request = SummaryRequest(
+            session_id=job.session_id,
+            agent=material.head.agent,
+            messages=(*material.summaries, *self._given(material, found)),
+            max_tokens=limits.summary_tokens,
+        )
+        written = await self._writer.write(request, covered)
+        if written is None:
+            return _nothing(job, material, "too_short")
+        record = _record(material, found, covered, written, self._services.now_us())
+        seq = await self._hand_over(job, material, record)
+        if not seq:
+            return _nothing(job, material, "changed")
+        return Compacted(
+            status="compacted",
+            session_id=job.session_id,
+            seq=seq,
+            tokens_before=material.total,
+            tokens_after=material.total - covered + record.tokens,
+            messages=len(found.covered),
+            fault=record.fault,
+        )
+
+    def _given(self, material: Material, found: Cut) -> list[Message]:
+        """What is summarised; a message that is too large for any summariser is cut."""
+        most = self.limits.input_tokens
+        return [
+            material.entries[at].message
+            if material.tokens[at] <= most
+            else cut(material.entries[at].message, most)
+            for at in found.covered
+        ]
+
+    async def _hand_over(self, job: _Job, material: Material, record: SummaryRecord) -> int:
+        """Let the session make the summary its own; 0 if it does not, else its sequence number."""
+        telling = job.telling = trio.Event()
+        try:
+            made = SummaryMade(
+                session_id=job.session_id,
+                base=material.base,
+                record=replace(record, for_turn=job.held),
+            )
+            with trio.CancelScope(shield=True):
+                seq: int = await self._services.registry.ask(made, block=False)
+        finally:
+            telling.set()
+        return seq
+
+
+def _record(
+    material: Material, found: Cut, covered: int, written: Written, now_us: int
+) -> SummaryRecord:
+    own = material.logs[0]
+    weights = [material.weights[at] for at in found.covered if material.entries[at].log == 0]
+    folded = own.summary
+    return SummaryRecord(
+        at_us=now_us,
+        text=written.text,
+        through=max(found.through[0], own.through),
+        asides=max(found.asides[0], own.asides),
+        by=written.by,
+        tokens=written.tokens,
+        covered_tokens=covered,
+        covered_bound=sum(weights) + (weight_of(folded[1]) if folded is not None else 0),
+        covered_messages=len(weights) + (folded is not None),
+        previous=folded[0] if folded is not None else 0,
+        others=tuple(
+            (
+                log.stream,
+                max(found.through[number], log.through),
+                max(found.asides[number], log.asides),
+                len(log.head.hidden or ()),
+            )
+            for number, log in enumerate(material.logs)
+            if number
+        ),
+        fault=written.fault,
+    )
+
+
+def _read(store: Store, stream: int, mark: bytes) -> Material | None:
+    with store.snapshot() as reads:
+        return read_material(reads, stream, mark)
+
+
+def _batches(material: Material) -> Iterator[Sequence[int]]:
+    """The entries that have to be counted, so many at a time as the counter is given together."""
+    which: list[int] = []
+    chars = 0
+    for at in material.uncounted:
+        which.append(at)
+        chars += len(material.entries[at].message.text)
+        if chars >= _BATCH_CHARS or len(which) == _ROWS:
+            yield which
+            which, chars = [], 0
+    if which:
+        yield which
+
+
+def _nothing(
+    job: _Job, material: Material, status: Literal["nothing", "too_short", "changed"]
+) -> Compacted:
+    return Compacted(
+        status=status,
+        session_id=job.session_id,
+        tokens_before=material.total,
+        tokens_after=material.total,
+    )
+
+
+def _together(first: Compacted, then: Compacted) -> Compacted:
+    return replace(then, tokens_before=first.tokens_before, messages=first.messages + then.messages)
+
+
+def _answer(answers: Sequence[TrioFuture[Any]], outcome: Compacted) -> None:
+    for answer in answers:
+        answer.resolve(outcome)

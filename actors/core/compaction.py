@@ -1,0 +1,235 @@
+"""When and where the older part of a context is summarised. Pure.
+
+A cut never splits a turn, never passes one that is open, and leaves the newest messages as they
+are. What it covers is named by numbers: of each log, the last turn, and the last of what belongs
+to no turn. Everything else stays in the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from ..frozen import fact, message
+from .shown import Message
+
+__all__ = [
+    "Base",
+    "Compacted",
+    "Cut",
+    "Limits",
+    "Piece",
+    "Summariser",
+    "SummaryRequest",
+    "choose_cut",
+    "fault_of",
+    "limits_of",
+]
+
+_KEEP: Final = 0.2
+_SUMMARY: Final = 0.03
+_LEAST_SUMMARY: Final = 200
+_FULL_OF_MESSAGES: Final = 0.85
+
+Base: TypeAlias = tuple[int, int, int, tuple[int, ...]]
+"""What a summary was made from: the summary before it, the marker, how many entries are hidden, and
+which logs have joined. It holds only for the context that still has these."""
+
+
+@message
+class SummaryRequest:
+    """What a summariser is given."""
+
+    session_id: str
+    agent: str
+    messages: tuple[Message, ...]
+    """What is to be summarised, oldest first. An earlier summary comes first, of kind `summary`:
+    what it tells is to be told again."""
+    max_tokens: int
+    """How long the summary may be."""
+
+
+Summariser: TypeAlias = Callable[[SummaryRequest], Awaitable[str]]
+"""Writes the summary of the older part of a conversation."""
+
+
+@message
+class Compacted:
+    """What became of a compaction that was asked for."""
+
+    status: Literal["compacted", "nothing", "too_short", "changed", "failed"]
+    """`nothing`: there is nothing to summarise but open turns; `too_short`: the summary would be as
+    long; `changed`: the context began anew meanwhile; `failed`: see `fault`."""
+    session_id: str
+    seq: int | None = None
+    """The record of the summary."""
+    tokens_before: int = 0
+    tokens_after: int = 0
+    """Size of the context before and after."""
+    messages: int = 0
+    """How many messages are summarised now."""
+    fault: str | None = None
+    """Why the built-in summary stands instead of the summariser's, or why there is none."""
+
+
+@fact
+class Limits:
+    """How large a context may become. In tokens, everything counted."""
+
+    max_tokens: int
+    trigger_tokens: int
+    """From here on, the older part is summarised."""
+    keep_recent_tokens: int
+    """How much of the newest part stays as it is."""
+    summary_tokens: int
+    """How long a summary may be."""
+    max_messages: int
+
+    @property
+    def trigger_messages(self) -> int:
+        """From so many messages on, the older part is summarised, however short they are."""
+        return int(self.max_messages * _FULL_OF_MESSAGES)
+
+    @property
+    def input_tokens(self) -> int:
+        """How much a summariser is given at once."""
+        return self.max_tokens - self.summary_tokens
+
+
+def limits_of(
+    max_context_tokens: int,
+    threshold: float,
+    keep_recent_tokens: int | None,
+    summary_tokens: int | None,
+    *,
+    system_tokens: int,
+    max_messages: int,
+) -> Limits:
+    """The limits that a configuration asks for.
+
+    Args:
+        max_context_tokens: size of the window, the system prompt included.
+        threshold: share of it from which the older part is summarised.
+        keep_recent_tokens: what stays as it is; None for a fifth of the window.
+        summary_tokens: how long a summary may be; None for three hundredths, and at least 200.
+        system_tokens: size of the system prompt.
+        max_messages: most messages of a window.
+
+    Raises:
+        ValueError: they contradict each other; the text names the keys.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"compaction_threshold must be between 0 and 1, not {threshold:g}")
+    trigger = int(max_context_tokens * threshold) - system_tokens
+    keep = keep_recent_tokens
+    if keep is None:
+        keep = int((max_context_tokens - system_tokens) * _KEEP * threshold)
+    summary = summary_tokens
+    if summary is None:
+        summary = max(int(max_context_tokens * _SUMMARY), _LEAST_SUMMARY)
+    if 2 * system_tokens > max_context_tokens:
+        raise ValueError(
+            f"system_prompt takes up to {system_tokens} of the {max_context_tokens} tokens of "
+            "max_context_tokens: it may take half of them"
+        )
+    if keep + summary >= trigger:
+        raise ValueError(
+            f"keep_recent_tokens ({keep}) and summary_tokens ({summary}) leave nothing to summarise"
+            f" at {trigger} tokens, which is compaction_threshold ({threshold:g}) of "
+            f"max_context_tokens ({max_context_tokens}) without the system prompt"
+        )
+    return Limits(max_context_tokens - system_tokens, trigger, keep, summary, max_messages)
+
+
+class Piece(NamedTuple):
+    """One message of a context that is to be cut."""
+
+    log: int
+    turn: int
+    """The turn that it belongs to; 0 if it stands between two."""
+    seq: int
+    tokens: int
+
+
+@fact
+class Cut:
+    """What a summary is to cover."""
+
+    covered: tuple[int, ...]
+    """Which of the pieces, ascending."""
+    through: tuple[int, ...]
+    """Of each log, the last turn that is covered; 0 for none."""
+    asides: tuple[int, ...]
+    """Of each log, the last that is covered of what belongs to no turn; 0 for none."""
+
+
+def choose_cut(
+    pieces: Sequence[Piece], settled: Sequence[int], *, keep_tokens: int, input_tokens: int
+) -> Cut | None:
+    """Where to cut a context; None if there is nothing before the cut.
+
+    Args:
+        pieces: the messages, oldest first, without earlier summaries.
+        settled: of each log, the last turn that is over.
+        keep_tokens: how much of the newest part is kept.
+        input_tokens: how much can be summarised at once. The oldest turn is, however large.
+    """
+    kept, newest = 0, len(pieces)
+    while newest and (kept := kept + pieces[newest - 1].tokens) <= keep_tokens:
+        newest -= 1
+    given, end = 0, 0
+    while end < newest and (given := given + pieces[end].tokens) <= input_tokens:
+        end += 1
+    return _cut(pieces, settled, end) or _first_turn(pieces, settled, newest)
+
+
+def _first_turn(pieces: Sequence[Piece], settled: Sequence[int], newest: int) -> Cut | None:
+    """The shortest cut before `newest` that covers anything."""
+    ends: dict[tuple[int, int], int] = {}
+    for at, piece in enumerate(pieces[:newest], 1):
+        ends[piece.log, piece.turn or -at] = at
+    for end in sorted(ends.values()):
+        if (found := _cut(pieces, settled, end)) is not None:
+            return found
+    return None
+
+
+def _cut(pieces: Sequence[Piece], settled: Sequence[int], end: int) -> Cut | None:
+    """The cut that covers what it can of the first `end` pieces."""
+    split = {(piece.log, piece.turn) for piece in pieces[end:] if piece.turn}
+    through, asides = [0] * len(settled), [0] * len(settled)
+    closed: set[int] = set()
+    covered: list[int] = []
+    for at, piece in enumerate(pieces[:end]):
+        log, turn = piece.log, piece.turn
+        if log in closed:
+            continue
+        if turn and (turn > settled[log] or (log, turn) in split):
+            closed.add(log)
+            continue
+        if turn:
+            through[log] = turn
+        else:
+            asides[log] = piece.seq
+        covered.append(at)
+    return Cut(tuple(covered), tuple(through), tuple(asides)) if covered else None
+
+
+def fault_of(text: object, tokens: int, covered_tokens: int, max_tokens: int) -> str | None:
+    """What is wrong with a summary; None if nothing is.
+
+    Args:
+        text: what the summariser returned.
+        tokens: its size, where it is a text.
+        covered_tokens: the size of what it summarises.
+        max_tokens: how long it may be.
+    """
+    if type(text) is not str:
+        return f"the summariser returned a {type(text).__name__}, not a str"
+    if not text or text.isspace():
+        return "the summary is empty"
+    if tokens > max_tokens:
+        return f"the summary has {tokens} tokens; {max_tokens} are allowed"
+    if tokens >= covered_tokens:
+        return f"the summary has {tokens} tokens, what it summarises only {covered_tokens}"
+    return None

@@ -1,0 +1,152 @@
+"""Writes summaries: asks the program's summariser, and has one of its own where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
+
+import trio
+
+from .core.asides import summary_text
+from .core.compaction import Summariser, SummaryRequest, fault_of
+from .core.extract import extract
+from .core.weight import OVERHEAD
+from .counting import Counting
+from .frozen import fact
+
+__all__ = ["BUILT_IN", "Offload", "SummaryWriter", "Written", "in_thread", "words_of"]
+
+logger = logging.getLogger("turnkeeper.compactor")
+
+BUILT_IN: Final = "extract"
+"""Who wrote a summary that no summariser of the program's wrote."""
+_PAUSE_S: Final = 0.5
+_TRIES: Final = 8
+"""How often the built-in summary is made shorter, until it fits."""
+_CHARS_PER_TOKEN: Final = 16
+"""No text of so many characters is short enough; it is not even counted."""
+_FAULT_CHARS: Final = 500
+
+T = TypeVar("T")
+Offload: TypeAlias = Callable[..., Awaitable[Any]]
+"""Runs a function with its arguments where it does not hold up the loop."""
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run `function` in a thread of its own."""
+    return await trio.to_thread.run_sync(function, *args)
+
+
+@fact
+class Written:
+    """A summary."""
+
+    text: str
+    tokens: int
+    """Its size as it is shown."""
+    by: str
+    """`BUILT_IN`, or the summariser's name."""
+    fault: str | None = None
+    """Why it is the built-in one, where the program has a summariser."""
+
+
+class SummaryWriter:
+    """Writes one summary at a time for each session."""
+
+    def __init__(
+        self,
+        counting: Counting,
+        summarisers: Mapping[str, Summariser],
+        *,
+        timeout_s: float,
+        attempts: int,
+        offload: Offload = in_thread,
+    ) -> None:
+        """A writer.
+
+        Args:
+            counting: counts tokens.
+            summarisers: by the name of the agent; the built-in one where there is none.
+            timeout_s: seconds that a summariser may take for one attempt.
+            attempts: how often it is asked before the built-in summary is taken instead.
+            offload: runs what takes long.
+        """
+        self._counting = counting
+        self._summarisers = summarisers
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._offload = offload
+
+    async def write(self, request: SummaryRequest, covered: int) -> Written | None:
+        """A summary that is within its bounds.
+
+        Args:
+            request: what to summarise.
+            covered: its size in tokens.
+
+        Returns:
+            None if even the built-in summary would be as long as what it summarises.
+        """
+        fault: str | None = None
+        summariser = self._summarisers.get(request.agent)
+        if summariser is not None:
+            for attempt in range(self._attempts):
+                if attempt:
+                    await trio.sleep(_PAUSE_S * 2.0 ** (attempt - 1))
+                text, tokens, fault = await self._ask(summariser, request, covered)
+                if fault is None:
+                    name = getattr(summariser, "__qualname__", type(summariser).__qualname__)
+                    return Written(text, tokens, name)
+                logger.warning("summary of %s, try %d: %s", request.session_id, attempt + 1, fault)
+        text, tokens = await self._built_in(request)
+        return Written(text, tokens, BUILT_IN, fault) if tokens < covered else None
+
+    async def _ask(
+        self, summariser: Summariser, request: SummaryRequest, covered: int
+    ) -> tuple[str, int, str | None]:
+        try:
+            with trio.fail_after(self._timeout_s):
+                text: Any = await summariser(request)
+        except trio.TooSlowError:
+            return "", 0, f"the summariser did not return within {self._timeout_s:g} s"
+        except (
+            Exception,
+            asyncio.CancelledError,  # let out of a loop of its own; trio has another one
+        ) as error:
+            logger.info("a summariser failed", exc_info=error)
+            return "", 0, words_of(error)
+        if type(text) is not str:
+            return "", 0, fault_of(text, 0, covered, request.max_tokens)
+        if len(text) > _CHARS_PER_TOKEN * request.max_tokens:
+            return "", 0, f"the summary has {len(text)} characters"
+        tokens = await self._size(text)
+        return text, tokens, fault_of(text, tokens, covered, request.max_tokens)
+
+    async def _built_in(self, request: SummaryRequest) -> tuple[str, int]:
+        """The built-in summary, as long as is allowed at most."""
+        chars = 4 * request.max_tokens
+        for _ in range(_TRIES):
+            text = await self._offload(extract, request.messages, chars)
+            tokens = await self._size(text)
+            if tokens <= request.max_tokens:
+                return text, tokens
+            chars = max(min(chars - 64, chars * request.max_tokens // tokens), 16)
+        text = text[: request.max_tokens // _TRIES]
+        return text, await self._size(text)
+
+    async def _size(self, text: str) -> int:
+        """Tokens of a summary as it is shown."""
+        (tokens,), _ = await self._counting.count([summary_text(text)])
+        return tokens + OVERHEAD
+
+
+def words_of(error: BaseException) -> str:
+    """What went wrong, short enough to be written down."""
+    try:
+        text = str(error)
+    except Exception as mute:  # an error may be as broken as what raised it
+        logger.info("a %s cannot be shown", type(error).__name__, exc_info=mute)
+        text = f"(cannot be shown: {type(mute).__name__})"
+    return f"{type(error).__name__}: {text}"[:_FAULT_CHARS]

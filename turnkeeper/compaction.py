@@ -1,0 +1,84 @@
+"""How contexts are kept small enough, as `[session]` and the program say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from .actors.compactor import Compactor, Patience
+from .actors.core.compaction import Limits, Summariser
+from .actors.services import Services
+from .actors.tokens import TokenCounter
+from .agent import Agent
+from .agents import load_callable
+from .config_context import context_limits
+from .config_tables import ConfigError, SessionConfig
+
+__all__ = ["CompactionPlan", "SummariserSpec", "plan_compaction"]
+
+SummariserSpec: TypeAlias = Summariser | Mapping[str, Summariser] | None
+"""One for all agents, or by the name of the agent; None for the built-in summary."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactionPlan:
+    """What a runtime's compactor is made of."""
+
+    limits: Limits
+    counter: TokenCounter
+    summarisers: Mapping[str, Summariser]
+    patience: Patience
+    system: str | None
+
+    def compactor(self, services: Services) -> Compactor:
+        """The compactor of one runtime."""
+        return Compactor(
+            services,
+            self.counter,
+            self.limits,
+            summarisers=self.summarisers,
+            patience=self.patience,
+            system=self.system,
+        )
+
+
+def plan_compaction(
+    session: SessionConfig,
+    counter: TokenCounter,
+    summariser: SummariserSpec,
+    agents: Mapping[str, Agent],
+) -> CompactionPlan:
+    """What the compactor is made of.
+
+    Raises:
+        ConfigError: the limits contradict each other, or there is no such summariser or agent.
+    """
+    return CompactionPlan(
+        limits=context_limits(session),
+        counter=counter,
+        summarisers=_summarisers(session, summariser, agents),
+        patience=Patience(
+            timeout_s=session.summariser_timeout_s,
+            attempts=session.summariser_attempts,
+            wait_s=session.compaction_wait_s,
+        ),
+        system=session.system_prompt or None,
+    )
+
+
+def _summarisers(
+    session: SessionConfig, given: SummariserSpec, agents: Mapping[str, Agent]
+) -> dict[str, Summariser]:
+    if given is None:
+        if session.summariser is None:
+            return {}
+        given = cast("Summariser", load_callable(session.summariser, "summariser"))
+    by_agent = dict(given) if isinstance(given, Mapping) else dict.fromkeys(agents, given)
+    for name, one in by_agent.items():
+        if name not in agents:
+            known = ", ".join(sorted(agents))
+            raise ConfigError(f"summariser for agent {name!r}: there is no such agent, but {known}")
+        if not callable(one):
+            raise ConfigError(f"the summariser of agent {name!r} must be callable, not {one!r:.80}")
+    return by_agent

@@ -1,0 +1,34 @@
+"""How large a context may become, as `[session]` says it."""
+
+from __future__ import annotations
+
+from .actors.core.compaction import Limits, limits_of
+from .actors.core.weight import OVERHEAD, bytes_of
+from .actors.windows import MAX_MESSAGES
+from .config_tables import ConfigError, SessionConfig
+
+__all__ = ["context_limits"]
+
+
+def context_limits(session: SessionConfig, where: str = "config") -> Limits:
+    """How large a context may become.
+
+    Args:
+        session: the table.
+        where: the file that it is in.
+
+    Raises:
+        ConfigError: keys contradict each other; the text names them.
+    """
+    system = session.system_prompt
+    try:
+        return limits_of(
+            session.max_context_tokens,
+            session.compaction_threshold,
+            session.keep_recent_tokens,
+            session.summary_tokens,
+            system_tokens=bytes_of(system) + OVERHEAD if system else 0,
+            max_messages=MAX_MESSAGES,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{where}: [session] {error}") from error
