@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .core.records import Record
+from .core.reset import ResetPolicy
 from .core.routing import BindingRow, InstanceRules
 from .frozen import message
 from .messages import Address, Instance, SessionId
@@ -77,9 +78,12 @@ class Identified:
 
 @message
 class FollowRules:
-    """Request to judge and route by these rules from now on."""
+    """Request to judge, route and begin sessions anew by these rules from now on."""
 
     rules: Mapping[Instance, InstanceRules]
+    commands: bool
+    """See `Services`, as for the next one."""
+    reset: ResetPolicy | None
 
 
 @message

@@ -21,8 +21,10 @@ from .core.effects import (
     AnswerMayRetry,
     AnswerMirrored,
     AnswerMission,
+    AskCompaction,
     Dispatch,
     Effect,
+    EndCommand,
     EndTurn,
     IsolateTurn,
     PauseTurn,
@@ -38,6 +40,7 @@ from .happenings import FeedEvent, Reporter, trouble
 from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
+    Address,
     AnyTurn,
     DeliveryId,
     InboundTurn,
@@ -198,20 +201,43 @@ class OutputGate(TrioActor):
         )
 
     def _end_turn(self, effect: EndTurn, _answer: object) -> None:
-        post = self._services.post
-        if not isinstance(effect.turn, InboundTurn):
+        if isinstance(effect.turn, InboundTurn):
+            place = effect.turn.address
+            self._tell_end(effect.seq, place, effect.status, effect.delivery_seq)
+        else:
             self._end_run(effect, effect.turn)
-            return
-        place = effect.turn.address
+
+    def _end_command(self, effect: EndCommand, _answer: object) -> None:
+        self._tell_end(effect.seq, effect.address, "answered", effect.delivery_seq)
+
+    def _tell_end(
+        self,
+        seq: int,
+        place: Address,
+        status: Literal["answered", "silent", "quarantined"],
+        delivery_seq: int,
+    ) -> None:
+        """Tell a channel that wants to know it that a message of a human has been dealt with."""
+        post = self._services.post
         if place.instance in post.hearers:
             ended = TurnEnded(
-                turn_id=TurnId(f"{self._core.session_id}/{effect.seq}"),
+                turn_id=TurnId(f"{self._core.session_id}/{seq}"),
                 address=place,
-                status=effect.status,
-                delivery_id=self._delivery_id(effect.delivery_seq) if effect.delivery_seq else None,
+                status=status,
+                delivery_id=self._delivery_id(delivery_seq) if delivery_seq else None,
             )
             with suppress(ActorDeadError):  # a stopping channel need not know
                 post.channels[place.instance].tell(ended)
+
+    def _on_ask_compaction(self, _effect: AskCompaction, _answer: object) -> None:
+        self._ask_compaction()
+
+    def _ask_compaction(self) -> None:
+        """Have the older part of the context summarised, if there is enough of it.
+
+        Called once the request is durable. There may be nothing to summarise, or it may be under
+        way already; nobody waits for it.
+        """
 
     def _end_run(self, effect: EndTurn, turn: MissionTurn) -> None:
         ended = MissionEnded(
@@ -349,6 +375,8 @@ class OutputGate(TrioActor):
         IsolateTurn: _isolate_turn,
         PauseTurn: _pause_turn,
         EndTurn: _end_turn,
+        EndCommand: _end_command,
+        AskCompaction: _on_ask_compaction,
         Dispatch: _dispatch,
         SettleDelivery: _settle_delivery,
     }

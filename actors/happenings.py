@@ -23,6 +23,7 @@ from .core.effects import (
 )
 from .core.records import (
     AssistantRecord,
+    CommandRecord,
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
@@ -113,9 +114,9 @@ class Reporter:
         match effect:
             case AnswerAccepted(accepted):
                 if not accepted.duplicate:
-                    yield self._accepted(accepted.turn_id)
+                    yield from self._accepted(accepted.turn_id)
             case AnswerMission(turn_id):
-                yield self._accepted(turn_id)
+                yield from self._accepted(turn_id)
             case StartTurn(seq, _, attempt):
                 yield self._turn("turn_started", seq, {"attempt": attempt})
             case EndTurn():
@@ -146,9 +147,11 @@ class Reporter:
             },
         )
 
-    def _accepted(self, turn_id: str) -> FeedEvent:
+    def _accepted(self, turn_id: str) -> Iterator[FeedEvent]:
         parts = split_record_id(turn_id)
-        return self._turn("accepted", parts[1] if parts is not None else 0, {})
+        seq = parts[1] if parts is not None else 0
+        if not isinstance(self._record_at(seq), CommandRecord):  # which is no turn
+            yield self._turn("accepted", seq, {})
 
     def _turn(self, kind: FeedKind, seq: int, detail: Mapping[str, Any]) -> FeedEvent:
         turn = self._record_at(seq)

@@ -298,8 +298,10 @@ class RegistryActor(Sender):
         self._request_act(act, self.take_reply())
 
     def _follow_rules(self, message: FollowRules) -> None:
-        self._services.rules = message.rules
-        self._services.door.follow(message.rules)
+        services = self._services
+        services.rules = message.rules
+        services.door.follow(message.rules)
+        services.commands, services.reset = message.commands, message.reset
 
     def _list_refusals(self, _message: ListRefusals) -> tuple[Refusal, ...]:
         return tuple(self._services.door.refusals)

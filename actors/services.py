@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from ..storage.base import Store
 from .bus import Bus
+from .core.reset import ResetPolicy
 from .core.routing import InstanceRules
 from .door import Door
 from .kernel import ActorRef
@@ -74,6 +75,10 @@ class Services:
     """Tells that resolver who somebody is from now on."""
     failure_notice: str | None = None
     """What a human is told when a turn is given up; None for nothing."""
+    commands: bool = True
+    """Whether `/new` and `/compact` are the runtime's, and not the agent's."""
+    reset: ResetPolicy | None = None
+    """When sessions begin anew by themselves; None for never."""
     max_open_turns: int = MAX_OPEN_TURNS
     stopping: bool = False
     """Whether what could begin now belongs to the next start."""

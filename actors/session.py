@@ -13,14 +13,10 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from ..storage.base import Batch, Table
-from ..storage.codec import encode_known
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
 from .awaiting import Awaiting
-from .blob_rows import refer
-from .core.conversation import Conversation
 from .core.effects import Effect
-from .core.intake import body_digest, seen_window
 from .core.records import (
     AssistantRecord,
     DeliveryRecord,
@@ -35,19 +31,13 @@ from .deliveries import (
     SendMessage,
 )
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound, TakeOver
-from .errors import MessageIdReused, Overloaded
+from .hearing import Hearing
 from .journal import (
-    LastRow,
-    SeenRow,
     batch_for,
-    last_key,
     load_record,
     load_records,
-    load_seen,
-    seen_hash,
-    seen_key,
 )
-from .kernel import ActorRef, TrioFuture
+from .kernel import ActorRef
 from .ledger import put_binding, take_notes, waiting_notes
 from .memories import Forget, Remember
 from .messages import (
@@ -81,20 +71,15 @@ from .provenance import (
     NoteReturned,
 )
 from .remembering import Remembering
-from .services import Services
 from .unasked import Unasked
 
 __all__ = ["SessionActor"]
 
 
-class SessionActor(Remembering):
+class SessionActor(Hearing):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
-
-    def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
-        super().__init__(services, stream, conversation)
-        self._in_flight: dict[bytes, SeenRow] | None = None
 
     def on_start(self) -> None:
         """Go on with what the last process left open."""
@@ -115,54 +100,6 @@ class SessionActor(Remembering):
         self._begin_anew(exception_value)
 
     # -- events ----------------------------------------------------------------------------------
-
-    def _accept(self, message: Accept) -> None:
-        turn, services, core = message.turn, self._services, self._core
-        now_us = services.now_us()
-        seen, digest = seen_hash(turn), body_digest(turn)
-        row = self._in_flight.get(seen) if self._in_flight else None
-        if row is None:
-            row = load_seen(services.store, seen, now_us)
-        if row is not None:
-            session_id, seq, earlier = row
-            if earlier != digest:
-                raise MessageIdReused(
-                    f"message {turn.message_id!r} of {turn.address.conversation!r} on "
-                    f"{turn.address.instance!r} was accepted as {session_id}/{seq}, "
-                    "with another body"
-                )
-            self._commit(core.accept_again(SessionId(session_id), seq), self.take_reply())
-            return
-        if core.open_turns >= services.max_open_turns:
-            raise Overloaded(
-                f"session {core.session_id} has {core.open_turns} turns waiting for its agent"
-            )
-        row = (core.session_id, core.next_seq, digest)
-        step = core.accept(turn, now_us)
-        batch = batch_for(self._stream, core, step)
-        batch.create(Table.SEEN, seen_key(seen_window(now_us), seen), encode_known(list(row)))
-        if turn.attachments:
-            refer(batch, self._stream, row[1], turn.attachments)
-        place = turn.address
-        last = LastRow(place.instance, place.conversation, place.thread, core.session_id, now_us)
-        batch.put(Table.LAST, last_key(core.agent, place.instance), encode_known(list(last)))
-        if self._in_flight is None:
-            self._in_flight = {}
-        self._in_flight[seen] = row
-        self._submit(batch, partial(self._accepted, step.effects, self.take_reply(), seen))
-
-    def _accepted(
-        self,
-        effects: list[Effect],
-        answer: TrioFuture[Any] | None,
-        seen: bytes,
-        error: StorageError | None,
-    ) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pop(seen, None)
-            if not self._in_flight:
-                self._in_flight = None
-        self._durable(effects, answer, error)
 
     def _finished(self, message: TurnFinished) -> None:
         self._commit(
@@ -322,7 +259,7 @@ class SessionActor(Remembering):
         return self._turn_at(seq) if seq else None
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
-        Accept: _accept,
+        Accept: Hearing._accept,
         TurnFinished: _finished,
         TurnFailed: _failed,
         TurnInterrupted: _interrupted,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from .config_ids import read_ids, read_pairing
+from .config_reset import reset_policy
 from .config_tables import (
     ChannelConfig,
     Config,
@@ -88,8 +89,10 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
     agent = resolved.get("agent")
     if agent is not None and not isinstance(agent, str):
         raise ConfigError(f"{where}: agent must be a string like 'module:name', not {agent!r}")
+    session = _section(SessionConfig, resolved, "session", where)
+    reset_policy(session, where)  # so that what is wrong is named now
     return Config(
-        session=_section(SessionConfig, resolved, "session", where),
+        session=session,
         runtime=_section(RuntimeConfig, resolved, "runtime", where),
         identity=_section(IdentityConfig, resolved, "identity", where),
         pairing=read_pairing(_table(resolved, "pairing", where), f"{where}: [pairing]"),

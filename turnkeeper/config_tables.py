@@ -77,6 +77,20 @@ class SessionConfig:
     thread_scope: ThreadScope = _setting(
         "per-thread", choices=ThreadScope, doc="whether the threads of a place share a session"
     )
+    commands: bool = _setting(
+        True, doc="whether `/new` and `/compact` are the runtime's; else its agent gets them"
+    )
+    reset_after_idle_s: float = _setting(
+        0.0, low=0.0, doc="seconds without a turn after which the context begins anew; 0: never"
+    )
+    reset_daily_at: str = _setting(
+        "", doc="time of day, like `04:00`, at which the context begins anew; empty for never"
+    )
+    reset_zone: str = _setting("UTC", doc="the time zone of `reset_daily_at`")
+    reset_notice: str = _setting(
+        "It has been a while, so we begin anew: I do not see any more what was said before.",
+        doc="what a human is told when the context has begun anew by itself",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

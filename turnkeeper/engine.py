@@ -42,6 +42,7 @@ from .channels.base import Channel
 from .channels.inlet import Inlet
 from .channels.retry import RetryPolicy
 from .config import Config, ConfigError
+from .config_reset import reset_policy
 from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
@@ -189,6 +190,8 @@ class Engine:
             resolve=self.resolver.resolve if self.resolver is not None else None,
             tell_resolver=self.resolver.report if self.resolver is not None else None,
             failure_notice=settings.session.failure_notice or None,
+            commands=settings.session.commands,
+            reset=reset_policy(settings.session),
             bus=self.bus,
         )
         registry = RegistryActor.start(services, next_stream(store))
@@ -250,10 +253,15 @@ class Engine:
             ConfigError: a pair or a mission cannot be made; nothing was changed.
         """
         registry, missions = actors.registry, settings.missions
+        follow_rules = FollowRules(
+            rules=rules,
+            commands=settings.session.commands,
+            reset=reset_policy(settings.session),
+        )
         pairs = self._missing_pairs(settings)
         await _ask_pairs(registry, [replace(pair, dry_run=True) for pair in pairs])
         await follow_missions(actors.scheduler, self._store, missions, dry_run=True)
-        await registry.ask(FollowRules(rules=rules), block=False)
+        await registry.ask(follow_rules, block=False)
         self.settings = settings
         keep_limits(self._store, self.outlook())
         await _ask_pairs(registry, pairs)

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .actors.core.head import Head
-from .actors.core.records import UserRecord
+from .actors.core.records import CommandRecord, UserRecord
 from .actors.core.routing import BindingRow
 from .actors.journal import load_records, seen_hash, seen_key
 from .actors.ledger import pages
@@ -36,9 +36,9 @@ class Found(NamedTuple):
     """Where a message was accepted."""
 
     session_id: str
-    """Empty for a command, which no session hears."""
+    """Empty for a command that no session hears."""
     seq: int
-    """Of the user record; 0 for a command."""
+    """Of its record; 0 for a command that no session hears."""
 
 
 class Reading(NamedTuple):
@@ -120,7 +120,7 @@ def _search(store: Reads, meant: Collection[Reading], message_id: str) -> Iterat
             if left == 0:
                 return
             left -= 1
-            if isinstance(record, UserRecord) and (
+            if isinstance(record, UserRecord | CommandRecord) and (
                 record.message_id == message_id
                 or Reading(record.instance, record.conversation, record.message_id) in meant
             ):

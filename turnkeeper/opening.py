@@ -14,6 +14,7 @@ from .agent import Agent
 from .channels.base import Channel
 from .channels.parcel import check_powers
 from .config import Config, ConfigError, load_config
+from .config_reset import reset_policy
 from .engine import Engine
 from .identity import IdentityResolver
 from .kinds import make_channels
@@ -71,6 +72,7 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
         RuntimeFailed: a commit failed while running.
     """
     settings = load_config(config)
+    reset_policy(settings.session)  # a `Config` that a program has made has not been checked
     known = _agents(agent, agents)
     in_code = [channel.name for channel in channels]
     instances = _instances([*channels, *make_channels(settings, in_code)])

@@ -1,8 +1,8 @@
 """A changed configuration while a runtime runs: what holds at once, and what waits for a restart.
 
-Who may talk, which conversations share a session, who is paired and which missions there are: that
-is followed at once. Channels that come, go or are set up otherwise, and what the runtime itself is
-set to, need a new start.
+Who may talk, which conversations share a session, when one begins anew, who is paired and which
+missions there are: that is followed at once. Channels that come, go or are set up otherwise, and
+what the runtime itself is set to, need a new start.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ from .config import (
 __all__ = ["Reloaded", "follow"]
 
 _SCOPES: Final = frozenset({"dm_scope", "channel_scope", "thread_scope"})
+_OF_SESSIONS: Final = _SCOPES | {
+    "commands",
+    "reset_after_idle_s",
+    "reset_daily_at",
+    "reset_zone",
+    "reset_notice",
+}
+"""The keys of `[session]` that are followed at once."""
 _RULES: Final = _SCOPES | {
     "agent",
     "access",
@@ -60,7 +68,7 @@ def follow(now: Config, wanted: Config, running: Collection[str]) -> tuple[Confi
     difference = _Difference()
     settings = replace(
         now,
-        session=difference.followed("[session]", now.session, wanted.session, _SCOPES),
+        session=difference.followed("[session]", now.session, wanted.session, _OF_SESSIONS),
         runtime=difference.followed("[runtime]", now.runtime, wanted.runtime),
         identity=difference.followed("[identity]", now.identity, wanted.identity),
         channels=difference.channels(now.channels, wanted.channels, running),

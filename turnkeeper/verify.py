@@ -19,6 +19,7 @@ from .actors.core.records import (
     AccessRecord,
     BoundRecord,
     ChangeRecord,
+    CommandRecord,
     DeliveryRecord,
     FeedRecord,
     HiddenRecord,
@@ -36,9 +37,9 @@ from .actors.core.records import (
     ScheduleRecord,
     UnlinkedRecord,
     UserRecord,
-    heard,
     unpack,
 )
+from .actors.core.session_commands import message_behind
 from .actors.journal import (
     FEED_STREAM,
     SCHEDULE_STREAM,
@@ -300,6 +301,8 @@ class Verification:
                 self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
                 yield from self._files.named(stream, seq, record)
+            case CommandRecord():
+                yield from self._check_seen(stream, seq, record, session_id)
             case DeliveryRecord() if session_id:
                 yield from self._notes.settled(place, session_id, stream, record)
             case MissionRecord() if session_id:
@@ -369,9 +372,9 @@ class Verification:
                 )
 
     def _check_seen(
-        self, stream: int, seq: int, record: UserRecord, session_id: str
+        self, stream: int, seq: int, record: UserRecord | CommandRecord, session_id: str
     ) -> Iterator[Problem]:
-        turn, window = heard(record), seen_window(record.at_us)
+        turn, window = message_behind(record), seen_window(record.at_us)
         place = f"seen {stream}/{seq}"
         data = self._reads.get(Table.SEEN, seen_key(window, seen_hash(turn)))
         if data is None:

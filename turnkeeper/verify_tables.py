@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
-from .actors.core.records import MalformedRecord, UserRecord, heard, unpack
+from .actors.core.records import CommandRecord, MalformedRecord, UserRecord, unpack
+from .actors.core.session_commands import message_behind
 from .actors.journal import SeenRow, name_key, seen_hash, seen_key
 from .actors.ledger import starting_with
 from .actors.self_works import COMMAND_DIGEST
@@ -82,9 +83,9 @@ def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: Collection[int
         return None
     found = reads.read_log(stream, seq, seq + 1, limit=1) if stream is not None else []
     record = unpack(decoded(found[0][1])) if found else None
-    if not isinstance(record, UserRecord):
+    if not isinstance(record, UserRecord | CommandRecord):
         return b""
-    return seen_key(seen_window(record.at_us), seen_hash(heard(record)))
+    return seen_key(seen_window(record.at_us), seen_hash(message_behind(record)))
 
 
 def trouble_without_log(reads: Reads) -> Iterator[Problem]:

@@ -31,7 +31,9 @@ from .effects import (
     AnswerMayRetry,
     AnswerMirrored,
     AnswerMission,
+    AskCompaction,
     Dispatch,
+    EndCommand,
     EndTurn,
     IsolateTurn,
     PauseTurn,
@@ -62,6 +64,8 @@ from .records import (
     ToolRecord,
     user_record,
 )
+from .reset import ResetPolicy, reset_due
+from .session_commands import ANSWERS, SessionVerb, command_record
 from .state import State, Target
 
 __all__ = ["INTERRUPTED", "MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
@@ -96,16 +100,30 @@ class Conversation(State):
             step.effects.append(TellNote(self._record(step, note)))
         return step
 
-    def accept(self, turn: InboundTurn, now_us: int) -> Step:
-        """A human has said something that was not seen before."""
+    def accept(self, turn: InboundTurn, now_us: int, reset: ResetPolicy | None = None) -> Step:
+        """A human has said something that was not seen before; its record is the step's last.
+
+        Args:
+            turn: what was said.
+            now_us: the time.
+            reset: by which the context may begin anew before; that is announced where this was
+                said. It never does while a turn is open, or where it is empty.
+        """
         step = Step(self.next_seq)
         was_idle = not self._open
+        if reset is not None and was_idle and self.context_messages:
+            self._reset_if_due(step, reset, turn.address, now_us)
         seq = self._record(step, user_record(turn, now_us))
         step.effects.append(AnswerAccepted(_accepted(self.session_id, seq, duplicate=False)))
         if was_idle:
             self.running = seq
             step.effects.append(StartTurn(seq, turn, 1))
         return step
+
+    def _reset_if_due(self, step: Step, reset: ResetPolicy, place: Address, now_us: int) -> None:
+        if why := reset_due(reset, self.last_turn_us, now_us):
+            self._clear(step, why, now_us)
+            self._announce(step, reset.notice, place, now_us)
 
     def accept_again(self, session_id: SessionId, seq: int) -> Step:
         """A human's message was delivered again; record `seq` of `session_id` holds it."""
@@ -155,13 +173,41 @@ class Conversation(State):
         step.effects.append(AnswerMirrored(self._record(step, note)))
         return step
 
+    def command(self, command: SessionVerb, turn: InboundTurn, now_us: int) -> Step:
+        """A human has asked the runtime for something; its record is the step's first.
+
+        It is answered at once, whatever the agent is doing. A turn that has begun keeps what it
+        sees; those that wait begin after it.
+        """
+        step = Step(self.next_seq)
+        seq = self._record(step, command_record(command, turn, now_us))
+        step.effects.append(AnswerAccepted(_accepted(self.session_id, seq, duplicate=False)))
+        if command == "new":
+            self._clear(step, "user", now_us)
+        said = self._announce(step, ANSWERS[command], turn.address, now_us, turn.message_id)
+        if command == "compact":
+            step.effects.append(AskCompaction())
+        step.effects.append(EndCommand(seq, turn.address, said))
+        return step
+
+    def _announce(
+        self, step: Step, text: str, place: Address, now_us: int, reply_to: str | None = None
+    ) -> int:
+        """Say something for the runtime itself: no window shows it."""
+        return self._say(
+            step, text, place, now_us, reply_to=reply_to, by="runtime", route="command"
+        )
+
     def clear(self, by: str, now_us: int) -> Step:
         """Let the context begin anew."""
         step = Step(self.next_seq)
-        marker = ClearRecord(at_us=now_us, by=by, cleared=self.cleared, summary=self.summary)
-        seq = self._record(step, marker)
+        seq = self._clear(step, by, now_us)
         step.effects.append(AnswerCleared(Cleared(session_id=self.session_id, seq=seq)))
         return step
+
+    def _clear(self, step: Step, by: str, now_us: int) -> int:
+        marker = ClearRecord(at_us=now_us, by=by, cleared=self.cleared, summary=self.summary)
+        return self._record(step, marker)
 
     def keep(self, record: MemoryRecord | ForgottenRecord) -> Step:
         """What the agent keeps of this session has changed."""

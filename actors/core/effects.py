@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from ..deliveries import DeliveryReported
 from ..frozen import fact
-from ..messages import Accepted, AnyTurn, Cleared, SessionId, TurnId
+from ..messages import Accepted, Address, AnyTurn, Cleared, SessionId, TurnId
 from .records import AssistantRecord, Record
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "AnswerMayRetry",
     "AnswerMirrored",
     "AnswerMission",
+    "AskCompaction",
     "Dispatch",
     "Effect",
+    "EndCommand",
     "EndTurn",
     "IsolateTurn",
     "PauseTurn",
@@ -72,6 +74,20 @@ class EndTurn:
     status: Literal["answered", "silent", "quarantined"]
     delivery_seq: int = 0
     error: str | None = None
+
+
+@fact
+class EndCommand:
+    """Tell the channel of a human's command that it has been answered."""
+
+    seq: int
+    address: Address
+    delivery_seq: int
+
+
+@fact
+class AskCompaction:
+    """Let the older part of the context be summarised now, if there is enough of it."""
 
 
 @fact
@@ -141,6 +157,8 @@ Effect: TypeAlias = (
     | IsolateTurn
     | PauseTurn
     | EndTurn
+    | EndCommand
+    | AskCompaction
     | Dispatch
     | SettleDelivery
     | AnswerMayRetry

@@ -564,7 +564,8 @@ def address_of(
     | BoundRecord
     | ReleasedRecord
     | ActiveRecord
-    | NoteRecord,
+    | NoteRecord
+    | CommandRecord,
 ) -> Address | None:
     """The place that `record` speaks of; None for the feed, and where nobody is to address."""
     if record.instance is None or record.conversation is None:
