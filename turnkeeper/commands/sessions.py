@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from ..actors.journal import load_session_number
 from ..export import export_lines
 from ..histories import HistoryRecord
 from ..outlook import resting_outlook
-from ..rendering import to_anthropic, to_openai
+from ..rendering import system_of, to_anthropic, to_openai
 from ..replaying import context_at
 from ..session_views import SessionInfo
 from ..storage.base import Reads
@@ -31,7 +32,7 @@ LIMIT: Final = argument(
     help="list N at most; 0 for all (default: 50 on a terminal, else all)",
 )
 _ID: Final = argument("id", metavar="ID", help="the session, e.g. s1")
-_RENDERERS: Final = {"openai": to_openai, "anthropic": to_anthropic}
+_FORMATS: Final = ("anthropic", "openai")
 
 
 def _number(reads: Reads, session_id: str) -> int:
@@ -190,10 +191,10 @@ def _context(invocation: Invocation) -> int:
             try:
                 messages = context_at(reads, session_id, at, resting_outlook(reads)) or ()
             except LookupError as error:
-                raise NoSuchThing(str(error)) from error
-    render = _RENDERERS.get(invocation.arguments.format)
-    if render is not None:
-        print_json(render(messages))
+                ways = f"`turnkeeper sessions history {session_id}` shows its turns"
+                raise NoSuchThing(f"{error}; {ways}") from error
+    if invocation.arguments.format is not None:
+        print_json(_request(invocation.arguments.format, messages))
         return Exit.OK
     if invocation.json:
         print_json([_message(message) for message in messages])
@@ -211,6 +212,15 @@ def _context(invocation: Invocation) -> int:
         nothing="nothing has been said yet",
     )
     return Exit.OK
+
+
+def _request(form: str, messages: Sequence[Message]) -> dict[str, Any]:
+    """The body of a request to a provider, as far as the context makes it."""
+    if form == "openai":
+        return {"messages": to_openai(messages)}
+    system = system_of(messages)
+    said = {"messages": to_anthropic(messages)}
+    return {"system": system, **said} if system else said
 
 
 def _when(text: str | None) -> int | datetime | None:
@@ -341,14 +351,14 @@ COMMANDS: Final = (
             ),
             argument(
                 "--format",
-                choices=sorted(_RENDERERS),
-                help="print the messages as a provider takes them, as JSON",
+                choices=_FORMATS,
+                help="print the body of a request to such a provider, as JSON, without the model",
             ),
         ),
         examples=(
             "turnkeeper sessions context s1",
             "turnkeeper sessions context s1 --at 57",
-            "turnkeeper sessions context s1 --at 2h --format openai",
+            "turnkeeper sessions context s1 --at 2h --format openai | jq '. + {model: \"gpt-x\"}'",
         ),
         lists=True,
     ),
