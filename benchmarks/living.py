@@ -23,6 +23,8 @@ __all__ = ["Living", "Memory", "Restarted"]
 
 _IN_FLIGHT: Final = 256
 _WARM_TURNS: Final = 2_000
+_PAGE: Final = 50
+"""Sessions that a terminal is shown at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,10 @@ class Restarted:
     at_reply: Memory
     at_rest: Memory
     """After the look for open work, which goes on beside the first turns."""
+    page_s: float
+    """What the first page of the list takes."""
     list_s: float
+    """What all of it takes."""
     listed: int
     after_list: Memory
 
@@ -92,15 +97,19 @@ async def restart(directory: Path, conversation: str, started_s: float) -> Resta
         at_reply = memory()
         await quiet(runtime)
         at_rest = memory()
-        began_s = time.monotonic()
         with runtime.store.snapshot() as reads:
+            began_s = time.monotonic()
+            views.newest_sessions(reads, limit=_PAGE)
+            page_s = time.monotonic() - began_s
+            began_s = time.monotonic()
             listed = views.sessions(reads)
-        list_s = time.monotonic() - began_s
+            list_s = time.monotonic() - began_s
         return Restarted(
             reply_since_start_s=replied_s - started_s,
             reply_since_open_s=replied_s - opened_s,
             at_reply=at_reply,
             at_rest=at_rest,
+            page_s=page_s,
             list_s=list_s,
             listed=len(listed),
             after_list=memory(),

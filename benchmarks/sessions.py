@@ -63,7 +63,8 @@ def add_restart(report: Report, runs: Sequence[dict[str, Any]]) -> None:
         report.add(Figure(name=name, value=median(values), unit=unit, must=must, aim=aim))
         report.notes.append(f"{name}: {min(values):.3g}–{max(values):.3g} {unit}")
 
-    add("list", "s", lambda run: run["list_s"], "≤ 0.5", "0.2")
+    add("first page of the list", "s", lambda run: run["page_s"], "≤ 0.5", "0.2")
+    add("whole list", "s", lambda run: run["list_s"], "", "")
     add(
         "start of process to first reply", "s", lambda run: run["reply_since_start_s"], "≤ 1", "0.4"
     )
