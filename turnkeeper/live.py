@@ -183,6 +183,7 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
         "allow": lambda given: runtime.allow(*given_texts(given, "instance", "user_id")),
         "revoke": lambda given: runtime.revoke(*given_texts(given, "instance", "user_id")),
         "clear": lambda given: runtime.clear(given_text(given, "session_id"), by="operator"),
+        "compact": lambda given: runtime.compact(given_text(given, "session_id")),
         "clear_memory": lambda given: _clear_memory(runtime, given),
         "send": lambda given: _send(runtime, given),
     }

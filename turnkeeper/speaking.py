@@ -1,6 +1,7 @@
 """Speaking: the part of a runtime for what no human asked for.
 
-Messages of a session's own, mirrors, cleared contexts and memories, another try at a delivery.
+Messages of a session's own, mirrors, contexts that are cleared or summarised, emptied memories,
+another try at a delivery.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, Literal, cast
 from .actors.acts import (
     By,
 )
+from .actors.compactions import Compact
+from .actors.core.compaction import Compacted
 from .actors.deliveries import Outcome, RetryDelivery, SendMessage, SendPlan
 from .actors.errors import TurnRefused
 from .actors.kernel import ActorDeadError
@@ -145,6 +148,20 @@ class Speaking(Looking):
         """
         message = Clear(session_id=SessionId(session_id), by=by)
         return cast("Cleared", await self._registry.ask(message, block=False))
+
+    async def compact(self, session_id: str) -> Compacted:
+        """Let the older part of a session's context be summarised now, however small it is.
+
+        Returns once the summary is durable, or there is none to be made; what is summarised stays
+        in the raw log. Takes as long as the summariser does: `summariser_attempts` times
+        `summariser_timeout_s` seconds at most, and the built-in summary then. Whoever stops
+        waiting does not stop it.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        message = Compact(session_id=SessionId(session_id))
+        return cast("Compacted", await self._registry.ask(message, block=False))
 
     async def clear_memory(self, session_id: str, *, by: By = "program") -> int:
         """Empty what the agent keeps of a session; return how many keys there were.

@@ -19,6 +19,7 @@ import trio
 from . import views
 from .actors.acts import AccessEntry, Change
 from .actors.bus import Subscription
+from .actors.core.compaction import Compacted
 from .actors.core.window import Message
 from .actors.deliveries import Outcome, SendPlan
 from .actors.happenings import FeedEvent
@@ -244,6 +245,10 @@ class Handle:
     def clear(self, session_id: str) -> Cleared:
         """Like `Runtime.clear`."""
         return self.call(self._runtime.clear, session_id)
+
+    def compact(self, session_id: str) -> Compacted:
+        """Like `Runtime.compact`."""
+        return self.call(self._runtime.compact, session_id)
 
     def clear_memory(self, session_id: str) -> int:
         """Like `Runtime.clear_memory`."""
