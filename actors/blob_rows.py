@@ -44,7 +44,8 @@ def refer(batch: Batch, stream: int, seq: int, attachments: Iterable[Attachment]
 
 def is_named(reads: Reads, digest: bytes) -> bool:
     """Whether any record names a file."""
-    return next(starting_with(reads, Table.BLOBS, digest), None) is not None
+    found = reads.scan(Table.BLOBS, digest, limit=1)
+    return bool(found) and found[0][0].startswith(digest)
 
 
 def named_in(reads: Reads, digest: bytes, stream: int) -> Iterator[int]:

@@ -51,15 +51,15 @@ class BlobWriting:
                 written += os.write(self._file, rest[written:])
             self.size_bytes += written
 
-    def sync(self) -> None:
-        """Make what was written durable, and end the writing."""
+    def sync(self, at_us: int) -> None:
+        """End the writing, and make it durable as a file that was kept at `at_us`."""
         assert self._file is not None
+        os.utime(self._file, ns=(at_us * 1000, at_us * 1000))
         os.fsync(self._file)
         self._close()
 
-    def move_to(self, place: Path, at_us: int) -> None:
-        """Put the file, which is synced, in its place, as one that was kept at `at_us`."""
-        os.utime(self._path, ns=(at_us * 1000, at_us * 1000))
+    def move_to(self, place: Path) -> None:
+        """Put the file, which is synced, in its place."""
         self._path.rename(place)
         sync_directory(place.parent)
 

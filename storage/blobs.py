@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
@@ -35,11 +35,16 @@ BLOBS_FOLDER: Final = "blobs"
 Content: TypeAlias = "bytes | AsyncIterable[bytes]"
 """All of a file, or its pieces in their order."""
 
+T = TypeVar("T")
+_Given = TypeVarTuple("_Given")
+
 _NEW: Final = "new"
 _WRITTEN_AT_ONCE: Final = 256 * 1024
 """Bytes that small pieces are gathered to, because each write takes a turn in a thread."""
 _READ_AT_ONCE: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 32
+_THREADS: Final = 8
+"""Threads that work on files at once: others need threads too while a disk is slow."""
 
 
 class Kept(NamedTuple):
@@ -65,9 +70,13 @@ class Blobs:
         self._now_us: Final = now_us
         self._placing: Final = threading.Lock()
         """Held while a file is put in its place, or removed from it."""
+        self._threads: Final = trio.CapacityLimiter(_THREADS)
 
     def __repr__(self) -> str:
         return f"<Blobs in {str(self._folder)!r}>"
+
+    async def _in_thread(self, work: Callable[[*_Given], T], *given: *_Given) -> T:
+        return await trio.to_thread.run_sync(work, *given, limiter=self._threads)
 
     @property
     def any_kept(self) -> bool:
@@ -83,7 +92,7 @@ class Blobs:
             StoreUnusable: the operating system refuses the folder.
         """
         if self.any_kept:
-            await trio.to_thread.run_sync(self._clear_leftovers)
+            await self._in_thread(self._clear_leftovers)
 
     async def keep(self, content: Content, limit_bytes: int) -> Kept:
         """Keep a file; return once it is durable.
@@ -101,22 +110,26 @@ class Blobs:
             StoreUnusable: the operating system refuses: a full disk, for example.
             TypeError: a piece of it is no bytes.
         """
-        writing = await trio.to_thread.run_sync(self._begin)
+        writing = await self._in_thread(self._begin)
         try:
             async with aclosing(_gathered(content, limit_bytes)) as pieces:
                 async for piece in pieces:
-                    await trio.to_thread.run_sync(self._write, writing, piece)
-            await trio.to_thread.run_sync(self._place, writing, self._now_us())
+                    await self._in_thread(self._write, writing, piece)
+            await self._in_thread(self._place, writing, self._now_us())
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(writing.discard)
+                await self._in_thread(writing.discard)
         return Kept(writing.digest, writing.size_bytes)
 
     def _clear_leftovers(self) -> None:
         with os_errors(self._folder):
             refuse_odd_directory(self._folder)
-            if (new := self._folder / _NEW).is_dir():
-                for leftover in new.iterdir():
+            new = self._folder / _NEW
+            if not os.path.lexists(new):
+                return
+            refuse_odd_directory(new)
+            for leftover in new.iterdir():
+                if not leftover.is_dir():  # which would be nothing of ours
                     leftover.unlink()
 
     def _begin(self) -> BlobWriting:
@@ -132,11 +145,11 @@ class Blobs:
 
     def _place(self, writing: BlobWriting, at_us: int) -> None:
         with os_errors(self._folder):
-            writing.sync()
+            writing.sync(at_us)
             place = self.path(writing.digest)
             _make_directory(place.parent)
             with self._placing:
-                writing.move_to(place, at_us)
+                writing.move_to(place)
 
     def remove_older(self, digest: bytes, than_us: int) -> bool:
         """Remove a file, unless it was kept at `than_us` or later.
@@ -174,7 +187,7 @@ class Blobs:
             BlobTooLarge: it is longer than `limit_bytes`.
             StoreUnusable: the operating system refuses.
         """
-        return await trio.to_thread.run_sync(self._read, digest, limit_bytes)
+        return await self._in_thread(self._read, digest, limit_bytes)
 
     def _read(self, digest: bytes, limit_bytes: int) -> bytes:
         pieces: list[bytes] = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 import trio
 
@@ -23,7 +24,7 @@ from .storage.errors import (
     StoreUnusable,
 )
 
-__all__ = ["sweep", "sweep_blobs", "unreferenced"]
+__all__ = ["Frozen", "sweep", "sweep_blobs", "unreferenced"]
 
 logger = logging.getLogger("turnkeeper")
 
@@ -34,6 +35,14 @@ _SWEEP_KEYS: Final = 1_000
 _UNNAMED_US: Final = 86_400_000_000
 """Microseconds after which a kept file goes that no record names: twice as long as its turn may
 take to name it."""
+
+
+class Frozen(Protocol):
+    """A store, or a reader of one, of which a moment can be looked at."""
+
+    def snapshot(self) -> AbstractContextManager[Reads]:
+        """Reads over that moment, in any thread."""
+        ...
 
 
 async def sweep(store: Store, now_us: Callable[[], int], blobs: Blobs | None) -> None:
@@ -78,7 +87,7 @@ async def _try_sweeping_blobs(store: Store, blobs: Blobs, before_us: int) -> Non
         logger.error("kept files that nothing names cannot be removed: %s", error)  # noqa: TRY400
 
 
-async def sweep_blobs(store: Store, blobs: Blobs, before_us: int) -> int:
+async def sweep_blobs(store: Frozen, blobs: Blobs, before_us: int) -> int:
     """Remove every kept file that no record names, and that was kept before `before_us`.
 
     Returns:
@@ -93,19 +102,22 @@ async def sweep_blobs(store: Store, blobs: Blobs, before_us: int) -> int:
     return await trio.to_thread.run_sync(_sweep_blobs, store, blobs, before_us)
 
 
-def _sweep_blobs(store: Store, blobs: Blobs, before_us: int) -> int:
-    with store.snapshot() as reads:
-        found = list(unreferenced(reads, blobs, before_us))
+def _sweep_blobs(store: Frozen, blobs: Blobs, before_us: int) -> int:
+    found = unreferenced(store, blobs, before_us)
     return sum(blobs.remove_older(digest, before_us) for digest in found)
 
 
-def unreferenced(store: Reads, blobs: Blobs, older_than: int) -> Iterator[bytes]:
+def unreferenced(store: Frozen, blobs: Blobs, older_than: int) -> list[bytes]:
     """SHA-256 of every kept file that no record names, and that was kept before a time.
 
+    Reads the whole folder, in the thread of the caller, and only then a moment of the store.
+
     Args:
-        store: one moment of it, if it is written meanwhile.
-        blobs: the folder, which is read in the thread of the caller.
+        store: the store.
+        blobs: the folder.
         older_than: the time, in microseconds since the Unix epoch. A file that was kept later may
             be named by a turn that is on its way.
     """
-    return (digest for digest in blobs.older_than(older_than) if not is_named(store, digest))
+    old = list(blobs.older_than(older_than))
+    with store.snapshot() as reads:
+        return [digest for digest in old if not is_named(reads, digest)]

@@ -209,7 +209,7 @@ async def test_only_files_that_nothing_names_and_that_are_old_go(tmp_path: Path)
         await tg.keep(b"never delivered")
         (digest,) = unreferenced(stage.store, stage.blobs, 2**62)
         assert digest == sha256(b"never delivered").digest()
-        assert list(unreferenced(stage.store, stage.blobs, 0)) == []
+        assert unreferenced(stage.store, stage.blobs, 0) == []
         assert await sweep_blobs(stage.store, stage.blobs, 0) == 0
         assert await sweep_blobs(stage.store, stage.blobs, 2**62) == 1
         assert await sweep_blobs(stage.store, stage.blobs, 2**62) == 0

@@ -289,6 +289,7 @@ async def test_what_a_crash_left_goes_at_the_next_open(blobs: Blobs, state_dir: 
     )
     assert run(program, state_dir).returncode == -signal.SIGKILL
     assert len(files(state_dir)) == 2
+    (state_dir / "blobs" / "new" / "somebody's").mkdir()
     await blobs.clear_leftovers()
     assert files(state_dir) == [name_of(CAT)]
     assert await blobs.read(kept.digest, MIB) == CAT
