@@ -38,26 +38,32 @@ def read_count(row: bytes) -> tuple[int, bytes]:
 
 
 class Counts:
-    """The counts of one log that were made by one counter, read page by page from the newest on."""
+    """The counts of one log that were made by one counter, read page by page from the newest on.
 
-    __slots__ = ("_known", "_low", "_mark", "_reads", "_stream")
+    A count that cannot be read is as good as none.
+    """
+
+    __slots__ = ("_high", "_known", "_low", "_mark", "_reads", "_stream")
 
     def __init__(self, reads: Reads, stream: int, mark: bytes) -> None:
         self._reads = reads
         self._stream = stream
         self._mark = mark
         self._known: dict[int, int] = {}
-        self._low = -1
-        """What is not below it has been read; -1 for nothing yet."""
+        self._low = self._high = 0
+        """What has been read: from the first of them on, below the second."""
 
     def of(self, seq: int) -> int | None:
-        """Tokens of record `seq`; None if it has not been counted. To be asked descending."""
-        if self._low < 0 or seq < self._low:
+        """Tokens of record `seq`; None if it has not been counted. Fastest if asked descending."""
+        if not self._low <= seq < self._high:
             low = max(seq - _PAGE + 1, 0)
             start, stop = log_key(self._stream, low), log_key(self._stream, seq + 1)
             for key, row in self._reads.scan(Table.TOKENS, start, stop, limit=_PAGE):
-                tokens, mark = read_count(row)
+                try:
+                    tokens, mark = read_count(row)
+                except CorruptRecord:
+                    continue
                 if mark == self._mark:
                     self._known[split_log_key(key)[1]] = tokens
-            self._low = low
+            self._low, self._high = low, seq + 1
         return self._known.get(seq)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ..storage.base import Reads
-from ..storage.errors import StorageError
+from ..storage.errors import CorruptRecord, StorageError
 from .core.head import Head
 from .core.records import (
     AssistantRecord,
@@ -28,13 +28,14 @@ from .core.records import (
     ReceiptRecord,
     Record,
     SummaryRecord,
+    ToolRecord,
     UserRecord,
 )
 from .core.shown import system_prompt
 from .core.state import State
 from .core.turns import ended_by, in_context
 from .core.veil import Hidden
-from .core.weight import OVERHEAD, bytes_of, extra_of, weight_of
+from .core.weight import OVERHEAD, bytes_of, frame_of, weight_of
 from .core.window import Message, Stretch, build_window
 from .counts import Counts
 from .journal import find_session, load_head, load_record, load_records
@@ -97,6 +98,21 @@ class Log:
     until: int | None = None
     """Sequence number of the newest record that counts; None for all."""
     shortened: dict[int, int] = field(default_factory=dict[int, int])
+    """Tokens that are left for some messages, which are shown in part."""
+
+    def covers(self, seq: int, record: Record) -> bool:
+        """Whether a summary covers a record, as far as the record itself tells."""
+        match record:
+            case UserRecord() | MissionRecord():
+                return seq <= self.through
+            case ToolRecord():
+                return record.turn_seq <= self.through
+            case AssistantRecord() if record.turn_seq:
+                return record.turn_seq <= self.through
+            case AssistantRecord(by="runtime"):
+                return False  # it may belong to the turn that was given up before it
+            case _:
+                return seq <= self.asides
 
     def stretch(self, reads: Reads, records: Sequence[tuple[int, Record]]) -> Stretch:
         """What the window shows of it: `records`, ascending."""
@@ -123,7 +139,8 @@ def read_window(
 
     Where there is no room to look back to the last turn before a marker, a note is shown that this
     turn may have seen: better twice than never. A message for which there is not enough room is
-    shown with its middle left out, if it is the current turn's or the oldest one.
+    shown with its middle left out, if it is the current turn's or the oldest one. A record that
+    cannot be read is left out; where it was a summary, what it covered is shown.
 
     Args:
         store: where the logs are.
@@ -149,7 +166,8 @@ def window_at(
     """The window that the agent was given for turn `seq`, at the last attempt that was begun.
 
     The limits, the system prompt, and what is left out since a link was undone are those of now
-    where the log does not tell. Reads the whole log up to the turn.
+    where the log does not tell. Of what has joined, it shows what is not newer than the attempt, by
+    the clock. Reads the whole log up to the turn.
 
     Raises:
         LookupError: there is no such turn, or it has not begun yet; the text says which.
@@ -168,7 +186,10 @@ def window_at(
             f"turn {seq} has not begun: it waits behind turn {state.oldest_open_turn}"
         )
     head = state.head()
-    logs = logs_of(store, stream, head._replace(summary=waited_for) if waited_for else head)
+    began = _record_at(store, stream, until) or record
+    logs = logs_of(
+        store, stream, head._replace(summary=waited_for) if waited_for else head, began.at_us
+    )
     logs[0].until = until
     return _Reading(store, logs, rules).messages((seq, record))
 
@@ -198,7 +219,7 @@ def _ends_before(seq: int, record: Record, turn: int) -> bool:
 def _excused(store: Reads, stream: int, seq: int, record: Record) -> int:
     """The last record of the batch that ended a turn with record `seq`."""
     if isinstance(record, QuarantinedRecord):
-        following = load_record(store, stream, seq + 1)
+        following = _record_at(store, stream, seq + 1)
         if isinstance(following, AssistantRecord) and following.by == "runtime":
             return seq + 1
     return seq
@@ -215,29 +236,32 @@ def _began(store: Reads, stream: int, last: int, turn: int) -> int:
 
 
 def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
-    """As for :func:`_began`, of any turn; and the summary that it waited for, or 0."""
+    """As for :func:`_began`, of any turn; and the summary that this attempt waited for, or 0."""
     began, waited_for = turn, 0
     for seq, record in _readable(store, stream, turn + 1):
         if ended_by(record) == turn:
             break
         if _ends_before(seq, record, turn):
-            began = _excused(store, stream, seq, record)
+            began, waited_for = _excused(store, stream, seq, record), 0
         elif isinstance(record, SummaryRecord) and record.for_turn == turn:
             waited_for = seq
     return began, waited_for
 
 
 def _seen(store: Reads, stream: int, head: Head, until: int, turn: int) -> Head:
-    """`head` with the marker and the summary that held at record `until`."""
+    """`head` with the marker and the summary of record `until`, or the one that `turn` waited for.
+
+    Turn 0 is none.
+    """
     cleared, summary = head.cleared, head.summary
     while cleared > until:
-        marker = load_record(store, stream, cleared)
+        marker = _record_at(store, stream, cleared)
         if not isinstance(marker, ClearRecord):
             break
         cleared, summary = marker.cleared, marker.summary
     while summary > until:
-        record = load_record(store, stream, summary)
-        if not isinstance(record, SummaryRecord) or record.for_turn == turn:
+        record = _record_at(store, stream, summary)
+        if not isinstance(record, SummaryRecord) or record.for_turn == turn > 0:
             break
         summary = record.previous
     return head._replace(cleared=cleared, summary=summary)
@@ -246,11 +270,17 @@ def _seen(store: Reads, stream: int, head: Head, until: int, turn: int) -> Head:
 # -- which logs ----------------------------------------------------------------------------------
 
 
-def logs_of(store: Reads, stream: int, head: Head) -> list[Log]:
+def logs_of(store: Reads, stream: int, head: Head, at_us: int | None = None) -> list[Log]:
     """The logs of a context as `head` has it, the session's own first, with their summaries.
 
     A session that has joined and has got a conversation of its own again goes on by itself, and
     whatever is said there from then on is for nobody else.
+
+    Args:
+        store: where the logs are.
+        stream: number of the session.
+        head: of the session.
+        at_us: of what has joined, nothing newer counts; None for all of it.
     """
     own = Log(stream, head)
     own_us = _cleared_us(store, stream, head)
@@ -258,44 +288,60 @@ def logs_of(store: Reads, stream: int, head: Head) -> list[Log]:
     for number, _ in head.joined or ():
         earlier = load_head(store, number)
         since_us = _goes_on_since(store, earlier, head.session_id) if earlier is not None else None
-        if earlier is not None and since_us is not None:
-            logs.append(Log(number, earlier, earlier.session_id, max(own_us, since_us)))
-    for log in logs:
-        _begin_with_summary(store, log, logs)
+        if earlier is None or since_us is None:
+            continue
+        until = None
+        if at_us is not None:
+            until = _newest_at(store, number, at_us)
+            earlier = _seen(store, number, earlier, until, 0)
+        logs.append(Log(number, earlier, earlier.session_id, max(own_us, since_us), until=until))
+    _begin_with_summaries(store, logs)
     return logs
 
 
-def _begin_with_summary(store: Reads, log: Log, logs: Sequence[Log]) -> None:
-    """Let a log begin with its own summary, if that holds, and what it covers be left out."""
-    seq = log.head.summary
-    record = _summary_at(store, log.stream, seq) if seq else None
-    if record is None:
-        return
-    known = {other.stream: other for other in logs}
+def _newest_at(store: Reads, stream: int, at_us: int) -> int:
+    """The newest record that is not newer than `at_us`; 0 if there is none."""
+    newest_first = _readable(store, stream, reverse=True)
+    return next((seq for seq, record in newest_first if record.at_us <= at_us), 0)
+
+
+def _begin_with_summaries(store: Reads, logs: Sequence[Log]) -> None:
+    """Let each log begin with its own summary, if that holds, and what it covers be left out.
+
+    A summary that was folded into a later one of another log is not shown again.
+    """
+    known = {log.stream: log for log in logs}
+    held: list[tuple[Log, int, SummaryRecord]] = []
+    for log in logs:
+        seq = log.head.summary
+        record = _record_at(store, log.stream, seq) if seq else None
+        if isinstance(record, SummaryRecord) and _holds(log, record, known):
+            held.append((log, seq, record))
+    held.sort(key=lambda entry: (entry[0] is not logs[0], -entry[2].at_us))
+    for log, seq, record in held:
+        if record.through <= log.through and record.asides <= log.asides:
+            continue
+        log.summary = seq, record
+        for number, through, asides, _ in (
+            (log.stream, record.through, record.asides, 0),
+            *record.others,
+        ):
+            covered = known[number]
+            covered.through = max(covered.through, through)
+            covered.asides = max(covered.asides, asides)
+
+
+def _holds(log: Log, record: SummaryRecord, known: Mapping[int, Log]) -> bool:
+    """Whether nothing that a log's summary may tell is not to be told any more."""
+    if log.since_us > record.at_us:
+        return False
     for number, _, _, hidden in record.others:
         other = known.get(number)
         if other is None or len(other.head.hidden or ()) != hidden:
-            return  # it may tell what is not to be told any more
-        if log.session_id is None and other.since_us > record.at_us:
-            return
-    if log.since_us > record.at_us:
-        return
-    if record.through <= log.through and record.asides <= log.asides:
-        return  # folded into a later one, of the session itself
-    log.summary = seq, record
-    log.through, log.asides = record.through, record.asides
-    if log.session_id is None:
-        for number, through, asides, _ in record.others:
-            known[number].through, known[number].asides = through, asides
-
-
-def _summary_at(store: Reads, stream: int, seq: int) -> SummaryRecord | None:
-    try:
-        record = load_record(store, stream, seq)
-    except StorageError as error:
-        logger.warning("a summary cannot be read: %s", error)
-        return None
-    return record if isinstance(record, SummaryRecord) else None
+            return False
+        if other.since_us > record.at_us:
+            return False
+    return True
 
 
 def _goes_on_since(store: Reads, earlier: Head, session_id: str) -> int | None:
@@ -315,9 +361,16 @@ def _goes_on_since(store: Reads, earlier: Head, session_id: str) -> int | None:
 
 
 def _cleared_us(store: Reads, stream: int, head: Head) -> int:
-    """When the context of a session began anew; 0 if it never did."""
-    marker = load_record(store, stream, head.cleared) if head.cleared else None
-    return marker.at_us if marker is not None else 0
+    """When the context of a session began anew; 0 if it never did.
+
+    Where the marker cannot be read, what comes next tells.
+    """
+    if not head.cleared:
+        return 0
+    marker = _record_at(store, stream, head.cleared)
+    if marker is not None:
+        return marker.at_us
+    return next((record.at_us for _, record in _readable(store, stream, head.cleared)), 0)
 
 
 def family_of(logs: Sequence[Log]) -> frozenset[str]:
@@ -336,6 +389,9 @@ class _Reading:
         self._logs = logs
         self._rules = rules
         self._counts: dict[int, Counts] = {}
+        """Of each log, once the bounds alone do not fit."""
+        self._taken: list[tuple[Log, int, int]] = []
+        """What there is room for, with its bound."""
         self._room = rules.room if rules is not None else 0
 
     def messages(
@@ -346,8 +402,8 @@ class _Reading:
         own = logs[0]
         kept: dict[int, list[tuple[int, Record]]] = {log.stream: [] for log in logs}
         if rules is not None:
-            self._count(rules, current[1] if current is not None else None)
-            self._room -= sum(log.summary[1].tokens for log in logs if log.summary is not None)
+            for log in logs:
+                self._take_summary(log, rules.room // 2)
             if current is not None:
                 self._take(own, *current, whole=False)
         left = rules.max_messages if rules is not None else 0
@@ -357,7 +413,8 @@ class _Reading:
                 continue
             if isinstance(record, NoteRecord) and record.session_id in family:
                 continue  # what one of these sessions said is shown as what it said
-            if rules is not None and weight_of(record):
+            covered = log.covers(seq, record)
+            if rules is not None and not covered and weight_of(record):
                 left -= 1
                 if left < 0 or not self._take(log, seq, record):
                     break
@@ -378,29 +435,62 @@ class _Reading:
         system = rules.system if rules is not None else None
         return window if system is None else (system_prompt(system), *window)
 
-    def _count(self, rules: WindowRules, current: Record | None) -> None:
-        """Look counts up only where the bounds alone do not fit."""
-        bound = sum(log.head.context_bound for log in self._logs)
-        bound += weight_of(current) if current is not None else 0
-        if rules.mark is not None and bound > self._room:
-            for log in self._logs:
-                self._counts[log.stream] = Counts(self._store, log.stream, rules.mark)
+    def _take_summary(self, log: Log, most: int) -> None:
+        """Make room for the summary of a log. All of them take at most `most`, each at once."""
+        if log.summary is None:
+            return
+        seq, record = log.summary
+        assert self._rules is not None  # else there is no room to be made
+        left = most - (self._rules.room - self._room)
+        tokens = weight_of(record)
+        if tokens > left and self._rules.mark is not None:
+            tokens = min(tokens, record.tokens)
+        if tokens > left:
+            if left < 2 * _LEAST:
+                log.summary = None
+                return
+            log.shortened[seq] = left - OVERHEAD
+            tokens = left
+        self._room -= tokens
+        self._taken.append((log, seq, tokens))
 
     def _take(self, log: Log, seq: int, record: Record, *, whole: bool = True) -> bool:
         """Make room for a message; False if there is none, not even for a part of it."""
-        counts = self._counts.get(log.stream)
-        tokens = counts.of(seq) if counts is not None else None
-        if tokens is None:
-            tokens = weight_of(record)
+        bound = weight_of(record)
+        tokens = self._tokens(log, seq, bound)
+        if tokens > self._room and self._count():
+            tokens = self._tokens(log, seq, bound)
         if tokens <= self._room:
             self._room -= tokens
+            self._taken.append((log, seq, bound))
             return True
-        left = self._room - OVERHEAD - extra_of(record)
-        self._room = 0
-        if whole and (left < _LEAST or isinstance(record, NoteRecord | ReceiptRecord)):
+        left, self._room = self._room, 0
+        if whole and isinstance(record, NoteRecord | ReceiptRecord):
             return False
-        log.shortened[seq] = max(left, 0)
+        if whole and left - frame_of(record) < _LEAST:
+            return False
+        log.shortened[seq] = max(left - OVERHEAD, 0)
         return True
+
+    def _count(self) -> bool:
+        """Go by counts from here on: the bounds alone do not fit. False if there is none."""
+        if self._rules is None or self._rules.mark is None or self._counts:
+            return False
+        for log in self._logs:
+            self._counts[log.stream] = Counts(self._store, log.stream, self._rules.mark)
+        for log, seq, bound in self._taken:
+            self._room += bound - self._tokens(log, seq, bound)
+        return True
+
+    def _tokens(self, log: Log, seq: int, bound: int) -> int:
+        """What a record takes, as far as that is known."""
+        counts = self._counts.get(log.stream)
+        if counts is None:
+            return bound
+        if log.summary is not None and log.summary[0] == seq:
+            return min(bound, log.summary[1].tokens)
+        count = counts.of(seq)
+        return bound if count is None else min(bound, count)
 
 
 def _waits(seq: int, record: Record, turn_seq: int) -> bool:
@@ -420,8 +510,22 @@ def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
     """What of a log is not covered by a summary, newest first."""
     stop = log.until + 1 if log.until is not None else None
     newest_first = _readable(store, log.stream, log.through + 1, stop, reverse=True)
-    for seq, record in in_context(newest_first, log.since_us):
-        yield log, seq, record
+    marked = _marked(newest_first, log.head.cleared)
+    for seq, record in in_context(marked, log.since_us):
+        if not isinstance(record, NoteRecord | ReceiptRecord) or not log.covers(seq, record):
+            yield log, seq, record
+
+
+def _marked(
+    newest_first: Iterator[tuple[int, Record]], cleared: int
+) -> Iterator[tuple[int, Record]]:
+    """The records with the marker `cleared`, even where that one cannot be read."""
+    for seq, record in newest_first:
+        if seq < cleared:
+            yield cleared, ClearRecord(at_us=record.at_us, by="")
+        if seq <= cleared:
+            cleared = 0
+        yield seq, record
 
 
 def _readable(
@@ -429,6 +533,15 @@ def _readable(
 ) -> Iterator[tuple[int, Record]]:
     """The records that can be read; of each other one the log of the program tells."""
     return load_records(store, stream, start, stop, reverse=reverse, damaged=_tell)
+
+
+def _record_at(store: Reads, stream: int, seq: int) -> Record | None:
+    """Record `seq`, if there is one that can be read."""
+    try:
+        return load_record(store, stream, seq)
+    except CorruptRecord as error:
+        _tell(seq, error)
+        return None
 
 
 def _tell(seq: int, error: StorageError) -> None:
@@ -445,5 +558,5 @@ def _quoted(
         for _, record in records
         if isinstance(record, ReceiptRecord) and record.delivery_seq not in here
     }
-    found = ((seq, load_record(store, stream, seq)) for seq in wanted)
+    found = ((seq, _record_at(store, stream, seq)) for seq in wanted)
     return {seq: record for seq, record in found if isinstance(record, AssistantRecord)}

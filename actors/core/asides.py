@@ -13,18 +13,20 @@ from typing import Final
 from .names import quoted_name
 from .records import AssistantRecord, NoteRecord, ReceiptRecord
 
-__all__ = ["SHOWN_RECEIPTS", "note_text", "receipt_chars", "receipt_text", "summary_text"]
+__all__ = ["MOST_QUOTED", "SHOWN_RECEIPTS", "note_text", "receipt_text", "summary_text"]
 
 SHOWN_RECEIPTS: Final = frozenset({"read", "failed"})
 """Receipts that the agent is told of; that a message arrived is what it took for granted."""
+
+MOST_QUOTED: Final = 512
+"""Bytes that a receipt takes at most for the id and the beginning of a message, quoted: ids have
+no more than 85 characters, and the beginning as many as a name."""
 
 _SAID: Final = {
     "delivered": "What follows was said",
     "partial": "What follows was said in part, its beginning only,",
     "unknown": "What follows may have been said, or not, for the platform gave no answer,",
 }
-_MOST_QUOTED: Final = 512
-"""Characters that the id and the beginning of a message take at most, quoted."""
 _LOOKED_AT: Final = 256
 """Characters of a message in which its visible beginning is looked for."""
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -82,11 +84,6 @@ def receipt_text(
         why = f": {quoted_name(receipt.reason, '?')}" if receipt.reason else ""
         became = f"did not arrive after all, as was told at {_minute(receipt.at_us)}{why}"
     return f"[Your message{of}{beginning} {became}.]"
-
-
-def receipt_chars(receipt: ReceiptRecord) -> int:
-    """How many characters a receipt takes at most."""
-    return len(receipt_text(receipt, None, None)) + _MOST_QUOTED
 
 
 def _place(note: NoteRecord) -> str:

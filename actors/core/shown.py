@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from .records import (
     ToolRecord,
     UserRecord,
 )
+from .weight import attachment_tokens, bytes_of
 
 __all__ = [
     "Message",
@@ -34,6 +36,8 @@ __all__ = [
 
 _CUT_LINE: Final = 64
 """Bytes of the line that stands for what is left out, at most."""
+_BARRED: Final = frozenset({NoteRecord.kind, SummaryRecord.kind})
+"""Messages whose first line is the runtime's, with every further one behind a bar."""
 
 Names: TypeAlias = dict[tuple[str | None, str], str]
 """Display names and ids that were quoted already."""
@@ -230,28 +234,55 @@ def system_prompt(text: str) -> Message:
 
 
 def cut(shown: Message, room: int) -> Message:
-    """`shown` with so much left out of its middle that its texts take `room` bytes at most.
+    """`shown` with so much left out that it takes `room` tokens at most, beside its frame.
 
-    A line says how much is left out. The least that is kept is that line.
+    Of what came with it, what takes more than half of the room is left out, and of its text the
+    middle. A line says how much, if there is room for the line. The names of speakers and of tools
+    are never cut. Where every line of a text stands behind a bar, so does every line of the rest.
     """
+    kept: list[Attachment] = []
+    extra = 0
+    for attachment in shown.attachments:
+        if extra + attachment_tokens(attachment) > room // 2:
+            break
+        kept.append(attachment)
+        extra += attachment_tokens(attachment)
+    room -= extra
+    text = shown.text
+    if left_out := len(shown.attachments) - len(kept):
+        text += f"\n[{left_out} attached file{'s are' if left_out != 1 else ' is'} left out here]"
+    whole = replace(shown, text=text, attachments=tuple(kept), cut=True)
+    # A bar before every line makes the text longer than what is left of it: so it is tried out.
+    sizes = range(min(room, bytes_of(text)) + 1)
+    most = bisect_right(sizes, room, key=lambda size: bytes_of(_short(whole, size).attributed))
+    return _short(whole, max(most - 1, 0))
+
+
+def _short(shown: Message, size: int) -> Message:
+    """`shown` with `size` bytes of its text, or of a tool's arguments and result together."""
     if shown.tool is not None:
         call = shown.tool
-        arguments = _cut_text(call.arguments, room // 3)
-        result = _cut_text(call.result, room - len(arguments.encode("utf-8", "surrogatepass")))
+        arguments = _cut_text(call.arguments, size // 3)
+        result = _cut_text(call.result, size - bytes_of(arguments))
         call = ToolCall(name=call.name, arguments=arguments, result=result)
-        return replace(shown, tool=call, text=f"{call.name}({arguments}) -> {result}", cut=True)
-    # In a group every line but the first takes two bytes more.
-    lines = 0 if shown.speaker is None else 2 * len(shown.text.splitlines())
-    return replace(shown, text=_cut_text(shown.text, room - lines), cut=True)
+        return replace(shown, tool=call, text=f"{call.name}({arguments}) -> {result}")
+    text = _cut_text(shown.text, size)
+    if shown.kind in _BARRED:
+        first, *rest = text.splitlines() or [""]
+        text = "\n".join([first, *(f"| {line.removeprefix('| ')}" for line in rest)])
+    return replace(shown, text=text)
 
 
-def _cut_text(text: str, room: int) -> str:
+def _cut_text(text: str, size: int) -> str:
+    """`text`, or its beginning and its end, with a line between them, in `size` bytes."""
     raw = text.encode("utf-8", "surrogatepass")
-    if len(raw) <= room:
+    if len(raw) <= size:
         return text
-    room = max(room - _CUT_LINE, 0)
-    head, tail = room - room // 3, room // 3
+    size -= _CUT_LINE
+    if size < 0:
+        return ""
+    head, tail = size - size // 3, size // 3
     begin = raw[:head].decode("utf-8", "ignore")
-    end = raw[len(raw) - tail :].decode("utf-8", "ignore") if tail else ""
+    end = raw[len(raw) - tail :].decode("utf-8", "ignore")
     left_out = len(text) - len(begin) - len(end)
     return f"{begin}\n[{left_out:,} characters are left out here]\n{end}"

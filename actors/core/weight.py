@@ -8,10 +8,13 @@ every message 4 for its frame.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-from .asides import SHOWN_RECEIPTS, note_text, receipt_chars, summary_text
+from ..messages import Attachment
+from .asides import MOST_QUOTED, SHOWN_RECEIPTS, note_text, receipt_text, summary_text
 from .attached import attachment_line, attachments_of
+from .names import quoted_name
 from .records import (
     AssistantRecord,
     MissionRecord,
@@ -27,8 +30,10 @@ __all__ = [
     "FILE_TOKENS",
     "IMAGE_TOKENS",
     "OVERHEAD",
+    "attachment_tokens",
     "bytes_of",
     "extra_of",
+    "frame_of",
     "weight_of",
 ]
 
@@ -36,8 +41,6 @@ OVERHEAD: Final = 4
 """Tokens of every message, whatever it says: its role, and where it ends."""
 IMAGE_TOKENS: Final = 1_600
 FILE_TOKENS: Final = 100
-_QUOTED: Final = 6
-"""Most bytes that a character of a quoted name takes."""
 
 
 def bytes_of(text: str) -> int:
@@ -49,34 +52,50 @@ def weight_of(record: Record) -> int:
     """How many tokens `record` takes in a window at most; 0 for what no window shows."""
     match record:
         case UserRecord():
-            size = OVERHEAD + bytes_of(record.text)
-            if not record.direct:  # a line for the speaker, and a bar before every further one
-                name = record.user_name or record.user_id
-                size += 2 * len(record.text.splitlines()) + _QUOTED * len(name) + len(" says: ")
-            return size + extra_of(record)
+            size = frame_of(record) + bytes_of(record.text) + extra_of(record)
+            # In a group, every line but the first stands behind a bar.
+            return size if record.direct else size + 2 * len(record.text.splitlines())
         case AssistantRecord(by="runtime", route="command"):
             return 0  # what the runtime answers for itself: see `turns.in_context`
         case AssistantRecord() | MissionRecord():
             return OVERHEAD + bytes_of(record.text)
         case ToolRecord():
-            told = bytes_of(record.name) + bytes_of(record.arguments) + bytes_of(record.result)
-            return OVERHEAD + told + len("() -> ")
+            return frame_of(record) + bytes_of(record.arguments) + bytes_of(record.result)
         case NoteRecord():
             return OVERHEAD + bytes_of(note_text(record))
         case SummaryRecord():
             return OVERHEAD + bytes_of(summary_text(record.text))
         case ReceiptRecord() if record.status in SHOWN_RECEIPTS:
-            return OVERHEAD + 4 * receipt_chars(record)
+            return OVERHEAD + bytes_of(receipt_text(record, None, None)) + MOST_QUOTED
         case _:
             return 0
+
+
+def frame_of(record: Record) -> int:
+    """What a message takes however short its text is: its frame, and a speaker's or tool's name."""
+    match record:
+        case UserRecord(direct=False):
+            return OVERHEAD + _speaker_bytes(record.user_name, record.user_id) + len(" says: ")
+        case ToolRecord():
+            return OVERHEAD + bytes_of(record.name) + len("() -> ")
+        case _:
+            return OVERHEAD
+
+
+@lru_cache(maxsize=1_024)
+def _speaker_bytes(user_name: str | None, user_id: str) -> int:
+    """What a speaker's name takes as it is shown: the same few people speak all the time."""
+    return bytes_of(quoted_name(user_name, user_id))
 
 
 def extra_of(record: Record) -> int:
     """What came with a message takes beside its text, by the rule; never counted."""
     if not isinstance(record, UserRecord) or not record.attachments:
         return 0
-    return sum(
-        (IMAGE_TOKENS if attached.kind == "image" else FILE_TOKENS)
-        + len(attachment_line(attached).encode("utf-8", "surrogatepass"))
-        for attached in attachments_of(record)
-    )
+    return sum(map(attachment_tokens, attachments_of(record)))
+
+
+def attachment_tokens(attachment: Attachment) -> int:
+    """What an attachment takes: by the rule, and the line that names it."""
+    by_rule = IMAGE_TOKENS if attachment.kind == "image" else FILE_TOKENS
+    return by_rule + bytes_of(attachment_line(attachment))

@@ -59,7 +59,7 @@ class Stretch:
     summary: tuple[int, SummaryRecord] | None = None
     """The summary of this log that is shown instead, and its sequence number."""
     shortened: Mapping[int, int] | None = None
-    """Bytes that are left of the texts of some records, for which there is not enough room."""
+    """Tokens that are left for some messages, for which there is not enough room."""
 
 
 @fact
@@ -97,12 +97,18 @@ def build_window(
         session_id: the session's own, to name its deliveries.
     """
     summaries = [
-        summary_of(*stretch.summary, stretch.session_id)
+        _shortened(stretch, summary_of(*stretch.summary, stretch.session_id))
         for stretch in stretches
         if stretch.summary is not None
     ]
     entries = place(stretches, turn_seq, session_id)
     return (*summaries, *[entry.message for entry in entries])
+
+
+def _shortened(stretch: Stretch, shown: Message) -> Message:
+    """`shown`, or what there is room for."""
+    shortened = stretch.shortened
+    return cut(shown, shortened[shown.seq]) if shortened and shown.seq in shortened else shown
 
 
 def place(
@@ -172,9 +178,7 @@ class _Log:
         if isinstance(record, ReceiptRecord):
             said = self._said.get(record.delivery_seq)
             return receipt_of(seq, record, shown_in, self._session_id, said)
-        shown = message_of(seq, record, shown_in, self._names)
-        shortened = self._stretch.shortened
-        return shown if not shortened or seq not in shortened else cut(shown, shortened[seq])
+        return _shortened(self._stretch, message_of(seq, record, shown_in, self._names))
 
     def _is_left_out(self, seq: int, record: Told, turn: int) -> bool:
         turns, since_us = self._turns, self._stretch.since_us
