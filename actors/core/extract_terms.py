@@ -81,8 +81,8 @@ def terms(piece: str) -> dict[str, int]:
 
 
 def terms_weight(found: dict[str, int]) -> int:
-    """How much a sentence with these names and numbers is worth keeping, from 0 to 10."""
-    return min(sum(found.values()), 10)
+    """How much a sentence with these names and numbers is worth keeping, from 0 to 6."""
+    return min(sum(found.values()), 6)
 
 
 def _taken(
@@ -111,7 +111,7 @@ def _add_words(found: dict[str, int], words: list[str]) -> None:
         word[:1].isupper() and low not in _NO_NAME for word, low in zip(bare, lowered, strict=True)
     ]
     german = len(_GERMAN.intersection(lowered)) >= 2
-    shouted = len(words) > 4 and 2 * sum(capital) > len(words) + 1
+    shouted = len(words) > 4 and 4 * sum(capital) > 3 * len(words)
     at = 0
     while at < len(words):
         if _DIGIT.search(bare[at]):
@@ -172,10 +172,10 @@ def _add_number(found: dict[str, int], words: list[str], lowered: list[str], at:
         _add(found, words[at], 4)
     elif any(map(str.isalpha, word)) or ":" in word or sum(map(word.count, "-./")) > 1:
         _add(found, word, 3)
-    elif before.isalpha() and (len(word) >= 3 or before.casefold() in _UNITS):
+    elif before.isalpha() and len(before) > 2 and (len(word) > 2 or lowered[at - 1] in _UNITS):
         _add(found, f"{before} {word}", 3 if len(word) >= 3 else 2)
     else:
-        _add(found, word, 1)
+        _add(found, word, 2 if len(word) > 3 else 1)
     return at + 1
 
 
