@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -10,7 +10,6 @@ from .actors.compactor import Compactor, Patience
 from .actors.core.compaction import Limits, Summariser
 from .actors.services import Services
 from .actors.tokens import TokenCounter
-from .agent import Agent
 from .agents import load_callable
 from .config_context import context_limits
 from .config_tables import ConfigError, SessionConfig
@@ -47,9 +46,15 @@ def plan_compaction(
     session: SessionConfig,
     counter: TokenCounter,
     summariser: SummariserSpec,
-    agents: Mapping[str, Agent],
+    agents: Collection[str],
 ) -> CompactionPlan:
     """What the compactor is made of.
+
+    Args:
+        session: the table of the configuration.
+        counter: counts tokens.
+        summariser: as the program gives it; what the table names stands where it gives none.
+        agents: the names of those there are.
 
     Raises:
         ConfigError: the limits contradict each other, or there is no such summariser or agent.
@@ -68,7 +73,7 @@ def plan_compaction(
 
 
 def _summarisers(
-    session: SessionConfig, given: SummariserSpec, agents: Mapping[str, Agent]
+    session: SessionConfig, given: SummariserSpec, agents: Collection[str]
 ) -> dict[str, Summariser]:
     if given is None:
         if session.summariser is None:

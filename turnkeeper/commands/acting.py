@@ -63,6 +63,8 @@ def carry_out_with(
     do: str,
     given: Mapping[str, object],
     on_the_store: Callable[[Config], Awaitable[object]],
+    *,
+    timeout_s: float = _ACT_TIMEOUT_S,
 ) -> tuple[dict[str, Any], bool]:
     """As :func:`carry_out`, for what else than an act can be done on a store.
 
@@ -71,12 +73,13 @@ def carry_out_with(
         do: the name of the operation, for a runtime that runs.
         given: its arguments.
         on_the_store: does it where no runtime runs, by the configuration that it is given.
+        timeout_s: how long the runtime may take.
 
     Raises:
         CommandError: it was refused, or nobody could carry it out.
     """
     give_up_at = monotonic() + _LOCK_PATIENCE_S
-    while (answer := _answer(invocation, do, **given)) is None:
+    while (answer := _answer(invocation, do, timeout_s=timeout_s, **given)) is None:
         settings = load_config(invocation.config)
         try:
             done = trio.run(on_the_store, settings)
@@ -111,16 +114,18 @@ def ask_live(invocation: Invocation, do: str, what_for: str, **given: object) ->
     return answer
 
 
-def _answer(invocation: Invocation, do: str, **given: object) -> Any:
+def _answer(
+    invocation: Invocation, do: str, *, timeout_s: float = _ACT_TIMEOUT_S, **given: object
+) -> Any:
     """What the runtime that runs answers; None if none does."""
     where = invocation.state_dir
     try:
-        return ask(where, do, timeout_s=_ACT_TIMEOUT_S, **given)
+        return ask(where, do, timeout_s=timeout_s, **given)
     except RequestFailed as refusal:
         _refused(invocation, refusal)
     except TimeoutError as error:
         raise CommandError(
-            f"the runtime on {where} has not answered within {_ACT_TIMEOUT_S:g} s, and may still "
+            f"the runtime on {where} has not answered within {timeout_s:g} s, and may still "
             "do it: look before you try again"
         ) from error
     except PermissionError:

@@ -1,0 +1,100 @@
+"""A compaction in a store that no runtime runs on.
+
+The compactor does it, as it would in a runtime, with the counter and the summariser of the
+configuration. No turn runs and nothing is sent: no human is told of it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final, NoReturn, cast
+
+import trio
+
+from .actors.compactions import Compact
+from .actors.core.compaction import Compacted
+from .actors.door import Door
+from .actors.journal import load_head, load_session_number
+from .actors.messages import SessionId
+from .actors.registry import RegistryActor
+from .actors.runner import TurnJob, TurnRunner
+from .actors.services import Post, Services
+from .actors.unknown import UnknownSession
+from .compaction import plan_compaction
+from .config import Config, ConfigError
+from .engine import next_stream
+from .hosting import kernel_of_this_loop
+from .offline import rules_at_rest
+from .storage.base import Reads
+from .storage.lmdb_store import open_lmdb
+from .storage.state_dir import find_store
+from .tokens import open_counter
+
+__all__ = ["compact"]
+
+_NO_TURNS: Final = 1
+
+
+async def compact(state_dir: Path, session_id: str, settings: Config) -> Compacted:
+    """Summarise the older part of a session's context in the store in `state_dir`.
+
+    Args:
+        state_dir: holds a store already: whoever mistypes its name makes no new one.
+        session_id: the session.
+        settings: say how large a context may be, what counts it, and who summarises. A summariser
+            that a program has is not known here; the built-in one stands in for it.
+
+    Raises:
+        UnknownSession: there is no such session.
+        ConfigError: there is no such counter or summariser.
+        StorageError: the store cannot be used: a runtime holds it (`StoreLocked`), for example.
+        MalformedRecord: what is stored cannot be read.
+    """
+    find_store(state_dir)
+    async with open_lmdb(state_dir) as store, kernel_of_this_loop():
+        agent = _agent_of(store, session_id)
+        rules = rules_at_rest(settings)
+        services = Services(
+            store=store,
+            now_us=lambda: time.time_ns() // 1000,
+            rules=rules,
+            door=Door(store, rules),
+            stopping=True,  # what is open belongs to the next start
+        )
+        try:
+            counting = open_counter(settings.session.token_counter)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config: [session] {error}") from error
+        async with counting as counter, trio.open_nursery() as nursery:
+            registry = services.registry = RegistryActor.start(services, next_stream(store))
+            services.post = Post(channels={}, feed=registry, hearers=frozenset())
+            services.runner = TurnRunner(
+                nursery, _refuse, registry, max_running=_NO_TURNS, timeout_s=0.0
+            )
+            plan = plan_compaction(settings.session, counter, None, {agent})
+            services.compactor = plan.compactor(services)
+            try:
+                message = Compact(session_id=SessionId(session_id))
+                return cast("Compacted", await registry.ask(message, block=False))
+            finally:
+                services.compactor.close()
+                registry.stop(block=False)
+
+
+def _agent_of(store: Reads, session_id: str) -> str:
+    """Who answers in a session.
+
+    Raises:
+        UnknownSession: there is no such session.
+    """
+    stream = load_session_number(store, session_id)
+    head = load_head(store, stream) if stream is not None else None
+    if head is None:
+        raise UnknownSession(f"there is no session {session_id!r}")
+    return head.agent
+
+
+async def _refuse(job: TurnJob) -> NoReturn:
+    """Run no agent: no turn begins in a store at rest."""
+    raise RuntimeError(f"{job} has begun in a store at rest")
