@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Joined, Moved
 from .actors.bus import FeedLagged
+from .actors.core.compaction import Compacted, Summariser, SummaryRequest
 from .actors.core.memory import MemoryFull
 from .actors.core.missions import MissionRefused
 from .actors.core.window import Message, Source
@@ -91,6 +92,7 @@ __all__ = [
     "Channel",
     "ChannelPowers",
     "Cleared",
+    "Compacted",
     "Config",
     "ConfigError",
     "Deliver",
@@ -147,6 +149,8 @@ __all__ = [
     "Source",
     "StorageError",
     "Story",
+    "Summariser",
+    "SummaryRequest",
     "TokenCounter",
     "ToolCall",
     "Turn",

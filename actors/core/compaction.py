@@ -38,19 +38,25 @@ which logs have joined. It holds only for the context that still has these."""
 
 @message
 class SummaryRequest:
-    """What a summariser is given."""
+    """What a summariser is given: the older part of one session's context."""
 
     session_id: str
     agent: str
+    """Who answers in the session: the name of the agent."""
     messages: tuple[Message, ...]
     """What is to be summarised, oldest first. An earlier summary comes first, of kind `summary`:
-    what it tells is to be told again."""
+    what it tells is to be told again. The system prompt is not among them."""
     max_tokens: int
-    """How long the summary may be."""
+    """How long the summary may be, the line of the runtime that is shown above it included. As the
+    runtime's own counter counts it."""
 
 
 Summariser: TypeAlias = Callable[[SummaryRequest], Awaitable[str]]
-"""Writes the summary of the older part of a conversation."""
+"""Writes the summary of the older part of a conversation: an async function, called on the
+runtime's loop, so that whatever takes long in it must await. It is called anew after it has raised,
+taken longer than `summariser_timeout_s`, or returned a text that is empty, too long, or as long as
+what it summarises; several sessions may be summarised at once. What it returns is shown to the
+agent as it is, each line behind a bar."""
 
 
 @message
@@ -58,16 +64,18 @@ class Compacted:
     """What became of a compaction that was asked for."""
 
     status: Literal["compacted", "nothing", "too_short", "changed", "failed"]
-    """`nothing`: there is nothing to summarise but open turns; `too_short`: the summary would be as
-    long; `changed`: the context began anew meanwhile; `failed`: see `fault`."""
+    """`compacted`: the summary is durable; `nothing`: there is nothing to summarise but what is
+    open, or newest; `too_short`: the summary would be as long; `changed`: the context began anew
+    meanwhile, again and again; `failed`: see `fault`."""
     session_id: str
     seq: int | None = None
-    """The record of the summary."""
+    """The record of the summary: `runtime.explain("s1/481")` tells of it. None where there is
+    none."""
     tokens_before: int = 0
     tokens_after: int = 0
-    """Size of the context before and after."""
+    """Size of the context before and after, in tokens, without the system prompt."""
     messages: int = 0
-    """How many messages are summarised now."""
+    """How many messages are summarised that were not before."""
     fault: str | None = None
     """Why the built-in summary stands instead of the summariser's, or why there is none."""
 
