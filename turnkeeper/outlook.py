@@ -6,6 +6,7 @@ that a store at rest is shown as the newest runtime would show it.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Final
 
@@ -14,9 +15,11 @@ from .actors.windows import WindowRules
 from .config import SessionConfig
 from .storage.base import Batch, Reads, Store, Table
 from .storage.codec import decode, encode
-from .storage.errors import CorruptRecord
+from .storage.errors import CorruptRecord, StorageError
 
 __all__ = ["Outlook", "idle_after_us", "keep_limits", "read_limits", "resting_outlook"]
+
+logger = logging.getLogger("turnkeeper")
 
 _LIMITS_KEY: Final = b"limits"
 _MOST_US: Final = 2**62
@@ -60,18 +63,19 @@ def keep_limits(store: Store, outlook: Outlook) -> None:
 
 
 def resting_outlook(reads: Reads) -> Outlook:
-    """What the newest runtime on this store went by, now; the defaults if none has said.
+    """What the newest runtime on this store went by, and the time.
 
-    Raises:
-        CorruptRecord: what is written there cannot be read.
+    The defaults if none has written it down; and if that cannot be read, which is logged.
     """
     now_us = time.time_ns() // 1000
     data = reads.get(Table.LIMITS, _LIMITS_KEY)
-    if data is None:
-        defaults = SessionConfig()
-        rules = WindowRules(defaults.max_context_tokens)
-        return Outlook(now_us, idle_after_us(defaults), rules)
-    return Outlook(now_us, *read_limits(decode(data, ("limits",))))
+    try:
+        if data is not None:
+            return Outlook(now_us, *read_limits(decode(data, ("limits",))))
+    except StorageError as error:
+        logger.error("sessions are shown by the default limits: %s", error)  # noqa: TRY400
+    defaults = SessionConfig()
+    return Outlook(now_us, idle_after_us(defaults), WindowRules(defaults.max_context_tokens))
 
 
 def read_limits(payload: object) -> tuple[int, WindowRules]:

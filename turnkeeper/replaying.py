@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from .actors.core.records import MissionRecord, Record, UserRecord
 from .actors.core.window import Message
@@ -14,6 +15,8 @@ from .storage.keys import MAX_NUMBER
 from .words import stamp
 
 __all__ = ["context_at"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def context_at(
@@ -48,7 +51,7 @@ def context_at(
 
 def _turn_by(store: Reads, session_id: str, stream: int, at: datetime) -> int:
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    at_us = int(at.timestamp() * 1_000_000)
+    at_us = (at - _EPOCH) // timedelta(microseconds=1)
     try:
         return turn_before(store, stream, at_us)
     except LookupError:

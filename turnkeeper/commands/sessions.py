@@ -201,7 +201,7 @@ def _context(invocation: Invocation) -> int:
         return Exit.OK
     limit = limit_of(invocation)
     shown = messages[-limit:] if limit is not None else messages
-    if at is not None:
+    if at is not None and messages:  # the turn's own comes last
         print_line(f"as the agent saw it in turn {session_id}/{messages[-1].seq}")
     if len(shown) < len(messages):
         print_line(f"… {len(messages) - len(shown)} earlier; --limit 0 lists all")
