@@ -154,15 +154,15 @@ class _Summary:
                 places = _greedy(items, range(len(items) - 1, -1, -1), room)
             case _:
                 places = choose(items, room - kept_free, _OVERHEAD, self._is_shown)
-        chosen = [items[at] for at in places]
+        chosen = {at: items[at] for at in places}
         if not chosen and section != "names":
             chosen = self._cut(section, items, room)
-        lines = [item.text for item in chosen]
+        lines = [item.text for item in chosen.values()]
         if section == "names":
             lines = _packed(lines)
         if kept_free or more:
             left_out = dict(more)
-            for at in set(range(len(items))).difference(places):
+            for at in set(range(len(items))).difference(chosen):
                 if items[at].group:
                     left_out[items[at].group] = left_out.get(items[at].group, 0) + 1
             lines = self._counts(left_out, room - _taken(lines)) + lines
@@ -183,14 +183,14 @@ class _Summary:
         groups = more.keys() | {item.group for item in items if item.group}
         return min(room // 3, _taken([_more(group, 99_999) for group in groups]))
 
-    def _cut(self, section: str, items: Sequence[Item], room: int) -> list[Item]:
-        """The item that matters most, cut so that it fits."""
-        new = [item for item in items if not self._is_shown(item.said or item.text)]
-        if section != "first":
-            new.reverse()
-            new.sort(key=lambda item: -item.weight)
-        cut = fitted(new[0], room - _OVERHEAD) if new else None
-        return [cut] if cut is not None else []
+    def _cut(self, section: str, items: Sequence[Item], room: int) -> dict[int, Item]:
+        """The item that matters most, by its place, cut so that it fits."""
+        new = [at for at, item in enumerate(items) if not self._is_shown(item.said or item.text)]
+        if not new:
+            return {}
+        place = new[0] if section == "first" else max(new, key=lambda at: (items[at].weight, at))
+        cut = fitted(items[place], room - _OVERHEAD)
+        return {place: cut} if cut is not None else {}
 
     def _counts(self, left_out: dict[str, int], room: int) -> list[str]:
         """How many more there were of each group, as far as there is room to say so."""

@@ -230,6 +230,14 @@ def test_notes_that_have_no_room_are_counted_by_who_said_them() -> None:
     assert "201 notes" in again.splitlines()[0]
 
 
+def test_an_item_that_is_too_long_for_its_room_is_cut_and_not_counted_as_left_out() -> None:
+    summary = Talk().note("word " * 30, "inbox/1").extract(200)
+    (note,) = section(summary, "Notes:")
+    assert note.startswith('2026-03-01 09:10 by "mission inbox" (session "inbox", delivery')
+    assert note.endswith("…")
+    assert len(summary) <= 200
+
+
 def test_a_note_that_was_said_again_is_shown_once_as_it_was_said_last() -> None:
     summary = Talk().note("No mail.", "inbox/1").note("No mail.", "inbox/2").extract()
     assert section(summary, "Notes:") == [
