@@ -35,9 +35,9 @@ def summary_lines(
         yield f"{came}  {between}, is covered up to record {session_id}/{record.asides}"
     for number, through, asides, _ in record.others:
         joined = load_head(store, number)
-        name = joined.session_id if joined is not None else f"session number {number}, now deleted"
+        name = joined.session_id if joined is not None else f"session number {number} (not there)"
         upto = f"up to turn {through}" if through else f"up to record {asides}"
-        yield f"{came}  it covers {name} as well, which had joined, {upto}"
+        yield f"{came}  of {name}, which had joined, it covers what was said {upto}"
     if record.for_turn:
         yield f"{came}  turn {session_id}/{record.for_turn} waited for it"
     yield _became(store, session_id, stream, seq)
