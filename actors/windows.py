@@ -181,7 +181,9 @@ def window_at(
     for number, earlier in _readable(store, stream, stop=until + 1):
         state.next_seq = number
         state.apply(earlier)
-    if state.oldest_open_turn not in (0, seq):
+    now = load_head(store, stream)
+    settled = now.settled if now is not None else 0  # what ended a turn may be unreadable
+    if settled < state.oldest_open_turn != seq:
         raise LookupError(
             f"turn {seq} has not begun: it waits behind turn {state.oldest_open_turn}"
         )
@@ -315,23 +317,24 @@ def _begin_with_summaries(store: Reads, logs: Sequence[Log]) -> None:
     for log in logs:
         seq = log.head.summary
         record = _record_at(store, log.stream, seq) if seq else None
-        if isinstance(record, SummaryRecord) and _holds(log, record, known):
+        if isinstance(record, SummaryRecord) and _holds(store, log, record, known):
             held.append((log, seq, record))
     held.sort(key=lambda entry: (entry[0] is not logs[0], -entry[2].at_us))
     for log, seq, record in held:
-        if record.through <= log.through and record.asides <= log.asides:
+        covers = [(log.stream, record.through, record.asides, 0), *record.others]
+        if log is not logs[0] and all(
+            through <= known[number].through and asides <= known[number].asides
+            for number, through, asides, _ in covers
+        ):
             continue
         log.summary = seq, record
-        for number, through, asides, _ in (
-            (log.stream, record.through, record.asides, 0),
-            *record.others,
-        ):
+        for number, through, asides, _ in covers:
             covered = known[number]
             covered.through = max(covered.through, through)
             covered.asides = max(covered.asides, asides)
 
 
-def _holds(log: Log, record: SummaryRecord, known: Mapping[int, Log]) -> bool:
+def _holds(store: Reads, log: Log, record: SummaryRecord, known: Mapping[int, Log]) -> bool:
     """Whether nothing that a log's summary may tell is not to be told any more."""
     if log.since_us > record.at_us:
         return False
@@ -339,7 +342,7 @@ def _holds(log: Log, record: SummaryRecord, known: Mapping[int, Log]) -> bool:
         other = known.get(number)
         if other is None or len(other.head.hidden or ()) != hidden:
             return False
-        if other.since_us > record.at_us:
+        if max(other.since_us, _cleared_us(store, number, other.head)) > record.at_us:
             return False
     return True
 
