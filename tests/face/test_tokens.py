@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -442,6 +443,34 @@ async def test_an_encoding_in_the_cache_of_tiktoken_is_taken_from_there(
 
 
 # -- the loop ------------------------------------------------------------------------------------
+
+
+class LongestStep(trio.abc.Instrument):
+    """The longest time for which a task kept the loop, in processor seconds of the loop's thread.
+
+    What other processes do to the machine is not in it.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = time.thread_time()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.seconds = max(self.seconds, time.thread_time() - self._began)
+
+
+async def test_no_step_of_the_loop_takes_20_ms_whatever_is_counted() -> None:
+    longest = LongestStep()
+    async with EncodingCounter() as counter:
+        trio.lowlevel.add_instrument(longest)
+        for text in ("a" * 1_000_000, " " * 1_000_000, "\n" * 1_000_000, "\U0001f600" * 250_000):
+            assert await counter.count([text]) > [0]
+        await counter.count(SENTENCES * 500)
+        trio.lowlevel.remove_instrument(longest)
+    assert longest.seconds <= 0.020
 
 
 @pytest.mark.slow
