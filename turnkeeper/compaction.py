@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from inspect import iscoroutinefunction, unwrap
 from typing import TypeAlias, cast
 
 from .actors.compactor import Compactor, Patience
@@ -84,6 +85,15 @@ def _summarisers(
         if name not in agents:
             known = ", ".join(sorted(agents))
             raise ConfigError(f"summariser for agent {name!r}: there is no such agent, but {known}")
-        if not callable(one):
-            raise ConfigError(f"the summariser of agent {name!r} must be callable, not {one!r:.80}")
+        if not _is_async(one):
+            raise ConfigError(
+                f"the summariser of agent {name!r} must be an async function, not {one!r:.80}"
+            )
     return by_agent
+
+
+def _is_async(one: object) -> bool:
+    """Whether something can be called and awaited, as far as can be known without doing it."""
+    if not callable(one) or isinstance(one, type):
+        return False
+    return iscoroutinefunction(unwrap(one)) or iscoroutinefunction(type(one).__call__)

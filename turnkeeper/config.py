@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
+from math import isnan
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -175,6 +176,8 @@ def _value(where: str, value: Any, setting: Field[Any]) -> Any:
         return read_ids(where, value)
     if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise ConfigError(f"{where} must be of type {kind}, not {value!r}")
+    if isinstance(value, float) and isnan(value):
+        raise ConfigError(f"{where} must be a number, not {value}")
     low, high = setting.metadata["low"], setting.metadata["high"]
     if low is not None and value < low:
         raise ConfigError(f"{where} must be at least {low}, not {value}")

@@ -108,15 +108,13 @@ def ask_live(invocation: Invocation, do: str, what_for: str, **given: object) ->
     Raises:
         CommandError: none runs, or it refused.
     """
-    answer = _answer(invocation, do, **given)
+    answer = _answer(invocation, do, timeout_s=_ACT_TIMEOUT_S, **given)
     if answer is None:
         raise NothingRuns(f"no runtime runs on {invocation.state_dir}, {what_for}")
     return answer
 
 
-def _answer(
-    invocation: Invocation, do: str, *, timeout_s: float = _ACT_TIMEOUT_S, **given: object
-) -> Any:
+def _answer(invocation: Invocation, do: str, *, timeout_s: float, **given: object) -> Any:
     """What the runtime that runs answers; None if none does."""
     where = invocation.state_dir
     try:
