@@ -151,6 +151,11 @@ ACTS_AND_LIVE = {
     "reload",
     "send",
     "sessions clear",
+    "sessions compact",
+    "sessions create",
+    "sessions delete",
+    "sessions import",
+    "sessions prune",
 }
 """What does not only look, or needs a runtime that runs."""
 
