@@ -15,6 +15,7 @@ from .actors.core.records import (
     AssistantRecord,
     AttemptRecord,
     ChangeRecord,
+    CommandRecord,
     FailureRecord,
     InterruptedRecord,
     MissionRecord,
@@ -33,6 +34,7 @@ from .actors.journal import load_record, load_records, load_session_number
 from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
 from .explain_changes import access_lines, change_lines, made_by, session_lines
+from .explain_commands import command_lines
 from .explain_deliveries import delivery_lines, note_lines, run_lines
 from .explain_summaries import summary_lines
 from .findings import Found, Reading, find_heard, find_messages, readings
@@ -89,13 +91,24 @@ def _of_record(store: Reads, record_id: str, rules: Rules) -> Story | None:
         case MissionRecord() as record:
             lines = (*run_lines(record), *_events(store, session_id, stream, seq))
             return Story(id=record_id, kind="run", lines=lines)
-        case NoteRecord() as record:
-            return Story(id=record_id, kind="note", lines=tuple(note_lines(store, record)))
-        case SummaryRecord() as record:
-            lines = tuple(summary_lines(store, session_id, stream, seq, record))
-            return Story(id=record_id, kind="summary", lines=lines)
         case OpenedRecord():
             return _session(store, record_id, session_id, stream, rules)
+        case record:
+            return _of_aside(store, record_id, stream, record)
+
+
+def _of_aside(store: Reads, record_id: str, stream: int, record: Record | None) -> Story | None:
+    """Of what belongs to no turn."""
+    session_id, _, number = record_id.rpartition("/")
+    match record:
+        case NoteRecord():
+            return Story(id=record_id, kind="note", lines=tuple(note_lines(store, record)))
+        case CommandRecord():
+            lines = tuple(command_lines(store, session_id, stream, int(number), record))
+            return Story(id=record_id, kind="command", lines=lines)
+        case SummaryRecord():
+            lines = tuple(summary_lines(store, session_id, stream, int(number), record))
+            return Story(id=record_id, kind="summary", lines=lines)
         case _:
             return None
 
@@ -143,10 +156,11 @@ def _listed(store: Reads, found: Found) -> str | None:
     """One of several messages that have an id."""
     stream = load_session_number(store, found.session_id)
     record = load_record(store, stream, found.seq) if stream is not None else None
-    if not isinstance(record, UserRecord):
+    if not isinstance(record, UserRecord | CommandRecord):
         return None
     place = show_place(address_of(record))
-    return f"{stamp(record.at_us)}  in {place} it is turn {found.session_id}/{found.seq}"
+    what = "turn" if isinstance(record, UserRecord) else "command"
+    return f"{stamp(record.at_us)}  in {place} it is {what} {found.session_id}/{found.seq}"
 
 
 def refused(refusal: Refusal) -> Story:

@@ -72,6 +72,8 @@ def _whereto(record: AssistantRecord) -> str:
             return f"{where}, the active channel of the session"
         case None if record.reply_to is not None:
             return f"{where}, where the turn came from"
+        case "command":
+            return f"{where}, where a human had written; no agent knows of it"
         case str(route) if route.startswith("user "):
             return f"{where}, where {route} wrote last"
         case _:
