@@ -20,6 +20,10 @@ __all__ = [
     "Approve",
     "By",
     "Change",
+    "Create",
+    "Created",
+    "Delete",
+    "Deleted",
     "Joined",
     "Link",
     "Move",
@@ -131,7 +135,34 @@ class Revoke:
     user_id: str
 
 
-Act: TypeAlias = Link | Unlink | Pair | Unpair | Move | Undo | Approve | Allow | Revoke
+@message
+class Create:
+    """Request: there is a session of this name, which owns nothing yet. Answered with `Created`."""
+
+    session_id: SessionId
+    agent: str
+    by: By = "program"
+
+
+@message
+class Delete:
+    """Request: the session is no more, and nothing is left of it. Answered with `Deleted`.
+
+    Once that is durable nobody finds it; what is left of its log is to be removed then.
+    """
+
+    session_id: SessionId
+    by: By = "program"
+    dry_run: bool = False
+    even_open: bool = False
+    """Whether turns and messages that are open go with it; where nothing runs, nobody waits."""
+    records: int | None = None
+    """How many records its log must hold; None for however many there are."""
+
+
+Act: TypeAlias = (
+    Link | Unlink | Pair | Unpair | Move | Undo | Approve | Allow | Revoke | Create | Delete
+)
 
 
 @message
@@ -182,6 +213,35 @@ class Change:
     active: tuple[ActiveChange, ...] = ()
     opened: tuple[SessionId, ...] = ()
     """Sessions that the act opened."""
+
+
+@message
+class Created:
+    """A session that an act has opened by name. It has no conversation yet."""
+
+    session_id: SessionId
+    agent: str
+    """Who answers in it."""
+
+
+@message
+class Deleted:
+    """What the deletion of a session has removed, or would remove."""
+
+    session_id: SessionId
+    number: int
+    """Of its log. Neither it nor the id is used again."""
+    records: int
+    """How many records its log held."""
+    dry_run: bool
+    conversations: tuple[Address, ...] = ()
+    """Those that belonged to it: the next message there opens another session."""
+    memories: int = 0
+    """How many values its agent kept."""
+    open_turns: int = 0
+    open_deliveries: int = 0
+    last_active_us: int = 0
+    """When a human last wrote, in microseconds since the Unix epoch."""
 
 
 @message

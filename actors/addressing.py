@@ -130,12 +130,15 @@ def session_of_user(store: Reads, user: str) -> SessionId | None:
 
 
 def goes_on_in(store: Reads, session_id: str) -> str:
-    """The session that goes on with what was said in another: itself, if that lives by itself."""
+    """The session that goes on with what was said in another: itself, if that lives by itself.
+
+    That it does too where the other one was deleted.
+    """
     passed = {session_id}
     while True:
         found = find_session(store, session_id)
         following = found[1].merged_into if found is not None else None
-        if following is None or following in passed:
+        if following is None or following in passed or find_session(store, following) is None:
             return session_id
         session_id = following
         passed.add(session_id)

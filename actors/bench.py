@@ -11,6 +11,7 @@ from .acts import ActRefused
 from .core.routing import IdentityRow, InstanceRules
 from .core.world import Plan
 from .deliveries import Notice
+from .erased import load_erased
 from .errands import TakeOver
 from .ledger import StoreWorld, batch_of_plan
 from .messages import Address, DeliveryId, InboundTurn, Instance, TurnEnded
@@ -83,7 +84,12 @@ class Bench:
 
 
 def of_plan(bench: Bench, plan: Plan, *, dry_run: bool = False) -> Work:
-    """What a plan comes to; a dry run writes nothing."""
+    """What a plan comes to; a dry run writes nothing.
+
+    Raises:
+        ActRefused: it would open a session, or pair somebody with one, that was deleted.
+    """
+    _check_erased(bench.store, plan)
     if dry_run:
         return Work(replace(plan.change, number=None, dry_run=True))
     batch = batch_of_plan(bench.store, plan)
@@ -101,6 +107,16 @@ def of_plan(bench: Bench, plan: Plan, *, dry_run: bool = False) -> Work:
         opened=len(plan.opened),
         relinked=_relinked(plan) if plan.record.by == "code" or plan.record.act == "undo" else [],
     )
+
+
+def _check_erased(store: Reads, plan: Plan) -> None:
+    paired = {after.session_id for _, after in plan.identities if after.session_id is not None}
+    for session_id in (*plan.opened, *paired):
+        if load_erased(store, session_id) is not None:
+            raise ActRefused(
+                f"the session {session_id!r} was deleted, and its id is never used again; choose "
+                "another"
+            )
 
 
 def _relinked(plan: Plan) -> list[tuple[IdentityRow, IdentityRow]]:

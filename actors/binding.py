@@ -33,6 +33,7 @@ from .core.routing import (
     rule_of,
     scope_of,
 )
+from .erased import load_erased
 from .errands import BindPlace, Identified
 from .errors import InvalidTurn, Unidentified
 from .happenings import noted
@@ -42,12 +43,14 @@ from .ledger import (
     StoreWorld,
     load_identity,
     load_key,
+    next_version,
     opening,
     opening_alone,
     waiting_notes,
 )
 from .messages import Accept, Address, InboundTurn, SessionId
 from .services import Ref, Resolve, Services
+from .unknown import UnknownSession
 
 __all__ = ["Binder"]
 
@@ -131,7 +134,7 @@ class Binder(ActDesk):
         row = BindingRow(
             session_id="",
             stream=0,
-            version=1,
+            version=next_version(store, place),
             instance=place.instance,
             conversation=place.conversation,
             thread=place.thread,
@@ -165,9 +168,28 @@ class Binder(ActDesk):
         if (opening := self._opening.get(key)) is not None:
             return opening
         if key[0] != "name":
-            return load_key(self._services.store, key)
+            return self._if_there(load_key(self._services.store, key))
         stream = load_session_number(self._services.store, key[1])
         return KeyRow(key[1], stream, 0, key) if stream is not None else None
+
+    def _if_there(self, holder: KeyRow | None) -> KeyRow | None:
+        """The session that serves a key, or nobody, if it was deleted."""
+        if holder is None or holder.session_id is None:
+            return holder
+        if load_session_number(self._services.store, holder.session_id) is not None:
+            return holder
+        return holder._replace(session_id=None)
+
+    def _check_name(self, session_id: str) -> None:
+        """Refuse to open a session whose id was that of another.
+
+        Raises:
+            UnknownSession: it was deleted.
+        """
+        if load_erased(self._services.store, session_id) is not None:
+            raise UnknownSession(
+                f"the session {session_id!r} was deleted, and its id is never used again"
+            )
 
     def _if_still_for(self, user: str, holder: KeyRow) -> KeyRow:
         """The session that serves a user, or nobody, if it has come to be that of somebody else."""
@@ -181,6 +203,8 @@ class Binder(ActDesk):
         self, row: BindingRow, agent: str, key: Key | None, before: KeyRow | None
     ) -> SessionId:
         """Open a session that owns the place of `row` and serves `key`."""
+        if key is not None and key[0] == "name":
+            self._check_name(key[1])
         stream = self._next_stream
         self._next_stream += 1
         session_id = SessionId(key[1] if key is not None and key[0] == "name" else f"s{stream}")
@@ -203,6 +227,7 @@ class Binder(ActDesk):
         key: Key = ("name", session_id)
         if self._holder(key) is not None:
             return
+        self._check_name(session_id)
         stream = self._next_stream
         self._next_stream += 1
         self._opening[key] = KeyRow(session_id, stream, 1, key)

@@ -44,6 +44,7 @@ __all__ = [
     "batch_for",
     "binding_key",
     "find_session",
+    "index_trouble",
     "last_key",
     "load_binding",
     "load_conversation",
@@ -151,14 +152,15 @@ def batch_for(stream: int, conversation: Conversation, step: Step) -> Batch:
         batch.put(Table.HEADS, number_key(stream), encode_known(list(conversation.head())))
         for record in step.records:
             if type(record) in _TROUBLE:
-                _index_trouble(batch, stream, record)
+                index_trouble(batch, stream, record)
     return batch
 
 
 _TROUBLE: Final = frozenset({DeliveryRecord, QuarantinedRecord, ReopenedRecord, ReceiptRecord})
 
 
-def _index_trouble(batch: Batch, stream: int, record: Record) -> None:
+def index_trouble(batch: Batch, stream: int, record: Record) -> None:
+    """Let `batch` have an operator look at what `record` tells of, or not any more."""
     match record:
         case DeliveryRecord(status="failed" | "unknown"):
             key, status = log_key(stream, record.delivery_seq), record.status

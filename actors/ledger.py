@@ -61,6 +61,7 @@ __all__ = [
     "key_key",
     "load_identity",
     "load_key",
+    "next_version",
     "opening",
     "opening_alone",
     "pages",
@@ -279,6 +280,13 @@ def past_bindings(store: Reads, place: Address) -> list[BindingRow]:
         read_binding(decode(data))
         for _, data in starting_with(store, Table.PAST_BINDINGS, binding_key(place))
     ]
+
+
+def next_version(store: Reads, place: Address) -> int:
+    """The version of the next binding of a place that nobody owns."""
+    prefix = binding_key(place)
+    newest = store.scan(Table.PAST_BINDINGS, prefix, _after(prefix), limit=1, reverse=True)
+    return int.from_bytes(newest[0][0][len(prefix) :], "big") + 1 if newest else 1
 
 
 def pages(store: Reads, table: Table, prefix: bytes = b"") -> Iterator[list[tuple[bytes, bytes]]]:

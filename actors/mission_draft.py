@@ -10,6 +10,7 @@ from .core.head import Head
 from .core.missions import Definition, MissionRefused, define, session_of_mission
 from .core.records import OpenedRecord
 from .core.routing import check_session_name, is_numbered
+from .erased import load_erased
 from .journal import find_session, load_record, load_session_number
 from .ledger import StoreWorld
 from .messages import Address, Instance
@@ -116,6 +117,12 @@ class Drafter:
 
     def _agent(self, message: AddMission, session_id: str, maker: str | None) -> str:
         """Who is given the prompt: somebody there is, and who may speak in the session."""
+        if load_erased(self._services.store, session_id) is not None:
+            raise MissionRefused(
+                f"the session {session_id!r} was deleted, and its id is never used again; call the "
+                "mission something else, or say in which session it is to run",
+                "name" if message.session is None else "session",
+            )
         found = opened_by(self._services, session_id)
         agent = message.agent
         if message.session is not None:

@@ -17,6 +17,8 @@ from .acts import (
     ActRefused,
     Allow,
     Approve,
+    Create,
+    Delete,
     Link,
     Move,
     Pair,
@@ -31,6 +33,8 @@ from .core import codes, commands
 from .core.changes import plan_link, plan_move, plan_pair, plan_undo
 from .core.records import AccessRecord, ChangeRecord
 from .core.routing import scope_of
+from .creation import create
+from .deletion import delete
 from .door import StandingRow
 from .journal import load_binding, load_record
 from .ledger import LEDGER_STREAM, access_key, append_to_ledger, changes_since
@@ -112,7 +116,8 @@ def _to_undo(
     later: list[tuple[int, ChangeRecord]] = []
     taken_back: set[int | None] = set()
     for found, change in islice(changes_since(store, reverse=True), MAX_LATER):
-        if found == number or (number is None and change.act != "undo" and found not in taken_back):
+        is_meant = change.act not in ("undo", "import") and found not in taken_back
+        if found == number or (number is None and is_meant):
             return found, change, later[::-1]
         later.append((found, change))
         taken_back.add(change.undoes)
@@ -191,6 +196,8 @@ _MAKERS: Final[dict[type, _Maker]] = {
     Approve: _approve,
     Allow: _allow,
     Revoke: _revoke,
+    Create: create,
+    Delete: delete,
     SelfLink: self_link,
     Knocked: knocked,
 }

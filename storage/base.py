@@ -95,9 +95,11 @@ class Batch:
     one key the last one counts. Appends come before erasures.
     """
 
-    __slots__ = ("appends", "deletes", "erases", "expects", "puts")
+    __slots__ = ("appends", "bulk", "deletes", "erases", "expects", "puts")
 
     def __init__(self) -> None:
+        self.bulk = False
+        """Whether it may be as large as memory allows: where nobody else waits for the store."""
         self.appends: list[tuple[int, int, Sequence[bytes]]] = []
         self.erases: list[tuple[int, int, int]] = []
         self.expects: list[tuple[Table, bytes, bytes | None]] = []

@@ -110,7 +110,8 @@ class Pending:
         """Put `batch` into a group, or its refusal, if a precondition does not hold.
 
         Raises:
-            BatchTooLarge: more than `MAX_BATCH_BYTES`, or `MAX_ERASED`; nothing was taken in.
+            BatchTooLarge: more than `MAX_BATCH_BYTES`, and it is not bulk, or more than
+                `MAX_ERASED`; nothing was taken in.
             InvalidKey: a key that no table can hold; nothing was taken in.
             TypeError: a value which is not bytes; nothing was taken in.
         """
@@ -118,7 +119,7 @@ class Pending:
         tables, table_bytes = _table_items(batch)
         erased = _erased_keys(batch)
         size_bytes = log_bytes + table_bytes + _LOG_KEY_BYTES * len(erased)
-        if size_bytes > MAX_BATCH_BYTES:
+        if size_bytes > MAX_BATCH_BYTES and not batch.bulk:
             raise BatchTooLarge(
                 f"a batch of {size_bytes} bytes: at most {MAX_BATCH_BYTES} are allowed; split it"
             )

@@ -378,7 +378,9 @@ class Draft:
             visited = {session.session_id}
             while through is not None and through not in visited:
                 visited.add(SessionId(through))
-                host = self.session(through)
+                host = self.find(through)
+                if host is None:
+                    break  # it was deleted
                 for stream, earlier in streams.items():
                     if host.joined.pop(stream, None) is not None:
                         host.records.append(
@@ -431,17 +433,22 @@ class Draft:
         return {
             stream: earlier
             for stream, earlier in session.joined.items()
-            if self._goes_on_in(self.session(earlier), session.session_id)
+            if self._goes_on_in(self.find(earlier), session.session_id)
         }
 
-    def _goes_on_in(self, earlier: SessionDraft, session_id: str) -> bool:
+    def _goes_on_in(self, earlier: SessionDraft | None, session_id: str) -> bool:
+        """Whether a session goes on in another one; one that was deleted goes on nowhere."""
         passed: set[str] = set()
-        while earlier.head is not None and earlier.head.merged_into is not None:
+        while (
+            earlier is not None
+            and earlier.head is not None
+            and earlier.head.merged_into is not None
+        ):
             following = earlier.head.merged_into
             if following == session_id or following in passed:
                 return following == session_id
             passed.add(following)
-            earlier = self.session(following)
+            earlier = self.find(following)
         return False
 
     def _joining(self, host: SessionDraft, earlier: str, *, joined: bool) -> Joined:
