@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final
 
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
 from .acting import ActDesk, Held
-from .acts import Allow, Approve, Link, Move, Pair, Revoke, Undo, Unlink, Unpair
+from .acts import Allow, Approve, Create, Link, Move, Pair, Revoke, Undo, Unlink, Unpair
 from .binding import Binder
 from .core.codes import REDEMPTIONS, RateLimit
 from .core.commands import MAX_COMMAND_CHARS, read_command
@@ -329,7 +329,8 @@ class RegistryActor(Sender):
         Identified: Binder._identified_as,
         FollowRules: _follow_rules,
         ListRefusals: _list_refusals,
-        **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo, Approve, Allow, Revoke), _do_act),
+        **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo), _do_act),
+        **dict.fromkeys((Approve, Allow, Revoke, Create), _do_act),
     }
 
 

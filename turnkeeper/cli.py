@@ -34,6 +34,7 @@ from .commands import (
     send,
     serving,
     sessions,
+    sessions_acts,
 )
 from .commands.base import (
     INTERRUPTED,
@@ -57,6 +58,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *overview.COMMANDS,
     *checking.COMMANDS,
     *sessions.COMMANDS,
+    *sessions_acts.COMMANDS,
     *memory.COMMANDS,
     *compaction.COMMANDS,
     *bindings.COMMANDS,

@@ -12,6 +12,8 @@ from .actors.acts import (
     Approve,
     By,
     Change,
+    Create,
+    Created,
     Link,
     Move,
     Pair,
@@ -26,6 +28,7 @@ from .actors.messages import (
     SessionId,
 )
 from .looking import Looking
+from .rules import usual_agent
 
 __all__ = ["Deciding"]
 
@@ -131,6 +134,28 @@ class Deciding(Looking):
             ActRefused: there is none, it was taken back before, or a later one builds on it.
         """
         return await self._change(Undo(number=number, dry_run=dry_run, by=by))
+
+    async def create_session(
+        self, name: str, agent: str | None = None, *, by: By = "program"
+    ) -> Created:
+        """Make a session of this name, which has no conversation yet; pairs lead people there.
+
+        Args:
+            name: 1 to 64 letters, digits, `_`, `.` or `-`, beginning with a letter or digit.
+            agent: who answers in it; the main one by default.
+            by: who asks.
+
+        Raises:
+            ActRefused: there is a session of this name, or was, or that is no name, or there is no
+                such agent.
+        """
+        known = self._engine.agents
+        agent = agent if agent is not None else usual_agent(known)
+        if agent not in known:
+            listed = ", ".join(sorted(known))
+            raise ActRefused(f"there is no agent {agent!r:.80}; there is: {listed}")
+        act = Create(session_id=SessionId(name), agent=agent, by=by)
+        return cast("Created", await self._registry.ask(act, block=False))
 
     async def _change(self, act: Link | Unlink | Pair | Unpair | Move | Undo) -> Change:
         return cast("Change", await self._registry.ask(act, block=False))

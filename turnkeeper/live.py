@@ -182,6 +182,9 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
         "approve": lambda given: runtime.approve(given_text(given, "code")),
         "allow": lambda given: runtime.allow(*given_texts(given, "instance", "user_id")),
         "revoke": lambda given: runtime.revoke(*given_texts(given, "instance", "user_id")),
+        "create_session": lambda given: runtime.create_session(
+            given_text(given, "session_id"), given_text_or_none(given, "agent"), by="operator"
+        ),
         "clear": lambda given: runtime.clear(given_text(given, "session_id"), by="operator"),
         "compact": lambda given: runtime.compact(given_text(given, "session_id")),
         "clear_memory": lambda given: _clear_memory(runtime, given),

@@ -14,12 +14,14 @@ from .actors.acts import Act
 from .actors.core.access import AccessRules
 from .actors.core.routing import InstanceRules, read_binding
 from .actors.door import Door
+from .actors.journal import batch_for, load_conversation, load_session_number
 from .actors.ledger import starting_with
-from .actors.messages import Instance
+from .actors.messages import Cleared, Instance, SessionId
 from .actors.missions import MissionAct
 from .actors.registry import RegistryActor
 from .actors.scheduler import SchedulerActor
 from .actors.services import Post, Services
+from .actors.unknown import UnknownSession
 from .config import Config
 from .engine import next_stream
 from .hosting import kernel_of_this_loop
@@ -31,9 +33,9 @@ from .storage.codec import decode
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
 
-__all__ = ["perform", "perform_mission", "platform_of", "rules_at_rest"]
+__all__ = ["USUAL_AGENT", "clear", "perform", "perform_mission", "platform_of", "rules_at_rest"]
 
-_AGENT: Final = "main"
+USUAL_AGENT: Final = "main"
 """Who answers where a section names nobody."""
 
 
@@ -69,6 +71,24 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
             registry.stop(block=False)
 
 
+async def clear(state_dir: Path, session_id: str) -> Cleared:
+    """Let the context of a session begin anew in the store in `state_dir`.
+
+    Raises:
+        UnknownSession: there is no such session.
+        StorageError, MalformedRecord: as for :func:`perform`.
+    """
+    find_store(state_dir)
+    async with open_lmdb(state_dir) as store:
+        stream = load_session_number(store, session_id)
+        conversation = load_conversation(store, stream) if stream is not None else None
+        if stream is None or conversation is None:
+            raise UnknownSession(f"there is no session {session_id!r}")
+        step = conversation.clear("operator", time.time_ns() // 1000)
+        await store.commit(batch_for(stream, conversation, step))
+        return Cleared(session_id=SessionId(session_id), seq=step.first_seq)
+
+
 async def perform_mission(state_dir: Path, act: MissionAct, settings: Config) -> MissionInfo:
     """Add, pause, resume or remove a mission on the store in `state_dir`; return what it is then.
 
@@ -102,7 +122,7 @@ def rules_at_rest(settings: Config) -> dict[Instance, InstanceRules]:
     """How the conversations of the configured instances are routed; access matters to no act."""
     return {
         Instance(section.name): InstanceRules(
-            agent=section.agent or _AGENT,
+            agent=section.agent or USUAL_AGENT,
             scope=scope_rules(settings.session, section),
             access=AccessRules(),
         )

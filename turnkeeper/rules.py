@@ -15,7 +15,7 @@ from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError, SessionConfig
 from .kinds import canonical_user_id
 
-__all__ = ["agents_of", "check_exposure", "instance_rules", "scope_rules"]
+__all__ = ["agents_of", "check_exposure", "instance_rules", "scope_rules", "usual_agent"]
 
 
 def agents_of(
@@ -27,14 +27,18 @@ def agents_of(
         ConfigError: there is no such agent.
     """
     named = {channel.name: channel.agent for channel in settings.channels}
-    default = "main" if "main" in known or len(known) > 1 else next(iter(known))
-    agent_of = {name: named.get(name) or default for name in instances}
+    agent_of = {name: named.get(name) or usual_agent(known) for name in instances}
     for name, agent in agent_of.items():
         if agent not in known:
             raise ConfigError(
                 f"channel {name!r} names the agent {agent!r}; there is: {', '.join(sorted(known))}"
             )
     return agent_of
+
+
+def usual_agent(known: Collection[str]) -> str:
+    """Who answers where nobody is named: `main`, or the only one there is."""
+    return "main" if "main" in known or len(known) > 1 else next(iter(known))
 
 
 def instance_rules(

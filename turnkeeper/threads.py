@@ -17,7 +17,7 @@ from typing import Any, TypeVar, Unpack
 import trio
 
 from . import views
-from .actors.acts import AccessEntry, Change
+from .actors.acts import AccessEntry, Change, Created
 from .actors.bus import Subscription
 from .actors.core.compaction import Compacted
 from .actors.core.window import Message
@@ -253,6 +253,10 @@ class Handle:
     def clear_memory(self, session_id: str) -> int:
         """Like `Runtime.clear_memory`."""
         return self.call(self._runtime.clear_memory, session_id)
+
+    def create_session(self, name: str, agent: str | None = None) -> Created:
+        """Like `Runtime.create_session`."""
+        return self.call(self._runtime.create_session, name, agent)
 
     def missions(self) -> list[MissionInfo]:
         """Like `Runtime.missions`."""

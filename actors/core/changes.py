@@ -27,7 +27,7 @@ from .routing import (
 )
 from .world import Plan, World
 
-__all__ = ["plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]
+__all__ = ["check_target", "plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]
 
 
 def plan_link(
@@ -143,7 +143,7 @@ def plan_pair(
     else:
         if stored.session_id == session_id and stored.paired_by == by:
             raise ActRefused(f"{name} is paired with {session_id} already")
-        _check_target(world, session_id)
+        check_target(world, session_id)
         draft = Draft(world, now_us, "together", by, f"{name} is paired with {session_id}")
         row = stored._replace(session_id=session_id, paired_by=by, paired_us=now_us)
     draft.decide(row)
@@ -152,7 +152,12 @@ def plan_pair(
     return draft.finish("unpair" if session_id is None else "pair", merge=session_id is not None)
 
 
-def _check_target(world: World, session_id: str) -> None:
+def check_target(world: World, session_id: str) -> None:
+    """Refuse what names no session, and may name no new one.
+
+    Raises:
+        ActRefused: there is none of this name, and a new one cannot have it.
+    """
     if world.session(session_id) is not None:
         return
     try:
@@ -192,7 +197,7 @@ def plan_move(
     """
     place = "/".join(part for part in row.address if part is not None)
     if session_id is not None:
-        _check_target(world, session_id)
+        check_target(world, session_id)
         draft = Draft(world, now_us, "together", by, f"{place} was moved to {session_id}")
         target = draft.find(session_id) or draft.open(agent, session_id)
         scope = "manual"

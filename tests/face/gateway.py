@@ -25,7 +25,20 @@ from turnkeeper.testing import LoopbackChannel
 from .command import turnkeeper
 
 ASKED = frozenset(
-    {"add", "allow", "approve", "link", "pair", "refused", "reload", "revoke", "unlink", "unpair"}
+    {
+        "add",
+        "allow",
+        "approve",
+        "clear",
+        "create",
+        "link",
+        "pair",
+        "refused",
+        "reload",
+        "revoke",
+        "unlink",
+        "unpair",
+    }
 )
 """Commands that ask the runtime only; the others open the store, which a process does once."""
 

@@ -1,4 +1,4 @@
-"""`send`, `sessions clear` and `deliveries retry --mark-duplicate`, as they are typed."""
+"""`send` and `deliveries retry --mark-duplicate`, as they are typed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from turnkeeper import views
 from turnkeeper.commands.base import Exit
 
 from .gateway import Gateway
@@ -120,25 +119,9 @@ async def test_what_may_have_arrived_is_sent_again_only_on_purpose(gateway: Gate
         assert (code, len(tg.sent)) == (Exit.OK, count + 1)
 
 
-async def test_a_cleared_context_begins_anew_and_the_log_stays(gateway: Gateway) -> None:
+async def test_without_a_runtime_nothing_is_sent(gateway: Gateway) -> None:
     async with gateway.up():
         await _two_people(gateway)
-        assert gateway.runtime is not None
-        store = gateway.runtime.store
-        before = len(views.history(store, "s1") or ())
-        code, out, _ = await gateway.run("sessions", "clear", "s1")
-        assert code == Exit.OK
-        assert out.startswith("the context of s1 begins after record ")
-        records = views.history(store, "s1") or []
-        assert [record.kind for record in records[before:]] == ["clear"]
-        code, _, err = await gateway.run("sessions", "clear", "s99")
-        assert (code, "there is no session 's99'" in err) == (Exit.NOT_FOUND, True)
-
-
-async def test_without_a_runtime_nothing_is_sent_and_nothing_cleared(gateway: Gateway) -> None:
-    async with gateway.up():
-        await _two_people(gateway)
-    for words in (("send", "s1", "hi"), ("sessions", "clear", "s1")):
-        code, _, err = await gateway.run(*words)
-        assert code == Exit.STATE
-        assert "no runtime runs" in err
+    code, _, err = await gateway.run("send", "s1", "hi")
+    assert code == Exit.STATE
+    assert "no runtime runs" in err

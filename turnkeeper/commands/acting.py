@@ -13,7 +13,7 @@ import trio
 from ..actors.acts import Act, ActRefused
 from ..actors.core.missions import MissionRefused
 from ..actors.messages import Address, Instance
-from ..actors.unknown import UnknownMission
+from ..actors.unknown import UnknownMission, UnknownSession
 from ..config import Config, load_config
 from ..control import BadLine, RequestFailed, ask
 from ..offline import perform
@@ -89,7 +89,7 @@ def carry_out_with(
             sleep(_LOOK_AGAIN_S)
         except (ActRefused, MissionRefused) as refusal:
             raise CommandError(str(refusal)) from refusal
-        except UnknownMission as error:
+        except (UnknownMission, UnknownSession) as error:
             raise NoSuchThing(str(error)) from error
         else:
             return json.loads(to_json(done)), False

@@ -1,4 +1,4 @@
-"""`send` and `sessions clear`: speak for a session, and let its context begin anew."""
+"""`send`: speak for a session."""
 
 from __future__ import annotations
 
@@ -90,20 +90,6 @@ def _print_outcome(outcome: dict[str, Any]) -> None:
     )
 
 
-def _clear(invocation: Invocation) -> int:
-    session_id: str = invocation.arguments.id
-    cleared = ask_live(
-        invocation, "clear", "and only one can clear: start `turnkeeper run`", session_id=session_id
-    )
-    if invocation.json:
-        print_json(cleared)
-    else:
-        print_line(
-            f"the context of {session_id} begins after record {cleared['seq']}; its log stays"
-        )
-    return Exit.OK
-
-
 COMMANDS: Final = (
     Command(
         words=("send",),
@@ -127,14 +113,6 @@ COMMANDS: Final = (
             'turnkeeper send s1 "Lunch?" --user alice --dry-run',
             'turnkeeper send s1 "Deployed." --to tg/-1001234/7',
         ),
-        lists=True,
-    ),
-    Command(
-        words=("sessions", "clear"),
-        summary="let the context of a session begin anew; its log stays",
-        action=_clear,
-        arguments=(argument("id", metavar="ID", help="the session, e.g. s1"),),
-        examples=("turnkeeper sessions clear s1",),
         lists=True,
     ),
 )
