@@ -9,15 +9,15 @@ from .compactions import Compact, Measured, SummaryMade
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .hearing import Hearing
-from .journal import load_head
 from .kernel import TrioFuture
+from .material import told_of_joined
 from .services import Services
 
 __all__ = ["Compacting"]
 
 _GROWTH: Final = 0.05
 """Share of the limit by which a context grows before it is looked at again, if the last look could
-do nothing."""
+do nothing, and no turn has ended since."""
 
 
 class Compacting(Hearing):
@@ -46,21 +46,24 @@ class Compacting(Hearing):
         """Have the context looked at if it may be too large: a byte may be a token."""
         services, core = self._services, self._core
         limits = services.compactor.limits
-        bound = core.context_bound + self._joined_bound()
-        tokens, messages = bound, core.context_messages
+        joined_bound, joined_messages = told_of_joined(services.store, core.base[3])
+        bound, told = core.context_bound + joined_bound, core.context_messages + joined_messages
+        tokens, messages = bound, told
         known = self._measured
-        if known is not None and known.base == core.base and known.bound <= bound:
+        if (
+            known is not None
+            and known.base == core.base
+            and known.bound <= bound
+            and known.told <= told
+        ):
             tokens = known.tokens + bound - known.bound
-            if known.stuck and bound - known.bound < limits.max_tokens * _GROWTH:
+            messages = known.messages + told - known.told
+            grown = bound - known.bound >= limits.max_tokens * _GROWTH
+            if known.stuck and not grown and known.settled == core.settled:
                 return
         if tokens >= limits.trigger_tokens or messages >= services.compactor.trigger_messages:
             full = tokens > limits.max_tokens or messages > limits.max_messages
             services.compactor.consider(core.session_id, self._stream, full=full)
-
-    def _joined_bound(self) -> int:
-        store = self._services.store
-        heads = (load_head(store, stream) for stream in self._core.base[3])
-        return sum(head.context_bound for head in heads if head is not None)
 
     def _on_measured(self, message: Measured) -> None:
         self._measured = message

@@ -35,9 +35,15 @@ class Measured:
 
     session_id: SessionId
     bound: int
-    """What it took at most, joined logs included, when it was counted."""
+    """What it took at most when it was counted, all logs that joined included."""
     tokens: int
     """What it took."""
+    told: int
+    """How many messages the heads told of, all logs that joined included."""
+    messages: int
+    """How many there were."""
+    settled: int
+    """The last turn that was over."""
     base: Base
     stuck: bool
-    """Whether it is too large, and there is nothing that could be summarised now."""
+    """Whether it is too large, and there is nothing that could be summarised then."""

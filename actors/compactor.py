@@ -34,13 +34,15 @@ from .core.shown import Message, cut
 from .core.weight import OVERHEAD, bytes_of, weight_of
 from .counting import Counting
 from .counts import count_row
+from .errors import TurnRefused
 from .journal import name_key
 from .kernel import ActorDeadError, KernelClosed, TrioFuture
-from .material import Material, base_of_head, read_material
+from .material import Material, read_material
 from .messages import SessionId
 from .services import Services
 from .summarising import Offload, SummaryWriter, Written, in_thread, words_of
 from .tokens import TokenCounter
+from .unknown import UnknownSession
 from .usage import Usage, base_of, put_usage
 from .windows import WindowRules
 
@@ -212,8 +214,13 @@ class Compactor:
         try:
             async with self._at_once:
                 outcome = await self._work(job)
-        except (StorageError, ActorDeadError, KernelClosed) as error:
-            # the session was deleted, or the runtime stops: the context stays as it is
+        except (
+            StorageError,
+            ActorDeadError,
+            KernelClosed,
+            TurnRefused,
+            UnknownSession,
+        ) as error:  # the session was deleted, or the runtime stops: the context stays as it is
             logger.info("compaction of %s ended: %s", job.session_id, error)
             outcome = Compacted(status="failed", session_id=job.session_id, fault=words_of(error))
         except Exception as error:  # the supervisor's edge: so it does
@@ -236,6 +243,12 @@ class Compactor:
                 )
             over = self._is_over(material)
             self._tell(job, material, stuck=False)
+            if done is not None and material.summary_seq != done.seq:
+                # It holds no more: something that it may tell is not to be told any more.
+                changes += 1
+                if changes > _CHANGES:
+                    self._tell(job, material, stuck=over)
+                    return done
             if not over and (done is not None or not job.asked):
                 return done or _nothing(job, material, "nothing")
             step = await self._compact(job, material, asked=not over)
@@ -257,19 +270,19 @@ class Compactor:
 
     def _tell(self, job: _Job, material: Material, *, stuck: bool) -> None:
         head = material.head
+        joined_bound, joined_messages = material.joined
         self._services.registry.tell(
             Measured(
                 session_id=job.session_id,
-                bound=head.context_bound + self._joined_bound(material),
+                bound=head.context_bound + joined_bound,
                 tokens=material.total,
-                base=base_of_head(head),
+                told=head.context_messages + joined_messages,
+                messages=len(material.entries),
+                settled=head.settled,
+                base=material.base,
                 stuck=stuck,
             )
         )
-
-    @staticmethod
-    def _joined_bound(material: Material) -> int:
-        return sum(log.head.context_bound for log in material.logs[1:])
 
     # -- measuring -------------------------------------------------------------------------------
 
@@ -340,9 +353,11 @@ class Compactor:
             keep = min(keep, material.total // 4)
         found = choose_cut(
             material.pieces(),
-            [log.head.settled for log in material.logs],
+            material.settled,
             keep_tokens=keep,
             input_tokens=limits.input_tokens - material.summary_tokens,
+            worth_tokens=limits.summary_tokens,
+            full=material.total > limits.max_tokens,
         )
         if found is None:
             return _nothing(job, material, "nothing")
@@ -371,12 +386,13 @@ class Compactor:
         )
 
     def _given(self, material: Material, found: Cut) -> list[Message]:
-        """What is summarised; a message that is too large for any summariser is cut."""
-        most = self.limits.input_tokens
+        """What is summarised; the largest messages are cut if it is too much for a summariser."""
+        room = self.limits.input_tokens - material.summary_tokens
+        most = _most_each([material.tokens[at] for at in found.covered], room)
         return [
             material.entries[at].message
             if material.tokens[at] <= most
-            else cut(material.entries[at].message, most)
+            else cut(material.entries[at].message, most - OVERHEAD)
             for at in found.covered
         ]
 
@@ -396,6 +412,17 @@ class Compactor:
         return seq
 
 
+def _most_each(sizes: Sequence[int], room: int) -> int:
+    """How large a message may be so that all of them fit into `room`; at least their frames."""
+    left = room
+    for place, size in enumerate(sorted(sizes)):
+        each = left // (len(sizes) - place)
+        if size > each:
+            return max(each, OVERHEAD)
+        left -= size
+    return max(sizes, default=0)
+
+
 def _record(
     material: Material, found: Cut, covered: int, written: Written, now_us: int
 ) -> SummaryRecord:
@@ -403,7 +430,7 @@ def _record(
     weights = [material.weights[at] for at in found.covered if material.entries[at].log == 0]
     folded = own.summary
     return SummaryRecord(
-        at_us=now_us,
+        at_us=max(now_us, *(log.since_us for log in material.logs)),  # clocks may go back
         text=written.text,
         through=max(found.through[0], own.through),
         asides=max(found.asides[0], own.asides),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..storage.base import Reads
 from .core.compaction import Base, Piece
 from .core.head import Head
-from .core.records import NoteRecord, Record
+from .core.records import (
+    AssistantRecord,
+    MissionRecord,
+    NoteRecord,
+    Record,
+    ToolRecord,
+    UserRecord,
+)
 from .core.shown import Message, summary_of
 from .core.turns import TOLD, ended_by
 from .core.weight import OVERHEAD, extra_of, weight_of
@@ -18,7 +26,7 @@ from .counts import Counts
 from .journal import load_head, load_records
 from .windows import Log, family_of, logs_of, told_of
 
-__all__ = ["Material", "base_of_head", "read_material"]
+__all__ = ["Material", "base_of_head", "read_material", "told_of_joined"]
 
 _MOST: Final = 20_000
 """Messages of a log that are looked at together: more than a window ever shows."""
@@ -41,6 +49,10 @@ class Material:
     """Tokens of what came with some entries' texts."""
     weights: list[int]
     """How many tokens each entry has at most."""
+    settled: list[int]
+    """Of each log, the last turn that is over, and all of which is here."""
+    joined: tuple[int, int]
+    """What the logs that have joined take at most, and how many messages: `told_of_joined`."""
     summaries: list[Message] = field(default_factory=list[Message])
     """The summaries that there are."""
     more: bool = False
@@ -50,6 +62,12 @@ class Material:
     def base(self) -> Base:
         """What a summary of it holds for."""
         return base_of_head(self.head)
+
+    @property
+    def summary_seq(self) -> int | None:
+        """The summary of its own that it begins with."""
+        summary = self.logs[0].summary
+        return summary[0] if summary is not None else None
 
     @property
     def summary_tokens(self) -> int:
@@ -80,6 +98,16 @@ def base_of_head(head: Head) -> Base:
     return head.summary, head.cleared, len(head.hidden or ()), joined
 
 
+def told_of_joined(reads: Reads, streams: Iterable[int]) -> tuple[int, int]:
+    """What logs that have joined take at most, and how many messages, as their heads tell it.
+
+    Both are only good for being compared with what they were before: a summary of another log may
+    cover them, and some of them may not be shown.
+    """
+    heads = [head for stream in streams if (head := load_head(reads, stream)) is not None]
+    return sum(head.context_bound for head in heads), sum(head.context_messages for head in heads)
+
+
 def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
     """The context of session number `stream` between turns; None if there is no such session.
 
@@ -94,16 +122,19 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
     logs = logs_of(reads, stream, head)
     family = family_of(logs)
     more = False
+    settled: list[int] = []
     records: dict[tuple[int, int], Record] = {}
     stretches = []
     for number, log in enumerate(logs):
         kept: list[tuple[int, Record]] = []
-        for seq, record in _oldest_first(reads, log):
+        found, over, is_cut = _oldest_first(reads, log)
+        for seq, record in found:
             if isinstance(record, NoteRecord) and record.session_id in family:
                 continue
             kept.append((seq, record))
             records[number, seq] = record
-        more = more or log.head.context_messages > _MOST
+        settled.append(over)
+        more = more or is_cut
         stretches.append(log.stretch(reads, kept))
     # Of the same time, what joined comes first, as in a window; the own log is the last stretch.
     order = [*range(1, len(logs)), 0]
@@ -112,12 +143,12 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         for entry in place([stretches[at] for at in order], 0, head.session_id)
     ]
     counts = [Counts(reads, log.stream, mark) for log in logs]
-    found = {
+    counted = {
         (entry.log, entry.message.seq): counts[entry.log].of(entry.message.seq)
         for entry in sorted(entries, key=lambda entry: -entry.message.seq)
     }
     weights = [weight_of(records[entry.log, entry.message.seq]) for entry in entries]
-    known = [found[entry.log, entry.message.seq] for entry in entries]
+    known = [counted[entry.log, entry.message.seq] for entry in entries]
     extras = (extra_of(records[entry.log, entry.message.seq]) for entry in entries)
     return Material(
         head=head,
@@ -130,23 +161,63 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         uncounted=[at for at, tokens in enumerate(known) if tokens is None],
         extras={at: extra for at, extra in enumerate(extras) if extra},
         weights=weights,
+        settled=settled,
+        joined=told_of_joined(reads, [number for number, _ in head.joined or ()]),
         summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
         more=more,
     )
 
 
-def _oldest_first(reads: Reads, log: Log) -> Iterator[tuple[int, Record]]:
-    if log.head.context_messages <= _MOST:
-        yield from [(seq, record) for _, seq, record in told_of(reads, log)][::-1]
-        return
-    told = 0
-    start = max(log.through, log.head.cleared) + 1
+def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int, bool]:
+    """What of a log is not covered; its last turn that is over and here; and whether there is more.
+
+    Where there is very much, that ends behind enough messages whose turns are over. For a reply may
+    stand far behind its question, and both are summarised together.
+    """
+    head = log.head
+    if head.context_messages <= _MOST:
+        return [(seq, record) for _, seq, record in told_of(reads, log)][::-1], head.settled, False
+    records: list[tuple[int, Record]] = []
+    if head.cleared > log.through:
+        before = told_of(reads, replace(log, until=head.cleared))
+        records.extend([(seq, record) for _, seq, record in before][::-1])
+    open_turns: Counter[int] = Counter()
+    """How many messages of each turn are here that is not over, as far as was read."""
+    settled = whole = 0
+    start = max(log.through, head.cleared) + 1
     for seq, record in load_records(reads, log.stream, start, damaged=_pass_over):
-        if record.at_us >= log.since_us and (ended_by(record) or isinstance(record, TOLD)):
-            yield seq, record
-            told += bool(weight_of(record))
-        if told == _MOST:
-            return
+        if record.at_us < log.since_us or not _is_wanted(record):
+            continue
+        if whole >= _MOST and not isinstance(record, AssistantRecord):
+            return records, settled, True
+        records.append((seq, record))
+        turn = _turn_of(seq, record)
+        if turn > settled:
+            open_turns[turn] += 1
+        else:
+            whole += 1
+        if ended := ended_by(record):
+            settled = max(settled, ended)
+            whole += open_turns.pop(ended, 0)
+    return records, head.settled, False
+
+
+def _is_wanted(record: Record) -> bool:
+    """Whether a window shows a record, or needs it to tell where others stand."""
+    if isinstance(record, AssistantRecord) and record.by == "runtime" and record.route == "command":
+        return False
+    return ended_by(record) > 0 or isinstance(record, TOLD)
+
+
+def _turn_of(seq: int, record: Record) -> int:
+    """The turn that a record names, 0 for none."""
+    match record:
+        case UserRecord() | MissionRecord():
+            return seq
+        case AssistantRecord() | ToolRecord():
+            return record.turn_seq
+        case _:
+            return 0
 
 
 def _pass_over(_seq: int, _error: Exception) -> None:

@@ -89,6 +89,8 @@ class SummaryWriter:
         Returns:
             None if even the built-in summary would be as long as what it summarises.
         """
+        if covered <= await self._size(""):
+            return None  # nobody need be asked
         fault: str | None = None
         summariser = self._summarisers.get(request.agent)
         if summariser is not None:
@@ -97,20 +99,21 @@ class SummaryWriter:
                     await trio.sleep(_PAUSE_S * 2.0 ** (attempt - 1))
                 text, tokens, fault = await self._ask(summariser, request, covered)
                 if fault is None:
-                    name = getattr(summariser, "__qualname__", type(summariser).__qualname__)
-                    return Written(text, tokens, name)
+                    return Written(text, tokens, _name_of(summariser))
                 logger.warning("summary of %s, try %d: %s", request.session_id, attempt + 1, fault)
-        text, tokens = await self._built_in(request)
+        # Where it is about as long as what it summarises, there would be one after the other.
+        text, tokens = await self._built_in(request, min(request.max_tokens, covered * 3 // 4))
         return Written(text, tokens, BUILT_IN, fault) if tokens < covered else None
 
     async def _ask(
         self, summariser: Summariser, request: SummaryRequest, covered: int
     ) -> tuple[str, int, str | None]:
+        text: Any = None
         try:
-            with trio.fail_after(self._timeout_s):
-                text: Any = await summariser(request)
-        except trio.TooSlowError:
-            return "", 0, f"the summariser did not return within {self._timeout_s:g} s"
+            with trio.move_on_after(self._timeout_s) as scope:
+                text = await summariser(request)
+            if scope.cancelled_caught:
+                return "", 0, f"the summariser did not return within {self._timeout_s:g} s"
         except (
             Exception,
             asyncio.CancelledError,  # let out of a loop of its own; trio has another one
@@ -124,22 +127,27 @@ class SummaryWriter:
         tokens = await self._size(text)
         return text, tokens, fault_of(text, tokens, covered, request.max_tokens)
 
-    async def _built_in(self, request: SummaryRequest) -> tuple[str, int]:
-        """The built-in summary, as long as is allowed at most."""
-        chars = 4 * request.max_tokens
+    async def _built_in(self, request: SummaryRequest, most: int) -> tuple[str, int]:
+        """The built-in summary in `most` tokens, or nearly so if that is very little."""
+        chars = 4 * most
         for _ in range(_TRIES):
             text = await self._offload(extract, request.messages, chars)
             tokens = await self._size(text)
-            if tokens <= request.max_tokens:
+            if tokens <= most:
                 return text, tokens
-            chars = max(min(chars - 64, chars * request.max_tokens // tokens), 16)
-        text = text[: request.max_tokens // _TRIES]
+            chars = max(min(chars - 64, chars * most // tokens), 16)
+        text = text[: most // _TRIES]
         return text, await self._size(text)
 
     async def _size(self, text: str) -> int:
         """Tokens of a summary as it is shown."""
         (tokens,), _ = await self._counting.count([summary_text(text)])
         return tokens + OVERHEAD
+
+
+def _name_of(summariser: Summariser) -> str:
+    name: object = getattr(summariser, "__qualname__", None)
+    return name if type(name) is str else type(summariser).__qualname__
 
 
 def words_of(error: BaseException) -> str:

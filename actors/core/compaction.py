@@ -7,7 +7,9 @@ to no turn. Everything else stays in the window.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from ..frozen import fact, message
@@ -172,7 +174,13 @@ class Cut:
 
 
 def choose_cut(
-    pieces: Sequence[Piece], settled: Sequence[int], *, keep_tokens: int, input_tokens: int
+    pieces: Sequence[Piece],
+    settled: Sequence[int],
+    *,
+    keep_tokens: int,
+    input_tokens: int,
+    worth_tokens: int = 0,
+    full: bool = False,
 ) -> Cut | None:
     """Where to cut a context; None if there is nothing before the cut.
 
@@ -180,26 +188,49 @@ def choose_cut(
         pieces: the messages, oldest first, without earlier summaries.
         settled: of each log, the last turn that is over.
         keep_tokens: how much of the newest part is kept.
-        input_tokens: how much can be summarised at once. The oldest turn is, however large.
+        input_tokens: how much can be summarised at once. The turn with which the part becomes worth
+            it is, however large.
+        worth_tokens: how much has to be covered to be worth a summary, where there is so much.
+        full: whether it is better to take from the newest part than to cut nothing worth it.
     """
-    kept, newest = 0, len(pieces)
-    while newest and (kept := kept + pieces[newest - 1].tokens) <= keep_tokens:
-        newest -= 1
-    given, end = 0, 0
-    while end < newest and (given := given + pieces[end].tokens) <= input_tokens:
-        end += 1
-    return _cut(pieces, settled, end) or _first_turn(pieces, settled, newest)
+    sizes = list(accumulate((piece.tokens for piece in pieces), initial=0))
+    newest = bisect_left(sizes, sizes[-1] - keep_tokens)
+    end = min(max(bisect_right(sizes, input_tokens) - 1, 0), newest)
+    ends = _ends(pieces, settled)
+    longest: Cut | None = None
+    for most in (newest, len(pieces)) if full else (newest,):
+        within: Cut | None = None
+        for at in _tries(ends, sizes, end, most, worth_tokens):
+            found = _cut(pieces, settled, at)
+            if found is not None:
+                within = found
+                if sum(pieces[which].tokens for which in found.covered) >= worth_tokens:
+                    return found
+        longest = longest or within
+    return longest
 
 
-def _first_turn(pieces: Sequence[Piece], settled: Sequence[int], newest: int) -> Cut | None:
-    """The shortest cut before `newest` that covers anything."""
+def _ends(pieces: Sequence[Piece], settled: Sequence[int]) -> list[int]:
+    """Behind which pieces a cut can be, ascending: asides, and the last of turns that are over."""
     ends: dict[tuple[int, int], int] = {}
-    for at, piece in enumerate(pieces[:newest], 1):
-        ends[piece.log, piece.turn or -at] = at
-    for end in sorted(ends.values()):
-        if (found := _cut(pieces, settled, end)) is not None:
-            return found
-    return None
+    for at, piece in enumerate(pieces, 1):
+        if piece.turn <= settled[piece.log]:
+            ends[piece.log, piece.turn or -at] = at
+    return sorted(ends.values())
+
+
+def _tries(
+    ends: Sequence[int], sizes: Sequence[int], end: int, most: int, worth: int
+) -> Iterator[int]:
+    """Where to try to cut: at `end`, else behind it, at `most` the latest.
+
+    That is where the part becomes worth it, and where nothing is left before `most`.
+    """
+    yield end
+    behind = ends[bisect_right(ends, end) : bisect_right(ends, most)]
+    place = bisect_left(behind, worth, key=lambda at: sizes[at])
+    yield from behind[place : place + 1]
+    yield from behind[-1:]
 
 
 def _cut(pieces: Sequence[Piece], settled: Sequence[int], end: int) -> Cut | None:

@@ -63,6 +63,7 @@ class State:
         "_open",
         "_opened_at_us",
         "_outbox",
+        "_weights",
         "agent",
         "attempts",
         "cleared",
@@ -109,6 +110,8 @@ class State:
         self.cleared = 0
         """Sequence number of the newest record after which the context begins, or 0."""
         self._open: deque[int] | None = None
+        self._weights: deque[int] | None = None
+        """What the message of each open turn takes at most."""
         self._outbox: Outbox | None = None
 
     def __repr__(self) -> str:
@@ -291,7 +294,10 @@ class State:
         match record:
             case ClearRecord():
                 self.cleared, self.summary = seq, 0
-                self.context_bound = self.context_messages = 0
+                # Turns that have not begun stay. What others have said since the last one began
+                # stays too, but is not known here: it is counted once it is measured.
+                waiting = list(self._weights or ())[1:]
+                self.context_bound, self.context_messages = sum(waiting), len(waiting)
                 self._covered_bound = self._covered_messages = 0
             case SummaryRecord():
                 self._apply_summary(seq, record)
@@ -311,8 +317,9 @@ class State:
         self.summary = seq
         self.phase = follow(self.phase, "summary")
         self.last_turn_us = max(self.last_turn_us, record.at_us)
-        bound = record.covered_bound - weight_of(record)
-        messages = record.covered_messages - 1
+        # It may cover what was never counted here: see where a marker is applied.
+        bound = min(record.covered_bound - weight_of(record), self.context_bound)
+        messages = min(record.covered_messages - 1, self.context_messages)
         self.context_bound -= bound
         self.context_messages -= messages
         self._covered_bound += bound
@@ -339,8 +346,11 @@ class State:
                 self._active = place
         if self._open is None:
             self._open = deque()
+            self._weights = deque()
             self.attempts = 1
         self._open.append(seq)
+        assert self._weights is not None  # it is there as long as `_open` is
+        self._weights.append(weight_of(record))
 
     def _apply_attempt(self, record: AttemptRecord | FailureRecord | InterruptedRecord) -> None:
         if record.turn_seq != self.oldest_open_turn:
@@ -356,12 +366,14 @@ class State:
             return
         self.last_turn_us = at_us
         self._open.popleft()
+        assert self._weights is not None  # as above
+        self._weights.popleft()
         self.settled = turn_seq
         self.running = 0
         if self._open:
             self.attempts = 1
         else:
-            self._open = None
+            self._open = self._weights = None
             self.attempts = 0
 
     def _apply_delivery(self, record: DeliveryRecord) -> None:

@@ -188,7 +188,8 @@ class Life(RuleBasedStateMachine):
     def count(self, record: Record) -> None:
         match record:
             case ClearRecord():
-                self.bound, self.cleared = 0, len(self.log)
+                waiting = [self.log[seq - 1] for seq in list(self.open)[1:]]
+                self.bound, self.cleared = sum(map(weight_of, waiting)), len(self.log)
             case _:
                 self.bound += weight_of(record)
 
