@@ -35,6 +35,7 @@ from .actors.core.records import (
     ReleasedRecord,
     ReopenedRecord,
     ScheduleRecord,
+    SummaryRecord,
     UnlinkedRecord,
     UserRecord,
     unpack,
@@ -59,6 +60,7 @@ from .verify_notes import Notes
 from .verify_people import People, compare_codes
 from .verify_places import Keys, Places, row_of
 from .verify_rows import Problem, Unreadable, compare_row, decoded, difference, readable
+from .verify_summaries import check_summary, is_summary
 from .verify_tables import compare_names, seen_without_owner, trouble_without_log
 
 __all__ = ["Problem", "Verification"]
@@ -244,6 +246,13 @@ class Verification:
                 continue
             if (seq == 1) != isinstance(record, OpenedRecord) or record.kind in _ELSEWHERE:
                 yield _problem(stream, seq, f"a {record.kind!r} record does not belong here")
+            if isinstance(record, SummaryRecord) and not is_summary(record):
+                self._broken.setdefault(stream, "")
+                yield _problem(stream, seq, f"malformed: {record!r:.120}")
+                continue
+            if isinstance(record, SummaryRecord) and stream not in self._broken:
+                head = conversation.head()
+                yield from check_summary(self._reads, stream, seq, record, head)
             conversation.next_seq = seq
             conversation.apply(record)
             _note_trouble(trouble, record)
