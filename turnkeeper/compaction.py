@@ -10,6 +10,7 @@ from typing import TypeAlias, cast
 from .actors.compactor import Compactor, Patience
 from .actors.core.compaction import Limits, Summariser
 from .actors.services import Services
+from .actors.summarising import Offload, in_thread
 from .actors.tokens import TokenCounter
 from .agents import load_callable
 from .config_context import context_limits
@@ -30,6 +31,8 @@ class CompactionPlan:
     summarisers: Mapping[str, Summariser]
     patience: Patience
     system: str | None
+    offload: Offload = in_thread
+    """Runs what takes long where it does not hold up the loop."""
 
     def compactor(self, services: Services) -> Compactor:
         """The compactor of one runtime."""
@@ -40,6 +43,7 @@ class CompactionPlan:
             summarisers=self.summarisers,
             patience=self.patience,
             system=self.system,
+            offload=self.offload,
         )
 
 
