@@ -26,7 +26,7 @@ class Runtime(Speaking, Deciding, Planning):
     """A running turnkeeper. Made by :func:`open_runtime`."""
 
     async def reload(self, config: Config | Mapping[str, Any] | str | PathLike[str]) -> Reloaded:
-        """Follow what `config` says now of access, scopes, pairs and missions.
+        """Follow what `config` says now of access, scopes, resets, pairs and missions.
 
         All else waits for a restart.
 

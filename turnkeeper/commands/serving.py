@@ -307,8 +307,9 @@ COMMANDS: Final = (
         words=("reload",),
         summary="let the runtime that runs read its configuration file again",
         details=(
-            "Access, scopes, [pairing] and [missions] are followed at once; all else waits for a "
-            "restart, and is named. A file that is wrong changes nothing. SIGHUP does the same."
+            "Access, scopes, when sessions begin anew, [pairing] and [missions] are followed at "
+            "once; all else waits for a restart, and is named. A file that is wrong changes "
+            "nothing. SIGHUP does the same."
         ),
         action=_reload,
         examples=("turnkeeper reload", "turnkeeper reload --json | jq .waiting"),
