@@ -19,7 +19,7 @@ from ..storage.base import Batch
 from ..storage.errors import Conflict, StorageError, StoreClosed, StoreFailed
 from .acts import ActRefused
 from .bench import Bench, Work
-from .core.records import MalformedRecord
+from .core.records import ErasedRecord, MalformedRecord
 from .core.routing import IdentityRow
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound
 from .errors import Overloaded, SessionDamaged, ShuttingDown, TurnRefused
@@ -83,6 +83,10 @@ class ActDesk(TrioActor):
     @abstractmethod
     def _writes_notes(self) -> bool:
         """Whether a note and the outcome of its delivery are just being written together."""
+
+    @abstractmethod
+    def _goes(self, session_id: SessionId) -> None:
+        """A session in memory has been deleted: pass nothing on to it any more."""
 
     @abstractmethod
     def _relinked(self, before: IdentityRow, after: IdentityRow) -> None:
@@ -263,6 +267,8 @@ class ActDesk(TrioActor):
         if work.batch is not None:
             for taken in work.taken_over:
                 if (ref := self._session_in_memory(taken.session_id)) is not None:
+                    if isinstance(taken.records[-1], ErasedRecord):
+                        self._goes(taken.session_id)
                     with suppress(ActorDeadError):  # it comes back as what is stored
                         ref.tell(taken)
         post = self._services.post

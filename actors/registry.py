@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final
 
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
 from .acting import ActDesk, Held
-from .acts import Allow, Approve, Create, Link, Move, Pair, Revoke, Undo, Unlink, Unpair
+from .acts import Allow, Approve, Create, Delete, Link, Move, Pair, Revoke, Undo, Unlink, Unpair
 from .binding import Binder
 from .core.codes import REDEMPTIONS, RateLimit
 from .core.commands import MAX_COMMAND_CHARS, read_command
@@ -204,6 +204,10 @@ class RegistryActor(Sender):
         ref = self._sessions.find(session_id) or self._bring_in(session_id)
         self._forward(session_id, ref, message, answer)
 
+    def _goes(self, session_id: SessionId) -> None:
+        if (ref := self._sessions.find(session_id)) is not None:
+            self._sessions.leaves(session_id, ref)
+
     def _session_in_memory(self, session_id: SessionId) -> Ref | None:
         return self._sessions.find_any(session_id)
 
@@ -330,7 +334,7 @@ class RegistryActor(Sender):
         FollowRules: _follow_rules,
         ListRefusals: _list_refusals,
         **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo), _do_act),
-        **dict.fromkeys((Approve, Allow, Revoke, Create), _do_act),
+        **dict.fromkeys((Approve, Allow, Revoke, Create, Delete), _do_act),
     }
 
 

@@ -20,6 +20,7 @@ from .core.effects import Effect
 from .core.records import (
     AssistantRecord,
     DeliveryRecord,
+    ErasedRecord,
 )
 from .core.routing import record_of
 from .deliveries import (
@@ -247,6 +248,9 @@ class SessionActor(Hearing):
             return
         for record in message.records:
             self._core.apply(record)
+        if isinstance(message.records[-1], ErasedRecord):
+            self._left(None)
+            self.stop()
 
     def _find(self, _message: FindSession) -> ActorRef[Any]:
         return self.actor_ref

@@ -12,7 +12,16 @@ with tk.start_in_thread("state", agent=agent, channels=[...]) as handle: ...    
 
 from __future__ import annotations
 
-from .actors.acts import AccessEntry, ActiveChange, ActRefused, Change, Created, Joined, Moved
+from .actors.acts import (
+    AccessEntry,
+    ActiveChange,
+    ActRefused,
+    Change,
+    Created,
+    Deleted,
+    Joined,
+    Moved,
+)
 from .actors.bus import FeedLagged
 from .actors.core.compaction import Compacted, Summariser, SummaryRequest
 from .actors.core.memory import MemoryFull
@@ -96,6 +105,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Created",
+    "Deleted",
     "Deliver",
     "DeliveryInfo",
     "Feed",

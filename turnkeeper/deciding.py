@@ -14,6 +14,8 @@ from .actors.acts import (
     Change,
     Create,
     Created,
+    Delete,
+    Deleted,
     Link,
     Move,
     Pair,
@@ -22,11 +24,15 @@ from .actors.acts import (
     Unlink,
     Unpair,
 )
+from .actors.deletion import why_unknown
+from .actors.erasing import erase_rest
+from .actors.journal import load_session_number
 from .actors.messages import (
     Address,
     Instance,
     SessionId,
 )
+from .actors.unknown import UnknownSession
 from .looking import Looking
 from .rules import usual_agent
 
@@ -156,6 +162,40 @@ class Deciding(Looking):
             raise ActRefused(f"there is no agent {agent!r:.80}; there is: {listed}")
         act = Create(session_id=SessionId(name), agent=agent, by=by)
         return cast("Created", await self._registry.ask(act, block=False))
+
+    async def delete(
+        self,
+        session_id: str,
+        *,
+        records: int | None = None,
+        dry_run: bool = False,
+        by: By = "program",
+    ) -> Deleted:
+        """Delete a session and all that follows from its log; its id is never used again.
+
+        Its conversations belong to nobody then: the next message opens another session. What it
+        said in other sessions' conversations, and the ledger, stay. Cancelling it while the log is
+        being removed does not keep the rest from going, at the latest with the next start.
+
+        Args:
+            session_id: the session.
+            records: how many records its log must hold, so that nothing goes which nobody has seen;
+                None for however many there are.
+            dry_run: only tell what would go.
+            by: who asks.
+
+        Raises:
+            UnknownSession: there is none of this id.
+            ActRefused: a turn or a message of it is not over yet, or somebody is paired with it, or
+                a mission runs in it; nothing was changed.
+        """
+        if load_session_number(self.store, session_id) is None:
+            raise UnknownSession(why_unknown(self.store, session_id))
+        act = Delete(session_id=SessionId(session_id), by=by, dry_run=dry_run, records=records)
+        deleted = cast("Deleted", await self._registry.ask(act, block=False))
+        if not dry_run:
+            await erase_rest(self.store, deleted.number)
+        return deleted
 
     async def _change(self, act: Link | Unlink | Pair | Unpair | Move | Undo) -> Change:
         return cast("Change", await self._registry.ask(act, block=False))

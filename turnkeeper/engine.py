@@ -25,6 +25,7 @@ from .actors.acts import ActRefused, Pair, Unpair
 from .actors.bus import Bus
 from .actors.core.routing import InstanceRules
 from .actors.door import Door
+from .actors.erased import newest_erased
 from .actors.errands import FollowRules
 from .actors.feed import FeedActor
 from .actors.happenings import trouble
@@ -410,7 +411,8 @@ async def _ask_pairs(registry: Ref, pairs: Sequence[Pair | Unpair]) -> None:
 def next_stream(store: Store) -> int:
     """Number of the next session."""
     newest = store.scan(Table.HEADS, limit=1, reverse=True)
-    return int.from_bytes(newest[0][0], "big") + 1 if newest else 1
+    living = int.from_bytes(newest[0][0], "big") if newest else 0
+    return max(living, newest_erased(store)) + 1
 
 
 def _now_us(clock: Callable[[], datetime] | None) -> NowUs:

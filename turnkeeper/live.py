@@ -27,6 +27,7 @@ from .reload import Reloaded
 from .requests import (
     given_flag,
     given_number_or_none,
+    given_pairs,
     given_text,
     given_text_or_none,
     given_texts,
@@ -182,9 +183,15 @@ def _acts(runtime: Runtime) -> dict[str, _Act]:
         "approve": lambda given: runtime.approve(given_text(given, "code")),
         "allow": lambda given: runtime.allow(*given_texts(given, "instance", "user_id")),
         "revoke": lambda given: runtime.revoke(*given_texts(given, "instance", "user_id")),
+        "delete": lambda given: runtime.delete(
+            given_text(given, "session_id"),
+            records=given_number_or_none(given, "records"),
+            **_options(given),
+        ),
         "create_session": lambda given: runtime.create_session(
             given_text(given, "session_id"), given_text_or_none(given, "agent"), by="operator"
         ),
+        "delete_all": lambda given: _delete_all(runtime, given),
         "clear": lambda given: runtime.clear(given_text(given, "session_id"), by="operator"),
         "compact": lambda given: runtime.compact(given_text(given, "session_id")),
         "clear_memory": lambda given: _clear_memory(runtime, given),
@@ -196,6 +203,19 @@ async def _clear_memory(runtime: Runtime, given: Mapping[str, Any]) -> dict[str,
     session_id = given_text(given, "session_id")
     keys = await runtime.clear_memory(session_id, by="operator")
     return {"session_id": session_id, "keys": keys}
+
+
+async def _delete_all(runtime: Runtime, given: Mapping[str, Any]) -> list[str | None]:
+    """Delete sessions, each with as many records as it is known to have; tell why one was not."""
+    refusals: list[str | None] = []
+    for session_id, records in given_pairs(given, "sessions"):
+        try:
+            await runtime.delete(session_id, records=records, by="operator")
+        except (ActRefused, UnknownSession) as refusal:
+            refusals.append(str(refusal))
+        else:
+            refusals.append(None)
+    return refusals
 
 
 async def _send(runtime: Runtime, given: Mapping[str, Any]) -> Outcome | SendPlan:

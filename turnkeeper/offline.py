@@ -7,6 +7,8 @@ sent: whoever would be told is told nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from .actors.messages import Cleared, Instance, SessionId
 from .actors.missions import MissionAct
 from .actors.registry import RegistryActor
 from .actors.scheduler import SchedulerActor
-from .actors.services import Post, Services
+from .actors.services import Post, Ref, Services
 from .actors.unknown import UnknownSession
 from .config import Config
 from .engine import next_stream
@@ -28,12 +30,20 @@ from .hosting import kernel_of_this_loop
 from .kinds import canonical_user_id, platform_of_kind
 from .missions import MissionInfo, mission_info
 from .rules import scope_rules
-from .storage.base import Reads, Table
+from .storage.base import Reads, Store, Table
 from .storage.codec import decode
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
 
-__all__ = ["USUAL_AGENT", "clear", "perform", "perform_mission", "platform_of", "rules_at_rest"]
+__all__ = [
+    "USUAL_AGENT",
+    "clear",
+    "perform",
+    "perform_mission",
+    "platform_of",
+    "registry_at_rest",
+    "rules_at_rest",
+]
 
 USUAL_AGENT: Final = "main"
 """Who answers where a section names nobody."""
@@ -52,6 +62,17 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
         StorageError: the store cannot be used: a runtime holds it (`StoreLocked`), for example.
         MalformedRecord: what is stored cannot be read.
     """
+    async with registry_at_rest(state_dir, settings) as (_, registry):
+        return await registry.ask(act, block=False)
+
+
+@asynccontextmanager
+async def registry_at_rest(state_dir: Path, settings: Config) -> AsyncGenerator[tuple[Store, Ref]]:
+    """The store in `state_dir`, and a registry that carries out acts on it.
+
+    Raises:
+        StorageError: as for :func:`perform`.
+    """
     find_store(state_dir)
     async with open_lmdb(state_dir) as store, kernel_of_this_loop():
         rules = rules_at_rest(settings)
@@ -66,7 +87,7 @@ async def perform(state_dir: Path, act: Act, settings: Config) -> Any:
         services.registry = registry
         services.post = Post(channels={}, feed=registry, hearers=frozenset())
         try:
-            return await registry.ask(act, block=False)
+            yield store, registry
         finally:
             registry.stop(block=False)
 

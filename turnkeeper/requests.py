@@ -6,13 +6,14 @@ All of them raise RequestFailed, of the kind `bad_request`, where there is somet
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .control import RequestFailed
 
 __all__ = [
     "given_flag",
     "given_number_or_none",
+    "given_pairs",
     "given_seconds",
     "given_text",
     "given_text_or_none",
@@ -47,6 +48,19 @@ def given_number_or_none(request: Mapping[str, Any], name: str) -> int | None:
     if value is not None and type(value) is not int:
         raise RequestFailed("bad_request", f"{name} must be a whole number")
     return value
+
+
+def given_pairs(request: Mapping[str, Any], name: str) -> list[tuple[str, int]]:
+    """Texts, each with a whole number."""
+    found: list[tuple[str, int]] = []
+    given = request.get(name)
+    for pair in cast("list[object]", given) if isinstance(given, list) else [given]:
+        match pair:
+            case [str(text), int(number)] if type(number) is int:
+                found.append((text, number))
+            case _:
+                raise RequestFailed("bad_request", f"{name} must be texts with whole numbers")
+    return found
 
 
 def given_seconds(request: Mapping[str, Any], name: str) -> float:

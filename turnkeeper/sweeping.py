@@ -13,6 +13,8 @@ from .actors.blob_rows import is_named
 from .actors.codebook import sweep_codes
 from .actors.core.intake import seen_window
 from .actors.core.records import MalformedRecord
+from .actors.erased import all_erased
+from .actors.erasing import erase_rest, is_unfinished
 from .actors.journal import seen_key
 from .storage.base import Batch, Reads, Store, Table
 from .storage.blobs import Blobs
@@ -24,7 +26,7 @@ from .storage.errors import (
     StoreUnusable,
 )
 
-__all__ = ["Frozen", "sweep", "sweep_blobs", "unreferenced"]
+__all__ = ["Frozen", "finish_erasing", "sweep", "sweep_blobs", "unreferenced"]
 
 logger = logging.getLogger("turnkeeper")
 
@@ -51,6 +53,7 @@ async def sweep(store: Store, now_us: Callable[[], int], blobs: Blobs | None) ->
         try:
             await _sweep_seen(store, now_us())
             await _sweep_codes(store, now_us())
+            await finish_erasing(store)
             if blobs is not None:
                 await _try_sweeping_blobs(store, blobs, now_us() - _UNNAMED_US)
         except StorageError:
@@ -66,6 +69,22 @@ async def _sweep_seen(store: Store, now_us: int) -> None:
         for key, _ in page:
             batch.delete(Table.SEEN, key)
         await store.commit(batch)
+
+
+async def finish_erasing(store: Store) -> None:
+    """Remove what an earlier process has left of sessions that it deleted.
+
+    Raises:
+        StorageError: the store fails or is closed.
+    """
+    try:
+        for page in all_erased(store):
+            for row in page:
+                if is_unfinished(store, row.number):
+                    await erase_rest(store, row.number)
+            await trio.lowlevel.checkpoint()
+    except (CorruptRecord, RecordFromFuture) as error:
+        logger.error("deleted sessions cannot be looked after: %s", error)  # noqa: TRY400
 
 
 async def _sweep_codes(store: Store, now_us: int) -> None:

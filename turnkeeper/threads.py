@@ -17,7 +17,7 @@ from typing import Any, TypeVar, Unpack
 import trio
 
 from . import views
-from .actors.acts import AccessEntry, Change, Created
+from .actors.acts import AccessEntry, Change, Created, Deleted
 from .actors.bus import Subscription
 from .actors.core.compaction import Compacted
 from .actors.core.window import Message
@@ -257,6 +257,10 @@ class Handle:
     def create_session(self, name: str, agent: str | None = None) -> Created:
         """Like `Runtime.create_session`."""
         return self.call(self._runtime.create_session, name, agent)
+
+    def delete(self, session_id: str, *, dry_run: bool = False) -> Deleted:
+        """Like `Runtime.delete`."""
+        return self.call(partial(self._runtime.delete, dry_run=dry_run), session_id)
 
     def missions(self) -> list[MissionInfo]:
         """Like `Runtime.missions`."""

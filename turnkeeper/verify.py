@@ -21,11 +21,14 @@ from .actors.core.records import (
     ChangeRecord,
     CommandRecord,
     DeliveryRecord,
+    ErasedRecord,
     FeedRecord,
+    ForgottenRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
     MalformedRecord,
+    MemoryRecord,
     MissionRecord,
     NoteRecord,
     OpenedRecord,
@@ -55,6 +58,7 @@ from .storage.blobs import Blobs
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import number_key, split_log_key
 from .verify_blobs import KeptFiles
+from .verify_erased import Absent
 from .verify_missions import Missions
 from .verify_notes import Notes
 from .verify_people import People, compare_codes
@@ -62,6 +66,7 @@ from .verify_places import Keys, Places, row_of
 from .verify_rows import Problem, Unreadable, compare_row, decoded, difference, readable
 from .verify_summaries import check_summary, is_summary
 from .verify_tables import compare_names, seen_without_owner, trouble_without_log
+from .verify_views import Memories, compare_counts, compare_usage
 
 __all__ = ["Problem", "Verification"]
 
@@ -72,9 +77,15 @@ _Trouble = dict[int, tuple[str, int, str | None]]
 
 
 _ELSEWHERE: Final = frozenset(
-    {FeedRecord.kind, ChangeRecord.kind, AccessRecord.kind, ScheduleRecord.kind}
+    {
+        FeedRecord.kind,
+        ChangeRecord.kind,
+        AccessRecord.kind,
+        ScheduleRecord.kind,
+        ErasedRecord.kind,
+    }
 )
-"""Kinds of record that no session's log holds."""
+"""Kinds of record that no living session's log holds."""
 
 
 class Verification:
@@ -104,17 +115,19 @@ class Verification:
         self._reads = reads
         self._oldest_window = seen_window(now_us) - 1
         self._progress = progress
+        self._absent = Absent(reads)
         self._names: dict[bytes, int] = {}
         self._seen = 0
         """Rows of `Table.SEEN` that a user record has been found to own."""
         self._broken: dict[int, str] = {}
         """Logs that could not be read whole, and the ids of their sessions: what is missing in them
         cannot be held against anything else."""
-        self._places = Places(reads)
-        self._keys = Keys(reads)
+        self._places = Places(reads, self._absent)
+        self._keys = Keys(reads, self._absent)
         self._people = People(reads)
-        self._notes = Notes(reads)
-        self._missions = Missions(reads)
+        self._notes = Notes(reads, self._absent)
+        self._missions = Missions(reads, self._absent)
+        self._memories = Memories(reads)
         self._files = KeptFiles(reads, blobs)
         self.records = 0
         """Records read so far, the feed's and the ledger's included."""
@@ -140,25 +153,35 @@ class Verification:
         yield from self._notes.compare(broken)
         yield from self._missions.compare(broken)
         yield from self._files.compare(broken)
+        yield from self._absent.compare(broken)
+        yield from self._memories.compare(broken)
+        yield from compare_counts(reads, broken)
+        yield from compare_usage(reads, broken)
         yield from compare_codes(reads)
-        yield from seen_without_owner(reads, self._seen, broken)
+        yield from seen_without_owner(reads, self._seen, broken, self._absent.is_erased)
         yield from trouble_without_log(reads)
 
     # -- logs ------------------------------------------------------------------------------------
 
     def _streams(self) -> Iterator[int]:
-        """Number of every session that has a log or a head."""
+        """Number of every session that has a log or a head, or was deleted."""
         stream = 1
         while stream < LEDGER_STREAM:
             if not self._reads.last_seq(stream):
-                following = self._reads.scan(
-                    Table.HEADS, number_key(stream), number_key(LEDGER_STREAM), limit=1
-                )
+                following = self._following(stream)
                 if not following:
                     return
-                stream = int.from_bytes(following[0][0], "big")
+                stream = min(following)
             yield stream
             stream += 1
+
+    def _following(self, stream: int) -> list[int]:
+        """The next number of a session that has a head, and of one that was deleted."""
+        last = number_key(LEDGER_STREAM)
+        heads = self._reads.scan(Table.HEADS, number_key(stream), last, limit=1)
+        found = [int.from_bytes(key, "big") for key, _ in heads]
+        erased = self._absent.next_number(stream)
+        return [*found, erased] if erased is not None else found
 
     def _heads_of_no_session(self) -> Iterator[Problem]:
         for key, _ in self._reads.scan(Table.HEADS, number_key(LEDGER_STREAM), limit=_PAGE):
@@ -218,6 +241,8 @@ class Verification:
         match record:
             case ChangeRecord():
                 self._people.decided(record)
+                if record.imported is not None:
+                    self._absent.imported.add(record.imported)
                 for instance, conversation, thread, *sessions, version, _ in record.moves:
                     yield from self._places.moved(
                         _place(LEDGER_STREAM, seq),
@@ -236,9 +261,21 @@ class Verification:
                 yield _problem(LEDGER_STREAM, seq, f"a {record.kind!r} record in the ledger")
 
     def _session(self, stream: int) -> Iterator[Problem]:
+        tombstone = self._absent.tombstone(stream)
+        if tombstone is None:
+            yield from self._living(stream)
+            return
+        seq, erased = tombstone
+        self.records += 1
+        if self._absent.is_unfinished(stream, seq):
+            self._broken[stream] = erased.session_id
+        yield from self._absent.log(stream, seq, erased)
+
+    def _living(self, stream: int) -> Iterator[Problem]:
         conversation, trouble = Conversation(), _Trouble()
         keyed: dict[tuple[str, ...], tuple[int, KeyedRecord]] = {}
         is_empty = True
+        self._memories.begin()
         for seq, record in self._log(stream):
             is_empty = False
             if isinstance(record, Problem):
@@ -265,6 +302,7 @@ class Verification:
             yield Problem(place=f"log {stream}", text="missing: no record of this session is left")
             return
         self.sessions += 1
+        yield from self._memories.end(stream, is_broken=stream in self._broken)
         if session_id:
             for seq, record in keyed.values():
                 place = _place(stream, seq)
@@ -301,11 +339,11 @@ class Verification:
                 yield from self._places.bound(place, row_of(record, session_id, stream))
             case ReleasedRecord() if session_id:
                 yield from self._places.released(place, record, session_id)
-            case LinkedRecord() | UnlinkedRecord():
-                yield from self._check_change(place, record.number)
-                yield from self._check_joined(place, record.stream, record.session_id)
-            case HiddenRecord():
-                yield from self._check_change(place, record.number)
+            case MemoryRecord() | ForgottenRecord():
+                self._memories.changed(stream, record)
+            case LinkedRecord() | UnlinkedRecord() | HiddenRecord():
+                if not self._absent.is_foreign(session_id):
+                    yield from self._check_family(place, record)
             case UserRecord():
                 self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
@@ -320,6 +358,15 @@ class Verification:
                 yield from self._notes.kept(place, session_id, seq, record)
             case _:
                 pass
+
+    def _check_family(
+        self, place: str, record: LinkedRecord | UnlinkedRecord | HiddenRecord
+    ) -> Iterator[Problem]:
+        """Look whether what a change did to a context is that of the change, and of that log."""
+        yield from self._check_change(place, record.number)
+        if isinstance(record, HiddenRecord) or self._absent.is_erased(record.session_id):
+            return
+        yield from self._check_joined(place, record.stream, record.session_id)
 
     def _check_change(self, place: str, number: int) -> Iterator[Problem]:
         """Look whether the ledger has a change; of a damaged ledger, the damage has been told."""

@@ -15,6 +15,7 @@ from .actors.core.records import MalformedRecord, MissionRecord, ScheduleRecord
 from .actors.ledger import starting_with
 from .actors.mission_rows import config_key, due_key, mission_key, read_run, run_key
 from .storage.base import Reads, Table
+from .verify_erased import Absent
 from .verify_rows import Problem, Unreadable, compare_table, decoded
 
 __all__ = ["Missions"]
@@ -26,8 +27,9 @@ class Missions:
     In memory are the definition of each mission, and where each run is.
     """
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, absent: Absent) -> None:
         self._reads = reads
+        self._absent = absent
         self._decided: dict[str, ScheduleRecord] = {}
         """Name -> what was decided last."""
         self._paused: set[str] = set()
@@ -91,7 +93,8 @@ class Missions:
             was = "paused" if name in self._paused else "never paused, or resumed"
             yield Problem(place=place, text=f"it was {was}, and the row says otherwise")
         newest = self._newest.get(name, 0)
-        if row.runs != newest and not broken:
+        is_gone = row.runs > newest and self._absent.newest_us
+        if row.runs != newest and not is_gone and not broken:
             text = f"tells of {row.runs} runs, and the newest in a log is {newest}"
             yield Problem(place=place, text=text)
 

@@ -38,6 +38,7 @@ from .storage.base import Reads, Table
 from .storage.codec import decode
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import HASH_BYTES, log_key, split_log_key
+from .verify_erased import Absent
 from .verify_rows import Problem, compare_table
 from .words import show_place
 
@@ -56,10 +57,11 @@ class Notes:
     In memory are the deliveries that were noted, their notes, and those that lack one.
     """
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, absent: Absent) -> None:
         self._reads = reads
-        self._wrote: dict[bytes, tuple[str, str]] = {}
-        """Key in `Table.LAST` -> agent and instance where a human has written."""
+        self._absent = absent
+        self._wrote: dict[bytes, tuple[str, str, int]] = {}
+        """Key in `Table.LAST` -> agent, instance and last time where a human has written."""
         self._streams: dict[str, int] = {}
         """Session id -> number."""
         self._told: dict[str, tuple[str, str, int]] = {}
@@ -86,7 +88,9 @@ class Notes:
 
     def wrote(self, record: UserRecord, agent: str) -> None:
         """A human has written to an agent."""
-        self._wrote[last_key(agent, record.instance)] = agent, record.instance
+        key = last_key(agent, record.instance)
+        before_us = self._wrote[key][2] if key in self._wrote else 0
+        self._wrote[key] = agent, record.instance, max(record.at_us, before_us)
 
     def settled(
         self, place: str, session_id: str, stream: int, record: DeliveryRecord
@@ -140,18 +144,31 @@ class Notes:
 
     def _compare_logs(self) -> Iterator[Problem]:
         for delivery_id, (place, owner, seq) in self._told.items():
-            if self._kept.get(delivery_id, ("", "", 0))[1:] != (owner, seq):
+            kept = self._kept.get(delivery_id, ("", "", 0))[1:]
+            if kept != (owner, seq) and not self._is_absent(owner):
                 text = f"its note should be {owner}/{seq}, which is another record"
                 yield Problem(place=place, text=text)
         for place, delivery_id, at_us, where in self._unnoted:
             binding = _readable(partial(load_binding, self._reads, where))
-            if binding is not None and binding.at_us < at_us and delivery_id not in self._kept:
+            if self._absent.is_foreign(_session_of(delivery_id)) or delivery_id in self._kept:
+                continue
+            if binding is not None and binding.at_us < at_us:
                 text = f"was heard in {show_place(where)}, which was that of {binding.session_id}"
                 yield Problem(place=place, text=f"{text}: no note")
         waited = {delivery_id for _, delivery_id, _, _ in self._unnoted}
-        for delivery_id, (place, _, _) in self._kept.items():
+        for delivery_id, (place, owner, _) in self._kept.items():
+            if self._is_absent(_session_of(delivery_id)):
+                continue
+            if self._absent.is_foreign(owner):
+                continue
             if delivery_id not in self._told and delivery_id not in waited:
                 yield Problem(place=place, text=f"is of {delivery_id}, which was not heard")
+
+    def _is_absent(self, session_id: str) -> bool:
+        """Whether one of a note's two sessions is not here, so that only the other tells of it."""
+        if self._absent.is_erased(session_id):
+            return True
+        return session_id not in self._streams and bool(self._absent.imported)
 
     def _compare_notes(self) -> Iterator[Problem]:
         expected: dict[bytes, _NoteRow] = {}
@@ -173,6 +190,8 @@ class Notes:
             except (CorruptRecord, RecordFromFuture) as error:
                 yield Problem(place=place, text=str(error))
                 continue
+            if self._absent.is_erased(sent.session_id):
+                continue  # what a damaged record of it had left
             if not isinstance(said, AssistantRecord) and sent.stream not in broken:
                 text = f"leads to {sent.session_id}/{sent.seq}, which is no delivery"
                 yield Problem(place=place, text=text)
@@ -202,7 +221,9 @@ class Notes:
                 yield from self._check_last(key, row, broken)
             except (CorruptRecord, RecordFromFuture) as error:
                 yield Problem(place=place, text=str(error))
-        for agent, instance in missing.values() if not broken else ():
+        for agent, instance, at_us in missing.values() if not broken else ():
+            if at_us <= self._absent.newest_us:
+                continue  # the one in which a human wrote last was deleted
             text = f"missing: humans have written to {agent!r} there"
             yield Problem(place=f"last conversation at {instance}", text=text)
 
@@ -220,6 +241,11 @@ class Notes:
         ):
             text = f"is {show_place(row.address)} in {row.session_id}, where nobody wrote then"
             yield Problem(place=place, text=text)
+
+
+def _session_of(delivery_id: str) -> str:
+    parts = split_record_id(delivery_id)
+    return parts[0] if parts is not None else ""
 
 
 def _is_that(record: Record, row: LastRow) -> bool:

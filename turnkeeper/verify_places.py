@@ -9,16 +9,17 @@ what it has to be.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from itertools import count
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from .actors.core.records import BoundRecord, KeyedRecord, ReleasedRecord
 from .actors.core.routing import BindingRow, Key, KeyRow, read_binding, read_key
-from .actors.journal import binding_key
+from .actors.erasing import VACATED
+from .actors.journal import binding_key, load_session_number
 from .actors.ledger import LEDGER_STREAM, key_key, past_key, put_binding, starting_with
 from .actors.messages import Address, Instance
 from .storage.base import Batch, Reads, Table
 from .storage.keys import HASH_BYTES
+from .verify_erased import Absent
 from .verify_rows import Problem, adopt, compare_index, compare_row, compare_table
 
 __all__ = ["Keys", "Places", "Teller", "row_of"]
@@ -64,11 +65,17 @@ class _Move(NamedTuple):
 class Places:
     """Bindings and their history."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, absent: Absent) -> None:
         self._reads = reads
+        self._absent = absent
         self._newest: dict[bytes, BindingRow] = {}
         self._earlier: dict[bytes, set[int]] = {}
         """Versions of the bindings before the newest one, of places that were moved."""
+        self._before: dict[tuple[bytes, int], str | None] = {}
+        """By place and version, of places that were moved: the session that owned it before."""
+        self._left: dict[bytes, tuple[int, str]] = {}
+        """Places that went to another session -> the newest version of which that is told, and to
+        which one."""
         self._past_rows = 0
         """Rows of `Table.PAST_BINDINGS` that are known to be there."""
         self._moves: dict[tuple[bytes, int], _Move] = {}
@@ -93,6 +100,7 @@ class Places:
             self._earlier.setdefault(key, set()).add(older.version)
             yield from self._check_past(older)
         if row.from_session is not None:
+            self._before[key, row.version] = row.from_session
             move = _Move(row.from_session, row.session_id, _named(row), frozenset({"bound"}), place)
             yield from self._heard(key, row.version, move)
 
@@ -115,7 +123,10 @@ class Places:
         instance, conversation, thread = where
         address = Address(Instance(instance), conversation, thread)
         move = _Move(*sessions, _show(address), frozenset({teller}), place)
-        yield from self._heard(binding_key(address), version, move)
+        key = binding_key(address)
+        if self._left.get(key, (0, ""))[0] < version:
+            self._left[key] = version, sessions[1]
+        yield from self._heard(key, version, move)
 
     def _heard(self, key: bytes, version: int, move: _Move) -> Iterator[Problem]:
         known = self._moves.pop((key, version), None)
@@ -154,6 +165,7 @@ class Places:
         """
         if broken:
             self._adopt(broken)
+        yield from self._vacate()
         reads = self._reads
         yield from compare_table(reads, Table.BINDINGS, self._newest, read_binding, _binding)
         yield from self._gaps()
@@ -169,11 +181,41 @@ class Places:
                     for _ in self.bound(f"log {row.stream}", row):
                         pass  # of a damaged log, the damage has been told
 
+    def _vacate(self) -> Iterator[Problem]:
+        """Places whose newest owner is not here belong to nobody, and their bindings are past."""
+        for _, row in adopt(self._reads, Table.PAST_BINDINGS, read_binding):
+            key = binding_key(row.address)
+            is_last = self._absent.is_erased(row.session_id) and row.by == VACATED
+            if is_last and not self._knows(key, row.version):
+                yield from self.bound(f"version {row.version} of the {_binding(row)}", row)
+        for key, row in list(self._newest.items()):
+            version, owner = self._left.get(key, (0, ""))
+            gone = version > row.version and self._is_absent(owner, row)
+            if not gone and not self._absent.is_erased(row.session_id):
+                continue
+            self._earlier.setdefault(key, set()).add(row.version)
+            yield from self._check_past(row)
+            del self._newest[key]
+
+    def _is_absent(self, session_id: str, row: BindingRow) -> bool:
+        """Whether a session is not here, of which that of `row` tells."""
+        if self._absent.is_erased(session_id):
+            return True
+        is_here = load_session_number(self._reads, session_id) is not None
+        return not is_here and self._absent.is_foreign(row.session_id)
+
     def _gaps(self) -> Iterator[Problem]:
         for key, row in self._newest.items():
             earlier = self._earlier.get(key, set[int]())
-            if len(earlier) + 1 != row.version:
-                lost = next(version for version in count(1) if version not in earlier)
+            excused, lost = False, 0
+            for version in range(row.version - 1, 0, -1):
+                if version in earlier:
+                    excused = False
+                    continue
+                before = self._before.get((key, version + 1))
+                excused = excused or (before is not None and self._is_absent(before, row))
+                lost = version if not excused else lost
+            if lost:
                 yield Problem(place=_binding(row), text=f"version {lost} of it is in no log")
 
     def _past_without_log(self) -> Iterator[Problem]:
@@ -193,11 +235,14 @@ class Places:
         """Moves of which somebody concerned does not tell."""
         damaged = {name for number, name in broken.items() if number != LEDGER_STREAM}
         for (_, version), move in self._moves.items():
+            if any(map(self._absent.is_foreign, (move.from_session, move.to_session))):
+                continue  # it may have happened elsewhere
             silent: list[str] = []
             if "ledger" not in move.by and LEDGER_STREAM not in broken:
                 silent.append("the ledger")
             for teller, session_id in (("released", move.from_session), ("bound", move.to_session)):
-                if teller not in move.by and damaged.isdisjoint((session_id, "")):
+                is_gone = self._absent.is_erased(session_id)
+                if teller not in move.by and not is_gone and damaged.isdisjoint((session_id, "")):
                     silent.append(f"the log of {session_id}")
             if silent:
                 yield Problem(
@@ -234,8 +279,9 @@ def _places_of(row: BindingRow) -> Collection[bytes]:
 class Keys:
     """Which session serves which key."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: Reads, absent: Absent) -> None:
         self._reads = reads
+        self._absent = absent
         self._newest: dict[bytes, KeyRow] = {}
 
     def keyed(
@@ -263,7 +309,16 @@ class Keys:
             for key, row in adopt(self._reads, Table.KEYS, read_key):
                 if _may_follow(row, self._newest.get(key), broken):
                     self._newest[key] = row
+        if self._absent.newest_us:
+            self._adopt_unserved()
         yield from compare_table(self._reads, Table.KEYS, self._newest, read_key, _key)
+
+    def _adopt_unserved(self) -> None:
+        """Believe that whoever served a key last was deleted, where nobody does now."""
+        for key, row in adopt(self._reads, Table.KEYS, read_key):
+            told = self._newest.get(key)
+            if row.session_id is None and (told is None or told.version < row.version):
+                self._newest[key] = row
 
 
 def _may_follow(stored: KeyRow, told: KeyRow | None, broken: Collection[int]) -> bool:

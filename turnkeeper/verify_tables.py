@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
@@ -50,13 +50,17 @@ def _number(payload: Any) -> int:
     return payload  # type: ignore[no-any-return]  # whatever it is, it is compared with a number
 
 
-def seen_without_owner(reads: Reads, owned: int, broken: Collection[int]) -> Iterator[Problem]:
+def seen_without_owner(
+    reads: Reads, owned: int, broken: Collection[int], is_erased: Callable[[str], bool]
+) -> Iterator[Problem]:
     """Rows by which messages are recognised, and that no record and no command owns.
 
     Args:
         reads: the frozen moment.
         owned: how many rows have been found from the logs.
         broken: numbers of the logs that cannot be read whole.
+        is_erased: whether a session was deleted; what a damaged record of it had left goes by
+            itself.
     """
     others = sum(1 for _, data in starting_with(reads, Table.SEEN, b"") if data != _COMMAND_DATA)
     if others == owned:
@@ -67,6 +71,8 @@ def seen_without_owner(reads: Reads, owned: int, broken: Collection[int]) -> Ite
             continue
         try:
             session_id, seq, _ = decoded(data)
+            if is_erased(session_id):
+                continue
             owner = _seen_key_of(reads, str(session_id), int(seq), broken)
         except (Unreadable, MalformedRecord, TypeError, ValueError) as error:
             yield Problem(place=place, text=str(error))

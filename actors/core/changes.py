@@ -246,6 +246,10 @@ def plan_undo(
     """
     if undone.act == "undo":
         raise ActRefused(f"change {number} is itself an undo; do again what it took back")
+    if undone.imported is not None:
+        raise ActRefused(
+            f"change {number} is an import; `sessions delete {undone.imported}` removes the session"
+        )
     taken_back = {change.undoes for _, change in later}
     if number in taken_back:
         raise ActRefused(f"change {number} was taken back already")

@@ -61,6 +61,7 @@ __all__ = [
     "address_of",
     "heard",
     "pack",
+    "record_kinds",
     "turn_of",
     "unpack",
     "user_record",
@@ -194,7 +195,7 @@ class ChangeRecord:
     kind: ClassVar[str] = "change"
     at_us: int
     act: str
-    """`link`, `unlink`, `pair`, `unpair`, `move` or `undo`."""
+    """`link`, `unlink`, `pair`, `unpair`, `move`, `undo` or `import`."""
     by: str
     """`operator`, `program`, `config` or `code`."""
     text: str
@@ -211,6 +212,8 @@ class ChangeRecord:
     """Number of the change that this one takes back."""
     joins: tuple[Any, ...] = ()
     """`(session, earlier session, whether it joined)` each; False where it left."""
+    imported: str | None = None
+    """The session that was brought in from elsewhere, where that is the change."""
 
 
 @message
@@ -533,6 +536,11 @@ class _Shape:
 
 
 _BY_KIND: Final = {cls.kind: _Shape(cls) for cls in _CLASSES}
+
+
+def record_kinds() -> tuple[type[Record], ...]:
+    """The class of every kind of record."""
+    return _CLASSES
 
 
 def pack(record: Record) -> list[Any]:

@@ -291,10 +291,12 @@ def test_an_export_gives_every_record_back_exactly(call: Call, filled: Path) -> 
         lines = [json.loads(line) for line in call("sessions", "export", f"s{stream}").splitlines()]
         with open_reader(filled) as reader:
             stored = dict(load_records(reader, stream))
+        end = lines.pop()
+        assert (end["kind"], end["records"]) == ("end", len(stored))
         assert [line["seq"] for line in lines] == list(stored)
         for line in lines:
             record = stored[line["seq"]]
-            assert (line["v"], line["session"]) == (1, f"s{stream}")
+            assert (line["v"], line["session"]) == (2, f"s{stream}")
             names = [field.name for field in fields(record)]
             assert list(line) == ["v", "session", "seq", "kind", *names]
             again = unpack([line["kind"], *(exact(line[name]) for name in names)])

@@ -88,7 +88,8 @@ def test_an_export_keeps_every_field_of_every_kind() -> None:
     for session_id in ("s1", "s2", "s14", "user-forty"):
         stream = load_session_number(reads, session_id)
         assert stream is not None
-        exported = list(map(json.loads, export_lines(reads, session_id, stream)))
+        *exported, end = map(json.loads, export_lines(reads, session_id, stream))
+        assert (end["kind"], end["records"]) == ("end", len(exported))
         for line, (seq, record) in zip(exported, load_records(reads, stream), strict=True):
             kinds.add(record.kind)
             assert (line["seq"], line["kind"], line["session"]) == (seq, record.kind, session_id)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from .. import views
 from ..actors.core.window import Message
+from ..actors.deletion import why_unknown
+from ..actors.erased import ErasedRow, load_erased
 from ..actors.journal import load_session_number
 from ..export import export_lines
 from ..histories import HistoryRecord
@@ -17,8 +19,18 @@ from ..rendering import system_of, to_anthropic, to_openai
 from ..replaying import context_at
 from ..session_views import SessionInfo
 from ..storage.base import Reads
+from ..storage.errors import CorruptRecord
 from ..words import time_of
-from .base import Command, Exit, Invocation, NoSuchThing, UsageError, argument, natural
+from .base import (
+    Command,
+    CommandError,
+    Exit,
+    Invocation,
+    NoSuchThing,
+    UsageError,
+    argument,
+    natural,
+)
 from .moments import parse_moment
 from .output import hint, limit_of, moment, place, print_fields, print_json, print_line, print_rows
 from .reading import frozen
@@ -38,9 +50,8 @@ _FORMATS: Final = ("anthropic", "openai")
 def _number(reads: Reads, session_id: str) -> int:
     number = load_session_number(reads, session_id)
     if number is None:
-        raise NoSuchThing(
-            f"there is no session {session_id!r}; `turnkeeper sessions list` shows them"
-        )
+        ways = "`turnkeeper sessions list` shows those there are"
+        raise NoSuchThing(f"{why_unknown(reads, session_id)}; {ways}")
     return number
 
 
@@ -106,6 +117,8 @@ def _size(info: SessionInfo) -> str:
 def _info(invocation: Invocation) -> int:
     session_id: str = invocation.arguments.id
     with frozen(invocation.state_dir) as reads:
+        if (erased := load_erased(reads, session_id)) is not None:
+            return _info_of_erased(invocation, erased)
         _number(reads, session_id)
         info = views.session_info(reads, session_id)
     assert info is not None  # it has a number
@@ -113,6 +126,25 @@ def _info(invocation: Invocation) -> int:
         print_json(info)
     else:
         print_fields(_info_lines(info))
+    return Exit.OK
+
+
+def _info_of_erased(invocation: Invocation, erased: ErasedRow) -> int:
+    """Tell what is left to tell of a session that was deleted."""
+    at = time_of(erased.at_us)
+    if invocation.json:
+        told = {"id": erased.session_id, "state": "deleted", "deleted": at, "by": erased.by}
+        print_json({**told, "records": erased.records})
+        return Exit.OK
+    print_fields(
+        [
+            ("session", erased.session_id),
+            ("state", "deleted"),
+            ("deleted", moment(at)),
+            ("by", erased.by),
+            ("records", f"{erased.records:,}, none of which is left"),
+        ]
+    )
     return Exit.OK
 
 
@@ -265,8 +297,14 @@ def _message(message: Message) -> dict[str, Any]:
 def _export(invocation: Invocation) -> int:
     session_id: str = invocation.arguments.id
     with frozen(invocation.state_dir) as reads:
-        for line in export_lines(reads, session_id, _number(reads, session_id)):
-            sys.stdout.write(line + "\n")
+        stream, skip = _number(reads, session_id), invocation.arguments.skip_damaged
+        try:
+            for line in export_lines(reads, session_id, stream, skip_damaged=skip):
+                sys.stdout.write(line + "\n")
+        except CorruptRecord as error:
+            raise CommandError(
+                f"{error}; --skip-damaged goes on without it, and no such export can be imported"
+            ) from error
     return Exit.OK
 
 
@@ -366,7 +404,15 @@ COMMANDS: Final = (
         words=("sessions", "export"),
         summary="print every record of a session, complete, as JSON Lines",
         action=_export,
-        arguments=(_ID,),
+        arguments=(
+            _ID,
+            argument(
+                "--skip-damaged",
+                action="store_true",
+                help="let a line stand for each record that cannot be read, and go on",
+            ),
+        ),
+        details="Files that came with messages are named, and not contained.",
         examples=("turnkeeper sessions export s1 > s1.jsonl",),
     ),
 )
