@@ -240,12 +240,15 @@ def _began(store: Reads, stream: int, last: int, turn: int) -> int:
 def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
     """As for :func:`_began`, of any turn; and the summary that this attempt waited for, or 0."""
     began, waited_for = turn, 0
+    cleared = False
     for seq, record in _readable(store, stream, turn + 1):
         if ended_by(record) == turn:
             break
         if _ends_before(seq, record, turn):
-            began, waited_for = _excused(store, stream, seq, record), 0
-        elif isinstance(record, SummaryRecord) and record.for_turn == turn:
+            began, waited_for, cleared = _excused(store, stream, seq, record), 0, False
+        elif isinstance(record, ClearRecord):
+            cleared = True  # a later summary is of what came after the marker
+        elif isinstance(record, SummaryRecord) and record.for_turn == turn and not cleared:
             waited_for = seq
     return began, waited_for
 
@@ -558,8 +561,10 @@ def _quoted(
     here = {seq for seq, record in records if isinstance(record, AssistantRecord)}
     wanted = {
         record.delivery_seq
-        for _, record in records
-        if isinstance(record, ReceiptRecord) and record.delivery_seq not in here
+        for seq, record in records
+        if isinstance(record, ReceiptRecord)
+        and record.delivery_seq < seq
+        and record.delivery_seq not in here
     }
     found = ((seq, _record_at(store, stream, seq)) for seq in wanted)
     return {seq: record for seq, record in found if isinstance(record, AssistantRecord)}

@@ -9,11 +9,13 @@ from turnkeeper.actors.core.records import (
     AssistantRecord,
     AttemptRecord,
     ClearRecord,
+    LinkedRecord,
     MissionRecord,
     NoteRecord,
     OpenedRecord,
     ReceiptRecord,
     Record,
+    ReleasedRecord,
     SummaryRecord,
     ToolRecord,
     UserRecord,
@@ -36,6 +38,8 @@ __all__ = [
     "attempt",
     "clear",
     "cost",
+    "linked",
+    "merged",
     "note",
     "places",
     "receipt",
@@ -170,6 +174,25 @@ def summary(at_us: int, through: int, asides: int = 0, **fields: Any) -> Summary
     if "tokens" not in fields:
         fields["tokens"] = weight_of(record)
     return SummaryRecord(at_us=at_us, through=through, asides=asides, **(values | fields))
+
+
+def linked(at_us: int, stream: int) -> LinkedRecord:
+    """`s<stream>` is part of this session's context from here on."""
+    return LinkedRecord(at_us=at_us, session_id=f"s{stream}", stream=stream, number=1, by="x")
+
+
+def merged(at_us: int, into: str = "s1") -> ReleasedRecord:
+    """This session goes on in another one."""
+    return ReleasedRecord(
+        at_us=at_us,
+        instance="tg",
+        conversation="c1",
+        thread=None,
+        version=2,
+        by="x",
+        to_session=into,
+        merged=True,
+    )
 
 
 def places(window: Window) -> list[int | tuple[str, int]]:

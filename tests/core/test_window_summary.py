@@ -8,10 +8,8 @@ import pytest
 
 from turnkeeper.actors.core.records import (
     HiddenRecord,
-    LinkedRecord,
     QuarantinedRecord,
     Record,
-    ReleasedRecord,
     SilentRecord,
     UnlinkedRecord,
 )
@@ -22,6 +20,8 @@ from .logs import (
     Logs,
     attempt,
     clear,
+    linked,
+    merged,
     note,
     places,
     receipt,
@@ -39,25 +39,8 @@ def logs() -> Logs:
     return Logs()
 
 
-def linked(at_us: int, stream: int) -> LinkedRecord:
-    return LinkedRecord(at_us=at_us, session_id=f"s{stream}", stream=stream, number=1, by="x")
-
-
 def unlinked(at_us: int, stream: int) -> UnlinkedRecord:
     return UnlinkedRecord(at_us=at_us, session_id=f"s{stream}", stream=stream, number=2, by="x")
-
-
-def merged(at_us: int, into: str = "s1") -> ReleasedRecord:
-    return ReleasedRecord(
-        at_us=at_us,
-        instance="tg",
-        conversation="c1",
-        thread=None,
-        version=2,
-        by="x",
-        to_session=into,
-        merged=True,
-    )
 
 
 def hidden(at_us: int, since_us: int = 0, user_id: str = "u7") -> HiddenRecord:
