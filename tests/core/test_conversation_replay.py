@@ -61,6 +61,8 @@ from turnkeeper.actors.core.records import (
     address_of,
     turn_of,
 )
+from turnkeeper.actors.core.reset import ResetPolicy
+from turnkeeper.actors.core.session_commands import SessionVerb
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
@@ -88,6 +90,8 @@ human_places = st.sampled_from([place for place in PLACES if place is not None])
 finals = st.sampled_from(FINAL)
 Target: TypeAlias = tuple[str | None, str | None, str | None]
 NOWHERE: Target = (None, None, None)
+COMMANDS: tuple[SessionVerb, ...] = ("new", "compact")
+RESET = ResetPolicy("We begin anew.", after_idle_us=1_000_000)
 goals = st.sampled_from([NOWHERE, ("tg", None, None), ("tg", "a", None), ("ws", "b", None)])
 
 
@@ -251,16 +255,29 @@ class Life(RuleBasedStateMachine):
 
     # -- what happens --------------------------------------------------------------------------
 
-    @rule(text=st.text(max_size=5), place=human_places)
-    def a_human_writes(self, text: str, place: Address) -> None:
-        self.now_us += 1
-        seq = len(self.log) + 1
-        turn = InboundTurn(
-            address=place, platform="p", message_id=f"m{seq}", user_id="u", text=text
-        )
+    @rule(text=st.text(max_size=5), place=human_places, was_away=st.booleans())
+    def a_human_writes(self, text: str, place: Address, was_away: bool) -> None:
+        self.now_us += RESET.after_idle_us if was_away else 1
+        begins_anew = was_away and bool(self.ended) and not self.open and self.bound > 0
+        seq = len(self.log) + (3 if begins_anew else 1)
+        turn = self.heard(text, place)
         self.open.append(seq)
         self.target = place
-        self.perform(self.core.accept(turn, self.now_us), expected=1)
+        self.perform(self.core.accept(turn, self.now_us, RESET), expected=3 if begins_anew else 1)
+        assert self.turn_at(seq) == turn
+
+    @rule(command=st.sampled_from(COMMANDS), place=human_places)
+    def a_human_asks_the_runtime(self, command: SessionVerb, place: Address) -> None:
+        self.now_us += 1
+        step = self.core.command(command, self.heard(f"/{command}", place), self.now_us)
+        self.perform(step, expected=3 if command == "new" else 2)
+        assert self.core.last_active_us == self.now_us
+
+    def heard(self, text: str, place: Address) -> InboundTurn:
+        message_id = f"m{len(self.log)}"
+        return InboundTurn(
+            address=place, platform="p", message_id=message_id, user_id="u", text=text
+        )
 
     @rule(text=st.text(max_size=5), goal=st.none() | goals)
     def a_mission_runs(self, text: str, goal: Target | None) -> None:
