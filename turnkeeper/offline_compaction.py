@@ -7,8 +7,9 @@ configuration. No turn runs and nothing is sent: no human is told of it.
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import NoReturn, cast
 
 import trio
 
@@ -32,8 +33,6 @@ from .storage.state_dir import find_store
 from .tokens import open_counter
 
 __all__ = ["compact"]
-
-_NO_TURNS: Final = 1
 
 
 async def compact(state_dir: Path, session_id: str, settings: Config) -> Compacted:
@@ -62,24 +61,35 @@ async def compact(state_dir: Path, session_id: str, settings: Config) -> Compact
             door=Door(store, rules),
             stopping=True,  # what is open belongs to the next start
         )
-        try:
-            counting = open_counter(settings.session.token_counter)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"config: [session] {error}") from error
-        async with counting as counter, trio.open_nursery() as nursery:
-            registry = services.registry = RegistryActor.start(services, next_stream(store))
-            services.post = Post(channels={}, feed=registry, hearers=frozenset())
-            services.runner = TurnRunner(
-                nursery, _refuse, registry, max_running=_NO_TURNS, timeout_s=0.0
-            )
+        async with AsyncExitStack() as stack:
+            try:
+                counting = open_counter(settings.session.token_counter)
+                counter = await stack.enter_async_context(counting)
+            except ValueError as error:
+                raise ConfigError(f"config: [session] {error}") from error
             plan = plan_compaction(settings.session, counter, None, {agent})
             services.compactor = plan.compactor(services)
-            try:
-                message = Compact(session_id=SessionId(session_id))
-                return cast("Compacted", await registry.ask(message, block=False))
-            finally:
-                services.compactor.close()
-                registry.stop(block=False)
+            return await _ask(services, Compact(session_id=SessionId(session_id)))
+
+
+async def _ask(services: Services, message: Compact) -> Compacted:
+    """The answer of a registry that lives for this one question."""
+    answer: Compacted | Exception
+    async with trio.open_nursery() as nursery:
+        registry = RegistryActor.start(services, next_stream(services.store))
+        services.registry = registry
+        services.post = Post(channels={}, feed=registry, hearers=frozenset())
+        services.runner = TurnRunner(nursery, _refuse, registry, max_running=1, timeout_s=0.0)
+        try:
+            answer = cast("Compacted", await registry.ask(message, block=False))
+        except Exception as error:  # noqa: BLE001  (raised below, outside of the nursery)
+            answer = error
+        finally:
+            services.compactor.close()
+            registry.stop(block=False)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _agent_of(store: Reads, session_id: str) -> str:

@@ -65,9 +65,7 @@ def _lines(done: dict[str, Any]) -> list[str]:
             size = f"{before:,} → {done['tokens_after']:,} tokens"
             lines = [f"{session_id}: {what}, {size} (record {session_id}/{done['seq']})"]
             if done["fault"] is not None:
-                lines.append(
-                    f"  the built-in summary stands, the summariser's not: {done['fault']}"
-                )
+                lines.append(f"  the built-in summary stands: {done['fault']}")
             return lines
         case "too_short":
             why = "a summary would be as long as what it stands for"
