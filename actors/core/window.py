@@ -191,10 +191,15 @@ class _Log:
         match record:
             case AssistantRecord():
                 return seq < turns.cleared
-            case ReceiptRecord() if record.status not in SHOWN_RECEIPTS:
+            case ReceiptRecord() if record.status not in SHOWN_RECEIPTS or self._is_mute(record):
                 return True
             case _:
                 return turns.is_seen_and_cleared(seq)
+
+    def _is_mute(self, receipt: ReceiptRecord) -> bool:
+        """Whether it tells of what the runtime answered for itself, which no window shows."""
+        said = self._said.get(receipt.delivery_seq)
+        return said is not None and (said.by, said.route) == ("runtime", "command")
 
     def _is_hidden(self, seq: int, record: Told, turn: int) -> bool:
         veil = self._veil

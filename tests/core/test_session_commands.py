@@ -24,6 +24,7 @@ from turnkeeper.actors.core.records import (
     ClearRecord,
     CommandRecord,
     OpenedRecord,
+    ReceiptRecord,
     Record,
     pack,
     unpack,
@@ -38,6 +39,7 @@ from turnkeeper.actors.core.session_commands import (
     read_session_command,
 )
 from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.core.window import Stretch, build_window
 from turnkeeper.actors.journal import seen_hash
 from turnkeeper.actors.messages import (
     Accepted,
@@ -123,6 +125,28 @@ def test_what_recognises_a_command_follows_from_its_record(text: str) -> None:
 
 def test_what_recognises_a_message_is_the_message() -> None:
     assert message_behind(user_record(turn("hello"), NOW_US)) == turn("hello")
+
+
+def test_no_window_tells_what_became_of_an_answer_of_the_runtime() -> None:
+    heard, place = turn("hello", "m0"), turn().address
+    said = AssistantRecord(
+        at_us=NOW_US,
+        text=ANSWERS["new"],
+        turn_seq=0,
+        instance=place.instance,
+        conversation=place.conversation,
+        thread=place.thread,
+        by="runtime",
+        route="command",
+    )
+    records = [
+        (5, ReceiptRecord(at_us=NOW_US, delivery_seq=4, status="read")),
+        (6, ReceiptRecord(at_us=NOW_US, delivery_seq=4, status="failed")),
+        (7, user_record(heard, NOW_US)),
+    ]
+    for quoted, shown in ((said, [7]), (replace(said, by="operator"), [5, 6, 7])):
+        window = build_window([Stretch(None, records, quoted={4: quoted})], 7, "s1")
+        assert [message.seq for message in window] == shown
 
 
 # --- what it does -------------------------------------------------------------------------------
