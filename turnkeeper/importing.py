@@ -35,7 +35,7 @@ from .actors.core.records import (
     address_of,
     pack,
 )
-from .actors.core.routing import BindingRow, Key, KeyRow, is_numbered
+from .actors.core.routing import Key, is_numbered
 from .actors.core.session_commands import message_behind
 from .actors.deletion import why_unknown
 from .actors.erased import load_erased, newest_erased
@@ -46,7 +46,6 @@ from .actors.journal import (
     binding_key,
     index_trouble,
     last_key,
-    load_binding,
     load_head,
     load_last,
     load_record,
@@ -59,15 +58,11 @@ from .actors.journal import (
 from .actors.ledger import (
     LEDGER_STREAM,
     append_to_ledger,
-    key_key,
-    load_key,
-    past_bindings,
-    past_key,
-    put_binding,
 )
 from .actors.memory_rows import put_memory
 from .actors.messages import Address, split_record_id
 from .actors.mission_rows import load_mission, load_run, mission_key, put_mission, run_key, run_row
+from .import_claims import ComingPlace, claim_key, claim_place
 from .import_lines import BadImport, read_export
 from .storage.base import Batch, Reads, Table
 from .storage.codec import encode
@@ -165,8 +160,7 @@ class _Coming:
         self._records: list[bytes] = []
         self._rows: dict[tuple[Table, bytes], bytes] = {}
         """Rows that later records may change again."""
-        self._bound: dict[bytes, dict[int, BindingRow]] = {}
-        self._released: dict[bytes, int] = {}
+        self._places: dict[bytes, ComingPlace] = {}
         self._keyed: dict[Key, KeyedRecord] = {}
         self._said: dict[int, tuple[Address | None, bool]] = {}
         """Where each message went, and whether it is an answer."""
@@ -229,11 +223,17 @@ class _Coming:
         match record:
             case BoundRecord():
                 row = row_of(record, self._core.session_id, self._stream)
-                self._bound.setdefault(binding_key(row.address), {})[row.version] = row
+                place = self._places.setdefault(binding_key(row.address), ComingPlace())
+                if row.version in place.versions:
+                    text = f"{show_place(row.address)} is bound as version {row.version} twice"
+                    raise BadImport(text)
+                place.versions[row.version] = row
             case ReleasedRecord():
-                place = address_of(record)
-                assert place is not None  # its fields are all texts
-                self._released[binding_key(place)] = record.version
+                address = address_of(record)
+                assert address is not None  # its fields are all texts
+                left = self._places.get(binding_key(address))
+                if left is not None:
+                    left.released = record.version
             case KeyedRecord():
                 self._keyed[tuple(record.key)] = record
             case _:
@@ -263,8 +263,7 @@ class _Coming:
             self._refusals.append(
                 f"message {turn.message_id!r:.80} of {show_place(turn.address)} was accepted here"
             )
-        row = [self._core.session_id, seq, body_digest(turn)]
-        self._rows[Table.SEEN, key] = encode(row)
+        self._rows[Table.SEEN, key] = encode((self._core.session_id, seq, body_digest(turn)))
 
     def _settle(self, record: DeliveryRecord) -> None:
         place, is_answer = self._said[record.delivery_seq]
@@ -330,10 +329,10 @@ class _Coming:
         batch.append(self._stream, 1, self._records)
         batch.create(Table.NAMES, name_key(session_id), encode(self._stream))
         batch.put(Table.HEADS, number_key(self._stream), encode(list(self._core.head())))
-        for key, versions in self._bound.items():
-            yield from self._place(key, versions)
-        for key, record in self._keyed.items():
-            yield from self._key(key, record)
+        for place in self._places.values():
+            yield from claim_place(batch, self._store, place)
+        for record in self._keyed.values():
+            yield from claim_key(batch, self._store, session_id, self._stream, record)
         yield from self._index_sent()
         for name, runs in self._runs.items():
             self._count_runs(name, runs)
@@ -351,40 +350,6 @@ class _Coming:
             imported=session_id,
         )
         append_to_ledger(batch, self._store.last_seq(LEDGER_STREAM) + 1, change)
-
-    def _place(self, key: bytes, versions: dict[int, BindingRow]) -> Iterator[str]:
-        """A conversation that it has owned, and may still own."""
-        newest = max(versions)
-        place = versions[newest].address
-        owned = self._released.get(key, 0) < newest
-        owner = load_binding(self._store, place)
-        here = {row.version: row.session_id for row in past_bindings(self._store, place)}
-        if owner is not None:
-            here[owner.version] = owner.session_id
-        clash = versions.keys() & here
-        if owner is not None and (owned or owner.version < newest):
-            yield f"{show_place(place)} belongs to {owner.session_id!r} here"
-        elif clash:
-            yield f"{show_place(place)} was that of {here[min(clash)]!r} here"
-        elif owned and here and max(here) > newest:
-            yield f"{show_place(place)} was that of {here[max(here)]!r} here, later"
-        for version, row in versions.items():
-            if version == newest and owned:
-                put_binding(self.batch, row, first=True)
-            else:
-                self.batch.put(Table.PAST_BINDINGS, past_key(row), encode(list(row)))
-
-    def _key(self, key: Key, record: KeyedRecord) -> Iterator[str]:
-        """A key that it serves, or has given away."""
-        here = load_key(self._store, key)
-        is_served = here is not None and here.session_id is not None
-        if here is not None and is_served and (record.held or here.version < record.version):
-            yield f"{here.session_id!r} serves {'/'.join(key)} here"
-        elif here is None or here.version < record.version:
-            row = KeyRow(self._core.session_id, self._stream, record.version, key)
-            if not record.held:
-                row = KeyRow(None, 0, record.version, key)
-            self.batch.put(Table.KEYS, key_key(key), encode(list(row)))
 
     def _index_sent(self) -> Iterator[str]:
         for (seq, platform_id), row in self._sent.items():
@@ -406,11 +371,7 @@ class _Coming:
     def imported(self, *, has_digest: bool) -> Imported:
         """What has come."""
         head = self._core.head()
-        owned = [
-            versions[max(versions)].address
-            for key, versions in self._bound.items()
-            if self._released.get(key, 0) < max(versions)
-        ]
+        owned = [place.newest.address for place in self._places.values() if place.is_owned]
         missing = [
             earlier
             for _, earlier in head.joined or ()

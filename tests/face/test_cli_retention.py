@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def filled(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def after(gateway: Gateway, how: str) -> AsyncIterator[None]:
+async def after(gateway: Gateway, how: str) -> AsyncGenerator[None]:
     async with gateway.after(two, how):
         yield
 

@@ -20,7 +20,8 @@ from turnkeeper import views
 from turnkeeper.actors.core.records import record_kinds
 from turnkeeper.actors.journal import load_session_number
 from turnkeeper.export import export_lines
-from turnkeeper.import_lines import BadImport, ExportFile, read_export
+from turnkeeper.import_fields import SHAPES
+from turnkeeper.import_lines import BadImport, read_export
 from turnkeeper.importing import Imported, ImportRefused, plan_import
 from turnkeeper.storage.base import Reads, Table
 from turnkeeper.storage.errors import CorruptRecord
@@ -274,26 +275,26 @@ def ignore(_record: object) -> None:
     """Nobody wants it."""
 
 
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (lambda lines: lines[:-1], "is cut short: its last line, of kind 'end', is missing"),
-        (lambda lines: lines[1:], "line 1: seq: must be 1, not 2"),
-        (lambda lines: [*lines, lines[-1]], "line 4: stands behind the last line"),
-        (lambda lines: [lines[0], lines[-1]], "line 2: records: says 2, there are 1"),
-        (
-            lambda lines: [lines[0], lines[1].replace("hi", "ho"), lines[2]],
-            "line 3: sha256: is not",
-        ),
-        (lambda lines: [lines[0], "", *lines[1:]], "line 2: is no JSON"),
-        (lambda lines: [lines[0], "[]", *lines[1:]], "line 2: is no JSON object"),
-        (lambda lines: [lines[0], "NaN", *lines[1:]], "line 2: is no JSON"),
-        (lambda lines: [lines[0], "9" * 5000, *lines[1:]], "line 2: is no JSON"),
-        (lambda lines: [lines[0], "[" * 100_000, *lines[1:]], "line 2: is no JSON"),
-        (lambda lines: [lines[0][:-1] + ', "v": 2}', *lines[1:]], "line 1: is no JSON"),
-        (lambda lines: [], "holds no record"),
-    ],
-)
+CHANGES: list[tuple[Callable[[list[str]], list[str]], str]] = [
+    (lambda lines: lines[:-1], "is cut short: its last line, of kind 'end', is missing"),
+    (lambda lines: lines[1:], "line 1: seq: must be 1, not 2"),
+    (lambda lines: [*lines, lines[-1]], "line 4: stands behind the last line"),
+    (lambda lines: [lines[0], lines[-1]], "line 2: records: says 2, there are 1"),
+    (
+        lambda lines: [lines[0], lines[1].replace("hi", "ho"), lines[2]],
+        "line 3: sha256: is not",
+    ),
+    (lambda lines: [lines[0], "", *lines[1:]], "line 2: is no JSON"),
+    (lambda lines: [lines[0], "[]", *lines[1:]], "line 2: is no JSON object"),
+    (lambda lines: [lines[0], "NaN", *lines[1:]], "line 2: is no JSON"),
+    (lambda lines: [lines[0], "9" * 5000, *lines[1:]], "line 2: is no JSON"),
+    (lambda lines: [lines[0], "[" * 100_000, *lines[1:]], "line 2: is no JSON"),
+    (lambda lines: [lines[0][:-1] + ', "v": 2}', *lines[1:]], "line 1: is no JSON"),
+    (lambda lines: [], "holds no record"),
+]
+
+
+@pytest.mark.parametrize(("change", "complaint"), CHANGES)
 def test_a_file_that_was_changed_or_cut_is_refused(
     change: Callable[[list[str]], list[str]], complaint: str, tmp_path: Path
 ) -> None:
@@ -341,7 +342,7 @@ def test_what_names_no_session_is_refused(session_id: str, tmp_path: Path) -> No
 
 def test_an_export_of_the_first_form_is_read_and_known_to_be_unchecked(tmp_path: Path) -> None:
     lines = [json.dumps({**record, "v": 1}) for record in (OPENED, USER)]
-    export: ExportFile = read_export(write(tmp_path / "x", lines), ignore)
+    export = read_export(write(tmp_path / "x", lines), ignore)
     assert (export.session_id, export.records, export.has_digest) == ("s1", 2, False)
 
 
@@ -373,12 +374,10 @@ async def test_an_export_names_what_is_damaged_or_stands_for_it(grown: MemoryDis
 
 
 def test_every_field_of_every_kind_can_be_read_from_a_line() -> None:
-    from turnkeeper.import_lines import _SHAPES
-
     for cls in record_kinds():
-        shape = _SHAPES.get(cls.kind)
+        shape = SHAPES.get(cls.kind)
         if shape is not None:
-            assert set(shape._checks) == {field.name for field in fields(cls)}
+            assert shape.fields == {field.name for field in fields(cls)}
 
 
 json_values = st.recursive(
@@ -408,7 +407,11 @@ def test_whatever_stands_in_a_line_is_refused_or_replays(grown: MemoryDisk, tmp_
                 try:
                     await bring_in(store, path)
                 except (BadImport, ImportRefused) as refused:
-                    assert "\n" not in str(refused)
+                    text = str(refused)
+                else:
+                    text = ""
+                assert "\n" not in text
+                if text:
                     assert store.last_seq(1) == 0
                     return
                 for session_id in [info.id for info in views.sessions(store)]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ import trio
 
 import turnkeeper as tk
 from turnkeeper import views
-from turnkeeper.actors.acts import ActRefused, Delete
+from turnkeeper.actors.acts import ActRefused
+from turnkeeper.actors.core.records import ErasedRecord
 from turnkeeper.actors.erased import load_erased
-from turnkeeper.actors.erasing import is_unfinished, next_piece
+from turnkeeper.actors.erasing import first_batch, is_unfinished, next_piece
 from turnkeeper.actors.journal import load_session_number
-from turnkeeper.actors.messages import SessionId
 from turnkeeper.storage.base import Batch, Table
 from turnkeeper.storage.keys import log_key, number_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory
@@ -37,7 +37,7 @@ class Scene(NamedTuple):
 
 
 @asynccontextmanager
-async def scene(disk: MemoryDisk | None = None, **options: Any) -> AsyncIterator[Scene]:
+async def scene(disk: MemoryDisk | None = None, **options: Any) -> AsyncGenerator[Scene]:
     tg = LoopbackChannel("tg", platform="telegram")
     dc = LoopbackChannel("dc", platform="discord")
     options = {"agent": agent, "clock": lambda: datetime.fromtimestamp(NOW_US / 1e6, UTC)} | options
@@ -73,9 +73,7 @@ async def test_what_was_deleted_is_told_and_deleted_once() -> None:
         deleted = await at.runtime.delete("s1", by="operator")
         row = load_erased(at.store, "s1")
         assert row == ("s1", 1, NOW_US, "operator", deleted.records)
-        with pytest.raises(
-            tk.UnknownSession, match="'s1' was deleted on 2023-11-14 by the operator"
-        ):
+        with pytest.raises(tk.UnknownSession, match="was deleted on 2023-11-14 by the operator"):
             await at.runtime.delete("s1")
         with pytest.raises(tk.UnknownSession, match="no session 's9'"):
             await at.runtime.delete("s9")
@@ -193,9 +191,7 @@ async def test_a_session_in_which_a_mission_runs_stays() -> None:
     async with scene() as at:
         await at.runtime.add_mission("daily", "0 9 * * *", "look around")
         await at.runtime.run_mission("daily")
-        with pytest.raises(
-            ActRefused, match="'daily' runs in mission-daily.*missions remove daily"
-        ):
+        with pytest.raises(ActRefused, match=r"runs in mission-daily: `missions remove daily"):
             await at.runtime.delete("mission-daily")
         await at.runtime.remove_mission("daily")
         await at.runtime.delete("mission-daily")
@@ -280,10 +276,8 @@ async def test_what_went_on_in_a_deleted_session_can_be_moved_out_again() -> Non
         await at.runtime.delete("s2")
         assert problems(at.store) == []
         for number in range(1, 9):
-            try:
+            with suppress(ActRefused):
                 await at.runtime.undo(number)
-            except ActRefused:
-                pass
             assert problems(at.store) == []
 
 
@@ -340,27 +334,29 @@ async def test_what_a_dying_process_left_of_a_log_is_removed_by_the_next_one() -
     async with scene(disk) as at:
         for number in range(3):
             await at.say(f"hello {number}", "ann")
-        act = Delete(session_id=SessionId("s1"))
-        await at.runtime._registry.ask(act, block=False)
-        assert is_unfinished(at.store, 1)
-        assert load_session_number(at.store, "s1") is None
-        assert any("not all of its records are gone yet" in line for line in problems(at.store))
-        assert len(problems(at.store)) == 1
-        assert await at.say("meanwhile", "ann") == "s2"
-        disk = disk.copy()
+    async with open_memory(disk) as store:
+        records = store.last_seq(1)
+        erased = ErasedRecord(at_us=NOW_US, session_id="s1", by="operator", records=records)
+        await store.commit(first_batch(store, 1, erased)[0])
+        assert is_unfinished(store, 1)
+        assert load_session_number(store, "s1") is None
+        (problem,) = problems(store)
+        assert "s1 was deleted, and not all of its records are gone yet" in problem
     async with scene(disk) as at:
+        assert await at.say("meanwhile", "ann") == "s2"
         await until(lambda: not is_unfinished(at.store, 1))
         assert left_of(at.store, b"hello") == set()
         assert problems(at.store) == []
 
 
 async def test_a_damaged_session_can_be_deleted() -> None:
-    async with scene() as at:
+    disk = MemoryDisk()
+    async with scene(disk) as at:
         await at.say("hello", "ann")
         await at.say("hello again", "ann")
         for seq in (1, 3, 5):
             data = at.store.read_log(1, seq, limit=1)[0][1]
-            at.store._disk.log.put(log_key(1, seq), data[:-1] + b"?")
+            disk.log.put(log_key(1, seq), data[:-1] + b"?")
         key = number_key(1)
         head = at.store.get(Table.HEADS, key)
         assert head is not None
