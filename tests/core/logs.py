@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from turnkeeper.actors.core.attached import attachment_line
@@ -169,11 +170,10 @@ def summary(at_us: int, through: int, asides: int = 0, **fields: Any) -> Summary
         "covered_tokens": 0,
         "covered_bound": 0,
         "covered_messages": 0,
+        "tokens": 0,
     } | fields
-    record = SummaryRecord(at_us=at_us, through=through, asides=asides, tokens=0, **values)
-    if "tokens" not in fields:
-        fields["tokens"] = weight_of(record)
-    return SummaryRecord(at_us=at_us, through=through, asides=asides, **(values | fields))
+    record = SummaryRecord(at_us=at_us, through=through, asides=asides, **values)
+    return record if "tokens" in fields else replace(record, tokens=weight_of(record))
 
 
 def linked(at_us: int, stream: int) -> LinkedRecord:

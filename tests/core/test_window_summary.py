@@ -336,7 +336,7 @@ def test_a_record_that_cannot_be_read_is_left_out_and_told_of(
 
 def test_a_marker_that_cannot_be_read_still_hides_what_was_before_it(logs: Logs) -> None:
     logs.add(2, user(3, "earlier"), SilentRecord(at_us=4, turn_seq=2), merged(5))
-    logs.add(1, linked(5, 2), *[user(6, "q3"), reply(7, 3, "a3")], clear(8), user(9, "now"))
+    logs.add(1, linked(5, 2), user(6, "q3"), reply(7, 3, "a3"), clear(8), user(9, "now"))
     assert places(logs.window(6)) == [6]
     logs.damage(1, 5)
     assert places(logs.window(6)) == [6]
