@@ -84,7 +84,11 @@ def _summarisers(
         if session.summariser is None:
             return {}
         given = cast("Summariser", load_callable(session.summariser, "summariser"))
-    by_agent = dict(given) if isinstance(given, Mapping) else dict.fromkeys(agents, given)
+    by_agent: dict[str, Summariser] = (
+        dict(given)  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(given, Mapping)
+        else dict.fromkeys(agents, given)
+    )
     for name, one in by_agent.items():
         if name not in agents:
             known = ", ".join(sorted(agents))

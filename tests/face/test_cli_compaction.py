@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ ESTIMATE: Final = {"token_counter": "estimate"}
 
 @pytest.fixture
 def gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Gateway:
-    return Gateway(tmp_path / "state", capsys)
+    return Gateway(tmp_path / "state", capsys, config={"session": ESTIMATE})
 
 
 async def summarise(request: tk.SummaryRequest) -> str:
@@ -46,6 +46,10 @@ async def fail(_request: tk.SummaryRequest) -> str:
 async def talk(gateway: Gateway, turns: int = 16) -> None:
     for number in range(turns):
         await gateway.say("tg", "1", f"Bob and Carol meet in room {number}. " * 8)
+
+
+async def greet(gateway: Gateway) -> None:
+    await gateway.say("tg", "1", "hi")
 
 
 async def _compacted(gateway: Gateway, session: str = "") -> re.Match[str]:
@@ -65,11 +69,7 @@ def _number(text: str) -> int:
 async def test_it_tells_what_was_summarised_and_where_the_record_is(
     gateway: Gateway, how: str
 ) -> None:
-    async with gateway.up(**ESTIMATE):
-        await talk(gateway)
-        if how == "live":
-            told = await _compacted(gateway)
-    if how == "at rest":
+    async with gateway.after(talk, how):
         told = await _compacted(gateway, 'token_counter = "estimate"')
     messages, before, after, seq = map(_number, told.groups())
     assert messages > 16
@@ -82,19 +82,14 @@ async def test_it_tells_what_was_summarised_and_where_the_record_is(
     assert (info["state"], info["summary"]) == ("compacted", seq)
     assert info["context_tokens"] == after
     assert "no problems" in await gateway.done("verify")
-    async with gateway.up(**ESTIMATE):  # and the conversation goes on
+    async with gateway.up():  # and the conversation goes on
         assert await gateway.say("tg", "1", "still there?") == "telegram:1 said still there?"
 
 
 @pytest.mark.parametrize("how", HOW)
 async def test_as_json_it_is_what_a_program_gets(gateway: Gateway, how: str) -> None:
-    ask = partial(gateway.done, "sessions", "compact", "s1", "--json")
-    async with gateway.up(**ESTIMATE):
-        await talk(gateway)
-        if how == "live":
-            done = json.loads(await ask())
-    if how == "at rest":
-        done = json.loads(await ask())
+    async with gateway.after(talk, how):
+        done = json.loads(await gateway.done("sessions", "compact", "s1", "--json"))
     assert done.keys() == {
         "status",
         "session_id",
@@ -111,31 +106,17 @@ async def test_as_json_it_is_what_a_program_gets(gateway: Gateway, how: str) -> 
 async def test_where_there_is_nothing_to_summarise_it_says_so_and_is_content(
     gateway: Gateway, how: str
 ) -> None:
-    async def look() -> None:
+    async with gateway.after(greet, how):
         out = await gateway.done("sessions", "compact", "s1")
         assert out.startswith("s1: nothing summarised, ")
         assert re.search(r"its context has \d+ tokens\n$", out)
 
-    async with gateway.up(**ESTIMATE):
-        await gateway.say("tg", "1", "hi")
-        if how == "live":
-            await look()
-    if how == "at rest":
-        await look()
-
 
 @pytest.mark.parametrize("how", HOW)
 async def test_a_session_that_nobody_has_is_named(gateway: Gateway, how: str) -> None:
-    async def look() -> None:
+    async with gateway.after(greet, how):
         complaint = await gateway.complaint(Exit.NOT_FOUND, "sessions", "compact", "s9")
         assert complaint.startswith("there is no session 's9'")
-
-    async with gateway.up(**ESTIMATE):
-        await gateway.say("tg", "1")
-        if how == "live":
-            await look()
-    if how == "at rest":
-        await look()
 
 
 async def test_where_there_is_no_store_none_is_made(gateway: Gateway) -> None:
@@ -144,8 +125,8 @@ async def test_where_there_is_no_store_none_is_made(gateway: Gateway) -> None:
 
 
 async def test_a_summariser_that_failed_is_told_of_in_a_second_line(gateway: Gateway) -> None:
-    gateway.config = {"session": {"summariser_attempts": 1}}
-    async with gateway.up(summariser=fail, **ESTIMATE):
+    gateway.config = {"session": {**ESTIMATE, "summariser_attempts": 1}}
+    async with gateway.up(summariser=fail):
         await talk(gateway)
         out = await gateway.done("sessions", "compact", "s1")
         assert TOLD.match(out)
@@ -162,8 +143,8 @@ async def test_at_rest_the_summariser_of_the_configuration_writes(
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    async with gateway.up(**ESTIMATE):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the working directory comes on it
+    async with gateway.up():
         await talk(gateway)
     told = await _compacted(gateway, 'summariser = "of_mine:summarise"')
     first, *_ = json.loads(await gateway.done("sessions", "context", "s1", "--json"))
@@ -185,8 +166,8 @@ async def test_a_message_that_waits_for_its_agent_still_waits_after_a_compaction
         await trio.lowlevel.checkpoint()
         return "noted"
 
-    gateway.config = {"runtime": {"stop_deadline_s": 0.0}}
-    async with gateway.up(agent=slow, **ESTIMATE):
+    gateway.config = {"session": ESTIMATE, "runtime": {"stop_deadline_s": 0.0}}
+    async with gateway.up(agent=slow):
         await talk(gateway)
         await gateway.channels["tg"].receive("wait", conversation="dm-1", user_id="1")
         await begun.wait()
@@ -202,7 +183,7 @@ async def test_a_message_that_waits_for_its_agent_still_waits_after_a_compaction
 
 
 async def test_a_summary_is_a_line_of_the_feed(gateway: Gateway) -> None:
-    async with gateway.up(summariser=summarise, **ESTIMATE) as runtime:
+    async with gateway.up(summariser=summarise) as runtime:
         await talk(gateway)
         with terminal("feed", "--follow", "--state", gateway.state_dir) as feed:
             await trio.to_thread.run_sync(feed.wait_for, "following the runtime")
@@ -227,7 +208,7 @@ def _hold() -> tuple[trio.Event, Callable[[tk.SummaryRequest], Any]]:
 @pytest.mark.slow
 async def test_a_terminal_is_shown_that_it_goes_on(gateway: Gateway) -> None:
     go_on, held = _hold()
-    async with gateway.up(summariser=held, **ESTIMATE):
+    async with gateway.up(summariser=held):
         await talk(gateway)
         with terminal("sessions", "compact", "s1", "--state", gateway.state_dir) as shown:
             await trio.to_thread.run_sync(shown.wait_for, "summarising s1 … ")
@@ -239,7 +220,7 @@ async def test_a_terminal_is_shown_that_it_goes_on(gateway: Gateway) -> None:
 @pytest.mark.slow
 async def test_whoever_stops_waiting_is_told_that_it_goes_on(gateway: Gateway) -> None:
     go_on, held = _hold()
-    async with gateway.up(summariser=held, **ESTIMATE) as runtime:
+    async with gateway.up(summariser=held) as runtime:
         await talk(gateway)
         with terminal("sessions", "compact", "s1", "--state", gateway.state_dir) as shown:
             await trio.to_thread.run_sync(shown.wait_for, "summarising s1 … ")

@@ -175,9 +175,10 @@ def _plain(request: tk.SummaryRequest) -> str:
     return request.session_id
 
 
-@pytest.mark.parametrize(
-    "one", [_plain, lambda _request: "short", _Summariser, "mine:summarise", 7, len]
-)
+_NO_SUMMARISERS: Final[list[Any]] = [_plain, partial(_plain), _Summariser, "mine:x", 7, len]
+
+
+@pytest.mark.parametrize("one", _NO_SUMMARISERS)
 async def test_what_cannot_be_awaited_is_refused_before_anything_is_summarised(one: Any) -> None:
     with pytest.raises(tk.ConfigError, match="of agent 'main' must be an async function, not "):
         await _open(summariser=one)
