@@ -136,6 +136,7 @@ class Accepted:
     session_id: SessionId
     """Empty for a command to the runtime (`/link`), which no session hears."""
     turn_id: TurnId
+    """Of a command that the session hears (`/new`), which is no turn: the id of its record."""
     duplicate: bool
     """True when the same message had been accepted before; nothing was changed."""
 

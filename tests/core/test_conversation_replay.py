@@ -33,6 +33,7 @@ from turnkeeper.actors.core.effects import (
     AnswerMission,
     Dispatch,
     Effect,
+    EndCommand,
     EndTurn,
     IsolateTurn,
     PauseTurn,
@@ -47,6 +48,7 @@ from turnkeeper.actors.core.records import (
     AssistantRecord,
     BoundRecord,
     ClearRecord,
+    CommandRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
@@ -188,6 +190,11 @@ class Life(RuleBasedStateMachine):
                 assert isinstance(self.log[effect.seq - 1], NoteRecord)
             case AnswerCleared():
                 assert effect.cleared.seq == len(self.log)
+            case EndCommand():
+                assert isinstance(self.log[effect.seq - 1], CommandRecord)
+                assert self.place_of(effect.delivery_seq) == effect.address
+            case _:
+                pass  # about summaries, of which this life has none
 
     def count(self, record: Record) -> None:
         match record:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import turnkeeper as tk
+from turnkeeper.actors.messages import SessionId
 from turnkeeper.commands.base import Exit
 
 from .gateway import HOW, Gateway, echo
@@ -96,7 +97,7 @@ async def test_another_agent_may_answer_in_it_if_there_is_one(gateway: Gateway) 
         assert nobody == "there is no agent 'nobody'; there is: helper, main"
         assert (await runtime.session("support")).agent == "helper"
         created = await runtime.create_session("by-the-program")
-        assert created == tk.Created(session_id="by-the-program", agent="main")
+        assert created == tk.Created(session_id=SessionId("by-the-program"), agent="main")
         with pytest.raises(tk.ActRefused, match="there is a session 'support' already"):
             await runtime.create_session("support")
 

@@ -55,7 +55,7 @@ COMMANDS: Final = (
     Command(
         words=("sessions", "create"),
         summary="make a session by name, before anybody talks in it",
-        details="It has no conversation yet: pairs and moves lead them there.",
+        details="It has no conversation yet: pairs and moves lead people there.",
         action=_create,
         arguments=(
             argument("name", metavar="NAME", help="letters, digits, '_', '.' or '-'; 64 at most"),
