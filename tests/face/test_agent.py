@@ -15,12 +15,15 @@ from turnkeeper import (
     Address,
     Agent,
     Attachment,
+    Message,
     Reply,
     SessionContext,
     ToolCall,
     Turn,
     get_session_context,
+    open_runtime,
 )
+from turnkeeper.storage.memory import MemoryDisk, open_memory
 from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import echo, kinds, log, on_stage, said
@@ -328,26 +331,46 @@ async def test_messages_that_wait_do_not_push_the_past_out_of_the_window() -> No
         assert windows == [["past", "past", "now"]]
 
 
-async def test_the_window_is_bounded_and_keeps_the_newest() -> None:
-    windows: list[list[str]] = []
+def bytes_in(text: str) -> int:
+    """Tokens of a model that knows nothing but bytes."""
+    return len(text.encode())
 
-    async def agent(turn: Turn) -> None:
-        windows.append([message.text[:3] for message in turn.messages])
+
+async def test_the_window_is_bounded_and_keeps_the_newest() -> None:
+    windows: list[tuple[Message, ...]] = []
+
+    async def agent(turn: Turn) -> str:
+        windows.append(turn.messages)
+        return "ok"
 
     tg = LoopbackChannel("tg")
-    async with on_stage(agent, tg, session={"max_context_tokens": 1_000}):
+    settings = {"session": {"max_context_tokens": 1_000, "system_prompt": "Be kind."}}
+    async with (
+        open_memory(MemoryDisk()) as store,
+        open_runtime(
+            None,
+            agent=agent,
+            channels=[tg],
+            store=store,
+            config=settings,
+            token_counter=bytes_in,
+        ),
+    ):
         for number in range(5):
-            await tg.receive(f"{number:03}" + "x" * 397)
+            await tg.receive(f"{number:03}" + "x" * 247)
+            await tg.next_sent()
         await tg.receive("y" * 5_000)
-        await wait_all_tasks_blocked()
-    assert windows == [
-        ["000"],
-        ["000", "001"],
-        ["001", "002"],
-        ["002", "003"],
-        ["003", "004"],
-        ["yyy"],
-    ]
+        await tg.next_sent()
+    assert [message.role for message in windows[0]] == ["system", "user"]
+    for window in windows:
+        assert sum(bytes_in(message.attributed) + 4 for message in window) <= 1_000
+        assert (window[0].role, window[0].text) == ("system", "Be kind.")
+        assert [message.cut for message in window[:-1]] == [False] * (len(window) - 1)
+    *earlier, last = windows
+    assert [window[-1].text[:3] for window in earlier] == ["000", "001", "002", "003", "004"]
+    assert any(window[1].kind == "summary" for window in earlier)
+    assert last[-1].cut
+    assert "characters are left out here]" in last[-1].text
 
 
 async def test_tool_calls_are_recorded_with_the_reply_and_seen_by_the_next_turn() -> None:
