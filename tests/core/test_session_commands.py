@@ -139,7 +139,7 @@ def test_no_window_tells_what_became_of_an_answer_of_the_runtime() -> None:
         by="runtime",
         route="command",
     )
-    records = [
+    records: list[tuple[int, Record]] = [
         (5, ReceiptRecord(at_us=NOW_US, delivery_seq=4, status="read")),
         (6, ReceiptRecord(at_us=NOW_US, delivery_seq=4, status="failed")),
         (7, user_record(heard, NOW_US)),
