@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..storage.base import Reads
+from .context_logs import Log, family_of, logs_of, told_of
 from .core.compaction import Base, Piece
 from .core.head import Head
 from .core.records import (
@@ -24,7 +25,6 @@ from .core.weight import OVERHEAD, extra_of, weight_of
 from .core.window import Entry, place
 from .counts import Counts
 from .journal import load_head, load_records
-from .windows import Log, family_of, logs_of, told_of
 
 __all__ = ["Material", "base_of_head", "read_material", "told_of_joined"]
 

@@ -10,14 +10,11 @@ for the summary that the attempt waited for. So the log can show it again: :func
 from __future__ import annotations
 
 import heapq
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ..storage.base import Reads
-from ..storage.errors import CorruptRecord, StorageError
-from .core.head import Head
+from .context_logs import Log, family_of, head_at, logs_of, readable, record_at, told_of
 from .core.records import (
     AssistantRecord,
     AttemptRecord,
@@ -28,31 +25,23 @@ from .core.records import (
     ReceiptRecord,
     Record,
     SummaryRecord,
-    ToolRecord,
     UserRecord,
 )
 from .core.shown import system_prompt
 from .core.state import State
-from .core.turns import ended_by, in_context
-from .core.veil import Hidden
+from .core.turns import ended_by
 from .core.weight import OVERHEAD, bytes_of, frame_of, weight_of
-from .core.window import Message, Stretch, build_window
+from .core.window import Message, build_window
 from .counts import Counts
-from .journal import find_session, load_head, load_record, load_records
+from .journal import load_head, load_record
 
 __all__ = [
     "MAX_MESSAGES",
-    "Log",
     "WindowRules",
-    "family_of",
-    "logs_of",
     "read_window",
-    "told_of",
     "turn_before",
     "window_at",
 ]
-
-logger = logging.getLogger("turnkeeper.windows")
 
 MAX_MESSAGES: Final = 2_000
 """Most messages of a window: how short they may be, a turn costs only so much."""
@@ -77,56 +66,6 @@ class WindowRules(NamedTuple):
         if self.system is None:
             return self.max_tokens
         return self.max_tokens - bytes_of(self.system) - OVERHEAD
-
-
-@dataclass(slots=True, eq=False)
-class Log:
-    """One log of a context, and how much of it counts."""
-
-    stream: int
-    head: Head
-    session_id: str | None = None
-    """The earlier session whose log it is; None: the session itself."""
-    since_us: int = 0
-    """When the context that it is part of began anew for the last time; 0 if it never did."""
-    through: int = 0
-    """Turns up to this one are covered by a summary."""
-    asides: int = 0
-    """So is what belongs to no turn, up to this sequence number."""
-    summary: tuple[int, SummaryRecord] | None = None
-    """The summary of its own that is shown."""
-    until: int | None = None
-    """Sequence number of the newest record that counts; None for all."""
-    shortened: dict[int, int] = field(default_factory=dict[int, int])
-    """Tokens that are left for some messages, which are shown in part."""
-
-    def covers(self, seq: int, record: Record) -> bool:
-        """Whether a summary covers a record, as far as the record itself tells."""
-        match record:
-            case UserRecord() | MissionRecord():
-                return seq <= self.through
-            case ToolRecord():
-                return record.turn_seq <= self.through
-            case AssistantRecord() if record.turn_seq:
-                return record.turn_seq <= self.through
-            case AssistantRecord(by="runtime"):
-                return False  # it may belong to the turn that was given up before it
-            case _:
-                return seq <= self.asides
-
-    def stretch(self, reads: Reads, records: Sequence[tuple[int, Record]]) -> Stretch:
-        """What the window shows of it: `records`, ascending."""
-        return Stretch(
-            self.session_id,
-            records,
-            tuple(Hidden(*entry) for entry in self.head.hidden or ()),
-            self.since_us,
-            _quoted(reads, self.stream, records),
-            self.through,
-            self.asides,
-            self.summary,
-            self.shortened,
-        )
 
 
 def read_window(
@@ -154,7 +93,7 @@ def read_window(
     if current is None:
         return _Reading(store, logs_of(store, stream, head), rules).messages(None)
     until = _began(store, stream, head.next_seq - 1, current[0])
-    seen = _seen(store, stream, head, until, current[0])
+    seen = head_at(store, stream, head, until, current[0])
     logs = logs_of(store, stream, seen)
     logs[0].until = until
     return _Reading(store, logs, rules).messages(current)
@@ -178,7 +117,7 @@ def window_at(
         raise LookupError(f"record {seq} is no turn: nothing was shown to an agent for it")
     until, waited_for = _attempt(store, stream, seq)
     state = State()
-    for number, earlier in _readable(store, stream, stop=until + 1):
+    for number, earlier in readable(store, stream, stop=until + 1):
         state.next_seq = number
         state.apply(earlier)
     now = load_head(store, stream)
@@ -188,7 +127,7 @@ def window_at(
             f"turn {seq} has not begun: it waits behind turn {state.oldest_open_turn}"
         )
     head = state.head()
-    began = _record_at(store, stream, until) or record
+    began = record_at(store, stream, until) or record
     logs = logs_of(
         store, stream, head._replace(summary=waited_for) if waited_for else head, began.at_us
     )
@@ -202,7 +141,7 @@ def turn_before(store: Reads, stream: int, at_us: int) -> int:
     Raises:
         LookupError: there was none yet.
     """
-    for seq, record in _readable(store, stream, reverse=True):
+    for seq, record in readable(store, stream, reverse=True):
         if isinstance(record, UserRecord | MissionRecord) and record.at_us <= at_us:
             return seq
     raise LookupError("no turn was accepted before that time")
@@ -221,7 +160,7 @@ def _ends_before(seq: int, record: Record, turn: int) -> bool:
 def _excused(store: Reads, stream: int, seq: int, record: Record) -> int:
     """The last record of the batch that ended a turn with record `seq`."""
     if isinstance(record, QuarantinedRecord):
-        following = _record_at(store, stream, seq + 1)
+        following = record_at(store, stream, seq + 1)
         if isinstance(following, AssistantRecord) and following.by == "runtime":
             return seq + 1
     return seq
@@ -231,7 +170,7 @@ def _began(store: Reads, stream: int, last: int, turn: int) -> int:
     """The newest record that could be seen when the newest attempt at an open `turn` began."""
     if last == turn:
         return turn
-    for seq, record in _readable(store, stream, turn, reverse=True):
+    for seq, record in readable(store, stream, turn, reverse=True):
         if _ends_before(seq, record, turn):
             return _excused(store, stream, seq, record)
     return turn
@@ -241,7 +180,7 @@ def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
     """As for :func:`_began`, of any turn; and the summary that this attempt waited for, or 0."""
     began, waited_for = turn, 0
     cleared = False
-    for seq, record in _readable(store, stream, turn + 1):
+    for seq, record in readable(store, stream, turn + 1):
         if ended_by(record) == turn:
             break
         if _ends_before(seq, record, turn):
@@ -251,137 +190,6 @@ def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
         elif isinstance(record, SummaryRecord) and record.for_turn == turn and not cleared:
             waited_for = seq
     return began, waited_for
-
-
-def _seen(store: Reads, stream: int, head: Head, until: int, turn: int) -> Head:
-    """`head` with the marker and the summary of record `until`, or the one that `turn` waited for.
-
-    Turn 0 is none.
-    """
-    cleared, summary = head.cleared, head.summary
-    while cleared > until:
-        marker = _record_at(store, stream, cleared)
-        if not isinstance(marker, ClearRecord):
-            break
-        cleared, summary = marker.cleared, marker.summary
-    while summary > until:
-        record = _record_at(store, stream, summary)
-        if not isinstance(record, SummaryRecord) or record.for_turn == turn > 0:
-            break
-        summary = record.previous
-    return head._replace(cleared=cleared, summary=summary)
-
-
-# -- which logs ----------------------------------------------------------------------------------
-
-
-def logs_of(store: Reads, stream: int, head: Head, at_us: int | None = None) -> list[Log]:
-    """The logs of a context as `head` has it, the session's own first, with their summaries.
-
-    A session that has joined and has got a conversation of its own again goes on by itself, and
-    whatever is said there from then on is for nobody else.
-
-    Args:
-        store: where the logs are.
-        stream: number of the session.
-        head: of the session.
-        at_us: of what has joined, nothing newer counts; None for all of it.
-    """
-    own = Log(stream, head)
-    own_us = _cleared_us(store, stream, head)
-    logs = [own]
-    for number, _ in head.joined or ():
-        earlier = load_head(store, number)
-        since_us = _goes_on_since(store, earlier, head.session_id) if earlier is not None else None
-        if earlier is None or since_us is None:
-            continue
-        until = None
-        if at_us is not None:
-            until = _newest_at(store, number, at_us)
-            earlier = _seen(store, number, earlier, until, 0)
-        logs.append(Log(number, earlier, earlier.session_id, max(own_us, since_us), until=until))
-    _begin_with_summaries(store, logs)
-    return logs
-
-
-def _newest_at(store: Reads, stream: int, at_us: int) -> int:
-    """The newest record that is not newer than `at_us`; 0 if there is none."""
-    newest_first = _readable(store, stream, reverse=True)
-    return next((seq for seq, record in newest_first if record.at_us <= at_us), 0)
-
-
-def _begin_with_summaries(store: Reads, logs: Sequence[Log]) -> None:
-    """Let each log begin with its own summary, if that holds, and what it covers be left out.
-
-    A summary that was folded into a later one of another log is not shown again.
-    """
-    known = {log.stream: log for log in logs}
-    held: list[tuple[Log, int, SummaryRecord]] = []
-    for log in logs:
-        seq = log.head.summary
-        record = _record_at(store, log.stream, seq) if seq else None
-        if isinstance(record, SummaryRecord) and _holds(store, log, record, known):
-            held.append((log, seq, record))
-    held.sort(key=lambda entry: (entry[0] is not logs[0], -entry[2].at_us))
-    for log, seq, record in held:
-        covers = [(log.stream, record.through, record.asides, 0), *record.others]
-        if log is not logs[0] and all(
-            through <= known[number].through and asides <= known[number].asides
-            for number, through, asides, _ in covers
-        ):
-            continue
-        log.summary = seq, record
-        for number, through, asides, _ in covers:
-            covered = known[number]
-            covered.through = max(covered.through, through)
-            covered.asides = max(covered.asides, asides)
-
-
-def _holds(store: Reads, log: Log, record: SummaryRecord, known: Mapping[int, Log]) -> bool:
-    """Whether nothing that a log's summary may tell is not to be told any more."""
-    if log.since_us > record.at_us:
-        return False
-    for number, _, _, hidden in record.others:
-        other = known.get(number)
-        if other is None or len(other.head.hidden or ()) != hidden:
-            return False
-        if max(other.since_us, _cleared_us(store, number, other.head)) > record.at_us:
-            return False
-    return True
-
-
-def _goes_on_since(store: Reads, earlier: Head, session_id: str) -> int | None:
-    """The last time that a session between these two was cleared; None if it does not go on."""
-    passed: set[str] = set()
-    since_us = 0
-    while (following := earlier.merged_into) is not None and following not in passed:
-        if following == session_id:
-            return since_us
-        passed.add(following)
-        through = find_session(store, following)
-        if through is None:
-            return None
-        since_us = max(since_us, _cleared_us(store, *through))
-        earlier = through[1]
-    return None
-
-
-def _cleared_us(store: Reads, stream: int, head: Head) -> int:
-    """When the context of a session began anew; 0 if it never did.
-
-    Where the marker cannot be read, what comes next tells.
-    """
-    if not head.cleared:
-        return 0
-    marker = _record_at(store, stream, head.cleared)
-    if marker is not None:
-        return marker.at_us
-    return next((record.at_us for _, record in _readable(store, stream, head.cleared)), 0)
-
-
-def family_of(logs: Sequence[Log]) -> frozenset[str]:
-    """The sessions whose logs these are: what one of them said is not shown as a note."""
-    return frozenset(log.head.session_id for log in logs)
 
 
 # -- what fits -----------------------------------------------------------------------------------
@@ -510,61 +318,3 @@ def _newest_first(store: Reads, logs: Sequence[Log]) -> Iterator[tuple[Log, int,
         return told_of(store, logs[0])
     told = [told_of(store, log) for log in logs]
     return heapq.merge(*told, key=lambda entry: entry[2].at_us, reverse=True)
-
-
-def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
-    """What of a log is not covered by a summary, newest first."""
-    stop = log.until + 1 if log.until is not None else None
-    newest_first = _readable(store, log.stream, log.through + 1, stop, reverse=True)
-    marked = _marked(newest_first, log.head.cleared)
-    for seq, record in in_context(marked, log.since_us):
-        if not isinstance(record, NoteRecord | ReceiptRecord) or not log.covers(seq, record):
-            yield log, seq, record
-
-
-def _marked(
-    newest_first: Iterator[tuple[int, Record]], cleared: int
-) -> Iterator[tuple[int, Record]]:
-    """The records with the marker `cleared`, even where that one cannot be read."""
-    for seq, record in newest_first:
-        if seq < cleared:
-            yield cleared, ClearRecord(at_us=record.at_us, by="")
-        if seq <= cleared:
-            cleared = 0
-        yield seq, record
-
-
-def _readable(
-    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
-) -> Iterator[tuple[int, Record]]:
-    """The records that can be read; of each other one the log of the program tells."""
-    return load_records(store, stream, start, stop, reverse=reverse, damaged=_tell)
-
-
-def _record_at(store: Reads, stream: int, seq: int) -> Record | None:
-    """Record `seq`, if there is one that can be read."""
-    try:
-        return load_record(store, stream, seq)
-    except CorruptRecord as error:
-        _tell(seq, error)
-        return None
-
-
-def _tell(seq: int, error: StorageError) -> None:
-    logger.warning("left out of a context: %s", error)
-
-
-def _quoted(
-    store: Reads, stream: int, records: Sequence[tuple[int, Record]]
-) -> Mapping[int, AssistantRecord]:
-    """What the receipts among `records` speak of, where it is not among them."""
-    here = {seq for seq, record in records if isinstance(record, AssistantRecord)}
-    wanted = {
-        record.delivery_seq
-        for seq, record in records
-        if isinstance(record, ReceiptRecord)
-        and record.delivery_seq < seq
-        and record.delivery_seq not in here
-    }
-    found = ((seq, _record_at(store, stream, seq)) for seq in wanted)
-    return {seq: record for seq, record in found if isinstance(record, AssistantRecord)}

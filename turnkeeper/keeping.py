@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from .actors.blob_rows import named_in
+from .actors.context_logs import Log, logs_of
 from .actors.core.attached import blob_digest, blob_reference
 from .actors.core.records import UserRecord
 from .actors.core.veil import Hidden, Veil
@@ -13,7 +14,6 @@ from .actors.errors import FileNotKept, FileTooLarge
 from .actors.journal import load_head, load_record
 from .actors.messages import Attachment
 from .actors.unknown import UnknownAttachment
-from .actors.windows import Log, logs_of
 from .storage.base import Reads
 from .storage.blobs import Blobs, Content
 from .storage.errors import BlobMissing, BlobTooLarge, StorageError
