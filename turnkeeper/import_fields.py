@@ -25,6 +25,8 @@ _MAX_INT: Final = 2**63 - 1
 _MAX_US: Final = 253_402_300_799_999_999
 """The end of the year 9999: no clock shows more."""
 _INT_DIGITS: Final = 20
+_MAX_DEPTH: Final = 8
+"""Lists in lists: records have two."""
 _ELSEWHERE: Final = frozenset({"feed", "change", "access", "schedule", ErasedRecord.kind})
 """Kinds of record that no living session's log holds."""
 
@@ -135,6 +137,19 @@ def _items(value: object) -> Sequence[Any]:
     return cast("Sequence[Any]", value)
 
 
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Whatever a record may hold: nothing, texts, whole numbers, flags, and lists of these."""
+    if value is None or type(value) is bool:
+        return value
+    if type(value) is int:
+        return _whole(value)
+    if isinstance(value, list):
+        if depth == _MAX_DEPTH:
+            raise BadField(f"is nested deeper than {_MAX_DEPTH} lists")
+        return tuple(_plain(item, depth + 1) for item in _items(value))
+    return _text(value)
+
+
 def _list_of(check: _Check) -> _Check:
     return lambda value: tuple(map(check, _items(value)))
 
@@ -214,7 +229,7 @@ def _check_of(kind: str, field: Field[Any], hints: Mapping[str, Any]) -> _Check:
     if field.name.endswith("_us"):
         return _time_us
     known = _BY_NAME.get((kind, field.name))
-    return known if known is not None else _BY_TYPE[hints[field.name]]
+    return known if known is not None else _BY_TYPE.get(hints[field.name], _plain)
 
 
 def _check_memory(record: MemoryRecord) -> None:

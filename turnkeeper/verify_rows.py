@@ -196,4 +196,7 @@ _SINGULAR: Final = {
     Table.IDENTITIES: "identity",
     Table.USERS: "index of users",
     Table.ACCESS: "access",
+    Table.NOTES: "note of",
+    Table.RUNS: "run",
+    Table.ERASED: "deleted session",
 }

@@ -55,7 +55,7 @@ class Memories:
             kept = self._kept.get(key)
             place = f"memory of {stream}" + (f", {kept[0]!r:.80}" if kept is not None else "")
             if kept is None:
-                yield Problem(place=place, text=f"{key.hex()} is kept, of which no log tells")
+                yield Problem(place=place, text=f"{key[8:].hex()} is kept, of which no log tells")
             else:
                 yield from compare_row(place, stored.get(key), kept, read_memory_row)
 
