@@ -15,6 +15,7 @@ from .core.effects import (
     AnswerAccepted,
     AnswerMirrored,
     AnswerMission,
+    AnswerSummarised,
     Effect,
     EndTurn,
     SettleDelivery,
@@ -28,6 +29,7 @@ from .core.records import (
     NoteRecord,
     ReceiptRecord,
     Record,
+    SummaryRecord,
     UserRecord,
     address_of,
 )
@@ -46,6 +48,7 @@ FeedKind: TypeAlias = Literal[
     "delivery",
     "note",
     "receipt",
+    "summary",
     "rendered",
     "error",
 ]
@@ -58,7 +61,8 @@ class FeedEvent:
     `accepted`: a turn is durable. `turn_started`: it is given to the agent, which may have to wait
     for room. `turn_ended`: the turn is over. `delivery`: what became of an attempt to send. `note`:
     a session has a note of what was said on its behalf. `receipt`: the platform has told more of a
-    delivery later. `rendered`: something stands in the console feed. `error`: something broke.
+    delivery later. `summary`: the older part of a context is summarised. `rendered`: something
+    stands in the console feed. `error`: something broke.
     """
 
     kind: FeedKind
@@ -67,7 +71,7 @@ class FeedEvent:
     session_id: str | None
     """Of a note: the session that has it. None where it concerns no session."""
     id: str | None
-    """The turn or the delivery that it is about: `s1/4`."""
+    """The turn, the delivery or the summary that it is about: `s1/4`."""
     instance: str | None
     conversation: str | None
     thread: str | None
@@ -85,6 +89,9 @@ class FeedEvent:
       `noted_in`
     - `note`: `source`, `from_session`, `status`, `record`
     - `receipt`: `status`, `reason`, `platform_message_id`
+    - `summary`: `by` (`extract` for the built-in one), `messages` and `covered_tokens` (what it
+      stands for), `tokens` (its own size), `turn_id` (which waited for it), `fault` (why it is not
+      the summariser's, or None)
     - `error`: `of` (`turn`, `session`, `channel`, `store`), and for a channel `restarts_in_s`
     """
     number: int = 0
@@ -123,6 +130,10 @@ class Reporter:
                 yield from self._ended(effect)
             case SettleDelivery():
                 yield self._settled(effect)
+            case AnswerSummarised(seq):
+                summary = self._record_at(seq) if seq else None
+                if isinstance(summary, SummaryRecord):
+                    yield self._summarised(seq, summary)
             case AnswerMirrored(seq) | TellNote(seq):
                 note = self._record_at(seq)
                 if isinstance(note, NoteRecord):
@@ -144,6 +155,24 @@ class Reporter:
                 "status": record.status,
                 "reason": record.reason,
                 "platform_message_id": record.platform_message_id,
+            },
+        )
+
+    def _summarised(self, seq: int, record: SummaryRecord) -> FeedEvent:
+        waited = record.for_turn
+        return _event(
+            "summary",
+            self._at_us,
+            session_id=self._session_id,
+            record_id=f"{self._session_id}/{seq}",
+            text=record.text,
+            detail={
+                "by": record.by,
+                "messages": record.covered_messages,
+                "covered_tokens": record.covered_tokens,
+                "tokens": record.tokens,
+                "turn_id": f"{self._session_id}/{waited}" if waited else None,
+                "fault": record.fault,
             },
         )
 

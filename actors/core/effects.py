@@ -19,6 +19,7 @@ __all__ = [
     "AnswerMayRetry",
     "AnswerMirrored",
     "AnswerMission",
+    "AnswerSummarised",
     "AskCompaction",
     "Dispatch",
     "Effect",
@@ -134,6 +135,13 @@ class AnswerMirrored:
 
 
 @fact
+class AnswerSummarised:
+    """Tell the compactor which record holds its summary; 0 if it was not taken."""
+
+    seq: int
+
+
+@fact
 class TellNote:
     """Tell whoever watches of a note that had waited for its session."""
 
@@ -153,6 +161,7 @@ Effect: TypeAlias = (
     | AnswerMirrored
     | TellNote
     | AnswerCleared
+    | AnswerSummarised
     | StartTurn
     | IsolateTurn
     | PauseTurn

@@ -30,7 +30,14 @@ __all__ = ["COMMANDS"]
 _WIDTHS: Final = {"at": 9, "kind": 12, "id": 10, "place": 20}
 """Columns of a line of what happens; a longer cell pushes what follows."""
 _PLAIN: Final = 0
-_COLOURS: Final = {"error": 31, "delivery": 36, "rendered": 36, "note": 35, "turn_ended": 32}
+_COLOURS: Final = {
+    "error": 31,
+    "turn_ended": 32,
+    "note": 35,
+    "summary": 35,
+    "delivery": 36,
+    "rendered": 36,
+}
 _BAD: Final = 31
 _BAD_STATUSES: Final = frozenset({"failed", "unknown", "quarantined"})
 
@@ -151,6 +158,11 @@ def _words(event: Mapping[str, Any]) -> str:
                 said += f" ({reason})"
             if attempt > 1:
                 said += f", attempt {attempt}"
+        case "summary":
+            size = f"{detail['covered_tokens']:,} → {detail['tokens']:,} tokens"
+            said = f"{detail['messages']:,} messages, {size}"
+            if fault := detail["fault"]:
+                said += f" (built in, since {fault})"
         case "note":
             said = f"from {detail['source']}"
         case "error":
@@ -166,8 +178,8 @@ COMMANDS: Final = (
         summary="show the console feed, or follow what happens",
         details=(
             "Without --follow: what sessions said that have no channel, oldest first. With it: "
-            "every turn, delivery, note and error of the runtime that runs, as it happens, until "
-            "Ctrl-C; with --json, one JSON object a line."
+            "every turn, delivery, note, summary and error of the runtime that runs, as it "
+            "happens, until Ctrl-C; with --json, one JSON object a line."
         ),
         action=_feed,
         arguments=(
