@@ -68,8 +68,8 @@ VACATED: Final = "deleted"
 """What is said to have made the last binding of a place whose owner was deleted, where others tell
 of the place too: its versions go on from there."""
 
-_PIECE: Final = MAX_ERASED // 2
-"""Records of one piece."""
+_PIECE: Final = MAX_ERASED // 5
+"""Records of one piece: finding what follows from them takes the loop some ten milliseconds."""
 _UNREADABLE: Final = (CorruptRecord, RecordFromFuture, MalformedRecord, TypeError, ValueError)
 """What a damaged record raises: what would follow from it is not known any more."""
 
