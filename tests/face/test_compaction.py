@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,14 +40,16 @@ async def talk(tg: LoopbackChannel, turns: int = TURNS) -> None:
 async def up(
     tg: LoopbackChannel,
     disk: MemoryDisk | None = None,
-    session: dict[str, Any] | None = None,
+    *,
+    more: Sequence[LoopbackChannel] = (),
     **options: Any,
 ) -> AsyncGenerator[tk.Runtime]:
     options = {"agent": echo, "token_counter": "estimate", **options}
-    config = {"session": {"summariser_attempts": 1, **(session or {})}}
+    config = {"session": {"summariser_attempts": 1}}
+    channels = [tg, *more]
     async with (
         open_memory(disk or MemoryDisk()) as store,
-        tk.open_runtime(None, channels=[tg], store=store, config=config, **options) as runtime,
+        tk.open_runtime(None, channels=channels, store=store, config=config, **options) as runtime,
     ):
         yield runtime
 
@@ -233,9 +235,9 @@ async def test_whoever_watches_is_told_of_a_summary_once_it_is_durable(fails: bo
 # -- what cannot be ------------------------------------------------------------------------------
 
 
-def read_summary(disk: MemoryDisk, seq: int | None) -> SummaryRecord:
+def read_summary(disk: MemoryDisk, seq: int | None, stream: int = 1) -> SummaryRecord:
     assert seq is not None
-    ((_, data),) = MemoryReads(disk).read_log(1, seq, seq + 1, limit=1)
+    ((_, data),) = MemoryReads(disk).read_log(stream, seq, seq + 1, limit=1)
     record = unpack(decode(data))
     assert isinstance(record, SummaryRecord)
     return record
@@ -301,6 +303,26 @@ def test_a_summary_that_cannot_be_is_a_finding_that_names_its_record(
     finally:
         disk.log.put(key, true)
     assert any(one.startswith(f"log 1/{seq}: ") and said in one for one in found), found
+
+
+async def test_summaries_of_sessions_that_joined_and_left_again_hold() -> None:
+    tg, dc = LoopbackChannel("tg", platform="telegram"), LoopbackChannel("dc", platform="discord")
+    disk = MemoryDisk()
+    async with up(tg, disk, more=[dc]) as runtime:
+        await talk(tg)
+        for number in range(TURNS):
+            await dc.receive(ALINE.format(n=number), conversation="dm", user_id="2")
+            await dc.next_sent()
+        assert (await runtime.compact("s2")).status == "compacted"
+        await runtime.link("telegram", "u1", "ann")
+        change = await runtime.link("discord", "2", "ann")
+        (joined,) = change.joined
+        done = await runtime.compact(joined.session_id)
+        assert read_summary(disk, done.seq, int(joined.session_id[1:])).others
+        assert problems(disk) == []
+        await runtime.undo(change.number)
+        assert (await runtime.session(joined.session_id)).summary != done.seq
+    assert problems(disk) == []
 
 
 HOSTILE: Final = (
