@@ -258,6 +258,32 @@ async def test_a_session_that_had_joined_another_is_not_shown_there_any_more() -
         assert problems(at.store) == []
 
 
+async def test_a_summary_that_tells_of_a_deleted_session_is_not_shown_any_more() -> None:
+    async with scene(token_counter="estimate") as at:
+        for number in range(24):
+            await at.say(f"ann decided on number A-{number}. " * 4, "ann")
+            await at.say(f"bob decided on number B-{number}. " * 4, "bob", "dc")
+        await at.runtime.link("telegram", "ann", "carol")
+        await at.runtime.link("discord", "bob", "carol")
+        await at.say("together now", "ann")
+        await at.runtime.compact("s1")
+        shown = views.window(at.store, "s1")
+        assert shown is not None
+        assert shown[0].kind == "summary"
+        assert "B-" in shown[0].text
+        await at.runtime.delete("s2")
+        shown = views.window(at.store, "s1")
+        assert shown is not None
+        assert not any("B-" in message.text for message in shown)
+        assert any("A-0" in message.text for message in shown)
+        assert problems(at.store) == []
+        await at.runtime.compact("s1")
+        shown = views.window(at.store, "s1")
+        assert shown is not None
+        assert not any("B-" in message.text for message in shown)
+        assert problems(at.store) == []
+
+
 async def test_what_went_on_in_a_deleted_session_can_be_moved_out_again() -> None:
     async with scene() as at:
         await at.say("words of ann", "ann")
