@@ -58,6 +58,10 @@ class Head(NamedTuple):
     """What `context_bound` would be higher by without that summary."""
     covered_messages: int = 0
     """What `context_messages` would be higher by without that summary."""
+    unseen_bound: int = 0
+    """How many tokens it takes at most what others have said since the last turn began."""
+    unseen_messages: int = 0
+    """How many messages that is."""
 
     @property
     def active_channel(self) -> Address | None:

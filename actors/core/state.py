@@ -63,6 +63,7 @@ class State:
         "_open",
         "_opened_at_us",
         "_outbox",
+        "_unseen",
         "_weights",
         "agent",
         "attempts",
@@ -112,6 +113,9 @@ class State:
         self._open: deque[int] | None = None
         self._weights: deque[int] | None = None
         """What the message of each open turn takes at most."""
+        self._unseen = (0, 0)
+        """What others have said since the last turn began takes so much at most, and how many
+        messages it is: a marker leaves it in the context."""
         self._outbox: Outbox | None = None
 
     def __repr__(self) -> str:
@@ -146,6 +150,7 @@ class State:
         self.context_messages = head.context_messages
         self._covered_bound = head.covered_bound
         self._covered_messages = head.covered_messages
+        self._unseen = (head.unseen_bound, head.unseen_messages)
         self.summary = head.summary
         self.phase = head.phase
         self.last_turn_us = head.last_turn_us
@@ -181,6 +186,7 @@ class State:
             self.summary,
             self._covered_bound,
             self._covered_messages,
+            *self._unseen,
         )
 
     @property
@@ -286,6 +292,9 @@ class State:
                 self._void_summary()
             case NoteRecord() | ReceiptRecord():
                 self._show(record)
+                if weight := weight_of(record):
+                    bound, messages = self._unseen
+                    self._unseen = bound + weight, messages + 1
             case _:
                 self._apply_view(seq, record)
 
@@ -294,10 +303,11 @@ class State:
         match record:
             case ClearRecord():
                 self.cleared, self.summary = seq, 0
-                # Turns that have not begun stay. What others have said since the last one began
-                # stays too, but is not known here: it is counted once it is measured.
+                # Turns that have not begun stay, and what no turn can have seen.
+                bound, messages = self._unseen
                 waiting = list(self._weights or ())[1:]
-                self.context_bound, self.context_messages = sum(waiting), len(waiting)
+                self.context_bound = sum(waiting) + bound
+                self.context_messages = len(waiting) + messages
                 self._covered_bound = self._covered_messages = 0
             case SummaryRecord():
                 self._apply_summary(seq, record)
@@ -317,7 +327,7 @@ class State:
         self.summary = seq
         self.phase = follow(self.phase, "summary")
         self.last_turn_us = max(self.last_turn_us, record.at_us)
-        # It may cover what was never counted here: see where a marker is applied.
+        # One that somebody has made up may cover what was never there.
         bound = min(record.covered_bound - weight_of(record), self.context_bound)
         messages = min(record.covered_messages - 1, self.context_messages)
         self.context_bound -= bound
@@ -348,6 +358,7 @@ class State:
             self._open = deque()
             self._weights = deque()
             self.attempts = 1
+            self._unseen = (0, 0)
         self._open.append(seq)
         assert self._weights is not None  # it is there as long as `_open` is
         self._weights.append(weight_of(record))
@@ -372,6 +383,7 @@ class State:
         self.running = 0
         if self._open:
             self.attempts = 1
+            self._unseen = (0, 0)
         else:
             self._open = self._weights = None
             self.attempts = 0

@@ -65,6 +65,7 @@ from turnkeeper.actors.core.records import (
 )
 from turnkeeper.actors.core.reset import ResetPolicy
 from turnkeeper.actors.core.session_commands import SessionVerb
+from turnkeeper.actors.core.turns import ended_by
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (
@@ -144,6 +145,10 @@ class Life(RuleBasedStateMachine):
         self.target: Target = NOWHERE
         self.cleared = 0
         self.bound = 0
+        self.not_over: deque[int] = deque()
+        """Turns, as the records tell of them."""
+        self.unseen = 0
+        """What others have said since the last turn began takes at most so much."""
         self.joined: dict[int, str] = {}
         self.hidden: list[tuple[str, str, int, int]] = []
         self.merged_into: str | None = None
@@ -199,10 +204,29 @@ class Life(RuleBasedStateMachine):
     def count(self, record: Record) -> None:
         match record:
             case ClearRecord():
-                waiting = [self.log[seq - 1] for seq in list(self.open)[1:]]
+                waiting = [self.log[seq - 1] for seq in list(self.not_over)[1:]]
                 self.bound, self.cleared = sum(map(weight_of, waiting)), len(self.log)
+                self.bound += self.unseen
             case _:
                 self.bound += weight_of(record)
+                self.begin_turns(record)
+
+    def begin_turns(self, record: Record) -> None:
+        """A turn begins as it is accepted, or as the one before it ends."""
+        match record:
+            case UserRecord() | MissionRecord():
+                self.not_over.append(len(self.log))
+                begins = len(self.not_over) == 1
+            case NoteRecord() | ReceiptRecord():
+                self.unseen += weight_of(record)
+                begins = False
+            case _ if self.not_over and ended_by(record) == self.not_over[0]:
+                self.not_over.popleft()
+                begins = bool(self.not_over)
+            case _:
+                begins = False
+        if begins:
+            self.unseen = 0
 
     def on_start(self, effect: StartTurn) -> None:
         assert self.open[0] == effect.seq, "turns start in the order of acceptance"
@@ -628,6 +652,8 @@ class Life(RuleBasedStateMachine):
             next_seq=before.next_seq + 1,
             context_bound=before.context_bound + told,
             context_messages=before.context_messages + bool(told),
+            unseen_bound=before.unseen_bound + told,
+            unseen_messages=before.unseen_messages + bool(told),
         )
 
     @rule()
