@@ -209,7 +209,7 @@ def test_a_session_that_no_human_wrote_to_has_no_active_channel() -> None:
     assert head.active_channel is None
 
 
-@pytest.mark.parametrize("payload", [None, "head", {}, [], [1, 2, 3], [0] * 13, [0] * 25])
+@pytest.mark.parametrize("payload", [None, "head", {}, [], [1, 2, 3], [0] * 13, [0] * 99])
 def test_what_is_no_head_is_refused(payload: object) -> None:
     with pytest.raises(MalformedRecord):
         read_head(payload)
