@@ -30,6 +30,7 @@ from .actors.core.records import (
 )
 from .actors.core.routing import BindingRow, IdentityRow, default_user, pair_of
 from .actors.door import Refusal
+from .actors.erased import load_erased
 from .actors.journal import load_record, load_records, load_session_number
 from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
@@ -65,6 +66,7 @@ def explain(store: Reads, record_id: str, rules: Rules | None = None) -> Story |
         return _session(store, record_id, record_id, stream, rules or {})
     return (
         _of_record(store, record_id, rules or {})
+        or _of_erased(store, record_id)
         or _of_entry(store, record_id)
         or _of_message(store, record_id, rules or {})
     )
@@ -111,6 +113,17 @@ def _of_aside(store: Reads, record_id: str, stream: int, record: Record | None) 
             return Story(id=record_id, kind="summary", lines=lines)
         case _:
             return None
+
+
+def _of_erased(store: Reads, record_id: str) -> Story | None:
+    """What is left to tell of a session that was deleted, or of a record of it."""
+    parts = split_record_id(record_id)
+    row = load_erased(store, parts[0] if parts is not None else record_id)
+    if row is None:
+        return None
+    left = f"none of its {row.records} record{'s' if row.records != 1 else ''} is left"
+    line = f"{stamp(row.at_us)}  {row.session_id} was deleted by the {row.by}: {left}"
+    return Story(id=record_id, kind="session", lines=(line,))
 
 
 def _of_entry(store: Reads, record_id: str) -> Story | None:

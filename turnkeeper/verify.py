@@ -152,7 +152,7 @@ class Verification:
         yield from self._people.compare()
         yield from self._notes.compare(broken)
         yield from self._missions.compare(broken)
-        yield from self._files.compare(broken)
+        yield from self._files.compare(broken, self._absent.foreign)
         yield from self._absent.compare(broken)
         yield from self._memories.compare(broken)
         yield from compare_counts(reads, broken)
@@ -333,6 +333,7 @@ class Verification:
         match record:
             case OpenedRecord():
                 self._names[name_key(record.session_id)] = stream
+                self._absent.opened(record.session_id, stream)
                 self._notes.opened(record.session_id, stream)
             case BoundRecord() if session_id:
                 self._notes.bound(record)

@@ -11,7 +11,7 @@ from .actors.journal import load_record
 from .actors.ledger import starting_with
 from .storage.base import Reads, Table
 from .storage.blobs import Blobs
-from .storage.errors import CorruptRecord, RecordFromFuture, StorageError
+from .storage.errors import BlobMissing, CorruptRecord, RecordFromFuture, StorageError
 from .verify_rows import Problem
 
 __all__ = ["KeptFiles"]
@@ -43,13 +43,15 @@ class KeptFiles:
             else:
                 self._rows += 1
 
-    def compare(self, broken: Collection[int]) -> Iterator[Problem]:
+    def compare(self, broken: Collection[int], foreign: Collection[int]) -> Iterator[Problem]:
         """What is wrong with the table, and with the files.
 
         Args:
             broken: numbers of the logs that cannot be read whole.
+            foreign: numbers of sessions that were brought in, without their files.
         """
-        rows, examined, wrong = 0, b"", ""
+        rows, examined = 0, b""
+        wrong: StorageError | None = None
         for key, data in starting_with(self._reads, Table.BLOBS, b""):
             rows += 1
             found = split_blob_key(key)
@@ -62,19 +64,21 @@ class KeptFiles:
                 yield Problem(place=f"kept file of {stream}/{seq}", text=text)
             if digest != examined:
                 examined, wrong = digest, self._examine(digest)
-            if wrong:
+            if isinstance(wrong, BlobMissing) and stream in foreign:
+                continue
+            if wrong is not None:
                 yield Problem(place=f"log {stream}/{seq}", text=f"came with a file: {wrong}")
         if rows != self._rows:
             yield from self._without_record(broken)
 
-    def _examine(self, digest: bytes) -> str:
-        """What is wrong with a file; empty if nothing is."""
+    def _examine(self, digest: bytes) -> StorageError | None:
+        """What is wrong with a file; None if nothing is."""
         try:
             if self._blobs is not None:
                 self._blobs.check(digest)
         except StorageError as error:
-            return str(error)
-        return ""
+            return error
+        return None
 
     def _without_record(self, broken: Collection[int]) -> Iterator[Problem]:
         for key, _ in starting_with(self._reads, Table.BLOBS, b""):

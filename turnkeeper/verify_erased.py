@@ -33,12 +33,19 @@ class Absent:
         self._told: dict[bytes, ErasedRow] = {}
         self.imported: set[str] = set()
         """Ids of the sessions that were brought in from elsewhere, as the ledger tells."""
+        self.foreign: set[int] = set()
+        """Their numbers, as far as their logs have been read."""
         self.newest_us = max((row.at_us for row in self._rows.values()), default=0)
         """When a session was deleted for the last time; 0 if none ever was."""
 
     def is_erased(self, session_id: str) -> bool:
         """Whether a session was deleted."""
         return session_id in self._ids
+
+    def opened(self, session_id: str, stream: int) -> None:
+        """The log of another session begins."""
+        if session_id in self.imported:
+            self.foreign.add(stream)
 
     def is_foreign(self, session_id: str) -> bool:
         """Whether a session was brought in, so that it may speak of some that are not here."""

@@ -210,8 +210,10 @@ async def test_what_cannot_be_read_is_named_in_one_line(gateway: Gateway, tmp_pa
 
 
 async def test_files_that_nobody_names_any_more_go_at_once_where_nothing_runs(
-    gateway: Gateway,
+    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    other = Gateway(tmp_path / "other", capsys)
+
     async def send_file(gateway: Gateway) -> None:
         tg = gateway.channels["tg"]
         kept = await tg.keep(b"a picture", kind="image", mime="image/png")
@@ -220,7 +222,12 @@ async def test_files_that_nobody_names_any_more_go_at_once_where_nothing_runs(
         store = gateway.runtime.store
         await until(lambda: is_quiet(store, "s1"))
 
-    async with gateway.after(send_file, "at rest"):
+    async with gateway.after(send_file, "at rest"), other.after(nothing, "at rest"):
+        exported = tmp_path / "s1.jsonl"
+        exported.write_text(await gateway.done("sessions", "export", "s1"))
+        out = await other.done("sessions", "import", exported)
+        assert "1 named, and no export contains them" in out
+        assert "no problems" in await other.done("verify")
         blobs = Blobs(gateway.state_dir, lambda: 0)
         assert len(list(blobs.older_than(2**62))) == 1
         await gateway.done("sessions", "delete", "s1", "--yes")

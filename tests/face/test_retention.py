@@ -18,6 +18,7 @@ from turnkeeper.actors.core.records import ErasedRecord
 from turnkeeper.actors.erased import load_erased
 from turnkeeper.actors.erasing import first_batch, is_unfinished, next_piece
 from turnkeeper.actors.journal import load_session_number
+from turnkeeper.explain import explain
 from turnkeeper.storage.base import Batch, Table
 from turnkeeper.storage.keys import log_key, number_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory
@@ -75,6 +76,9 @@ async def test_what_was_deleted_is_told_and_deleted_once() -> None:
         assert row == ("s1", 1, NOW_US, "operator", deleted.records)
         with pytest.raises(tk.UnknownSession, match="was deleted on 2023-11-14 by the operator"):
             await at.runtime.delete("s1")
+        for story in (explain(at.store, "s1"), explain(at.store, "s1/3")):
+            assert story is not None
+            assert "s1 was deleted by the operator: none of its" in story.lines[0]
         with pytest.raises(tk.UnknownSession, match="no session 's9'"):
             await at.runtime.delete("s9")
 

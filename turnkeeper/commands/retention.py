@@ -290,7 +290,7 @@ def _details(imported: Imported) -> Iterator[tuple[str, str]]:
     for earlier in imported.missing:
         yield "not here", f"{earlier}, which is part of its context"
     if imported.files:
-        yield "files", f"{imported.files} are named, and no export contains them"
+        yield "files", f"{imported.files} named, and no export contains them"
     if not imported.has_digest:
         yield "unchecked", "an old export: nobody can say whether it is complete"
 
