@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -113,7 +113,7 @@ async def _on_the_loop(function: Callable[..., Any], *args: Any) -> Any:
 
 @asynccontextmanager
 async def on_small_stage(
-    agent: Agent,
+    agent: Agent | Mapping[str, Agent],
     *channels: Channel,
     summariser: Any = None,
     disk: MemoryDisk | None = None,
@@ -133,7 +133,8 @@ async def on_small_stage(
             open_memory(disk) as store,
             open_runtime(
                 None,
-                agent=agent,
+                agent=None if isinstance(agent, Mapping) else agent,
+                agents=agent if isinstance(agent, Mapping) else None,
                 channels=channels,
                 store=store,
                 config=config,

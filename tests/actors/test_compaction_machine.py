@@ -240,7 +240,8 @@ class World:
             self.problems.append("a summariser was given nothing")
         if size_of(request.messages) > LIMIT:
             self.problems.append(f"a summariser was given {size_of(request.messages)} tokens")
-        return await self.summing(request)
+        summary: str = await self.summing(request)
+        return summary
 
     async def agent(self, turn: Turn) -> Reply | str | None:
         life = self.life
