@@ -6,7 +6,7 @@ since the Unix epoch, UTC.
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, NewType, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, NewType, TypeAlias
 
 from .frozen import message
 
@@ -163,6 +163,8 @@ class AgentReply:
 
     text: str | None
     tools: tuple[ToolCall, ...] = ()
+    saw: tuple[Any, ...] | None = None
+    """What of the context its window held, if that was not all of it: see `windows.Seen`."""
 
 
 @message

@@ -10,8 +10,8 @@ for the summary that the attempt waited for. So the log can show it again: :func
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..storage.base import Reads
 from .context_logs import Log, family_of, head_at, logs_of, readable, record_at, told_of
@@ -24,12 +24,13 @@ from .core.records import (
     QuarantinedRecord,
     ReceiptRecord,
     Record,
+    SilentRecord,
     SummaryRecord,
     UserRecord,
 )
 from .core.shown import system_prompt
 from .core.state import State
-from .core.turns import ended_by
+from .core.turns import NEVER, ended_by
 from .core.weight import OVERHEAD, bytes_of, frame_of, weight_of
 from .core.window import Message, build_window
 from .counts import Counts
@@ -37,16 +38,28 @@ from .journal import load_head, load_record
 
 __all__ = [
     "MAX_MESSAGES",
+    "Seen",
     "WindowRules",
+    "read_seen",
     "read_window",
     "turn_before",
     "window_at",
 ]
 
+Seen: TypeAlias = tuple[Any, ...]
+"""What of a context a window held: of each log its number, the oldest record that was shown, and
+what was shown in part, `(sequence number, tokens that were left for it)` each. As it is stored."""
+
 MAX_MESSAGES: Final = 2_000
 """Most messages of a window: how short they may be, a turn costs only so much."""
+_DROPPED: Final = -1
+"""Stands in :data:`Seen` for the room of a summary that is not even shown in part."""
 _LEAST: Final = 200
 """Tokens that have to be left for a message to be shown in part."""
+
+
+_Kept: TypeAlias = dict[int, list[tuple[int, Record]]]
+"""Records of some logs by the logs' numbers, newest first."""
 
 
 class WindowRules(NamedTuple):
@@ -87,16 +100,28 @@ def read_window(
         rules: how much fits, the current turn's message included; None for everything.
         current: sequence number and record of the turn that the window is for; None between turns.
     """
+    return read_seen(store, stream, rules, current)[0]
+
+
+def read_seen(
+    store: Reads,
+    stream: int,
+    rules: WindowRules | None,
+    current: tuple[int, UserRecord | MissionRecord] | None = None,
+) -> tuple[tuple[Message, ...], Seen | None]:
+    """The window of :func:`read_window`, and what of the context it holds, if that is not all."""
     head = load_head(store, stream)
     if head is None:
-        return ()
+        return (), None
     if current is None:
-        return _Reading(store, logs_of(store, stream, head), rules).messages(None)
+        reading = _Reading(store, logs_of(store, stream, head), rules)
+        return reading.messages(None), reading.seen
     until = _began(store, stream, head.next_seq - 1, current[0])
     seen = head_at(store, stream, head, until, current[0])
     logs = logs_of(store, stream, seen)
     logs[0].until = until
-    return _Reading(store, logs, rules).messages(current)
+    reading = _Reading(store, logs, rules)
+    return reading.messages(current), reading.seen
 
 
 def window_at(
@@ -104,9 +129,10 @@ def window_at(
 ) -> tuple[Message, ...]:
     """The window that the agent was given for turn `seq`, at the last attempt that was begun.
 
-    The limits, the system prompt, and what is left out since a link was undone are those of now
-    where the log does not tell. Of what has joined, it shows what is not newer than the attempt, by
-    the clock. Reads the whole log up to the turn.
+    The system prompt, and what is left out since a link was undone, are those of now; so are the
+    limits, for a turn that has not ended or whose agent did not look at its window. Of what has
+    joined, it shows what is not newer than the attempt, by the clock. Reads the whole log up to the
+    turn.
 
     Raises:
         LookupError: there is no such turn, or it has not begun yet; the text says which.
@@ -115,7 +141,7 @@ def window_at(
     record = load_record(store, stream, seq)
     if not isinstance(record, UserRecord | MissionRecord):
         raise LookupError(f"record {seq} is no turn: nothing was shown to an agent for it")
-    until, waited_for = _attempt(store, stream, seq)
+    until, waited_for, seen = _attempt(store, stream, seq)
     state = State()
     for number, earlier in readable(store, stream, stop=until + 1):
         state.next_seq = number
@@ -132,7 +158,7 @@ def window_at(
         store, stream, head._replace(summary=waited_for) if waited_for else head, began.at_us
     )
     logs[0].until = until
-    return _Reading(store, logs, rules).messages((seq, record))
+    return _Reading(store, logs, rules, seen).messages((seq, record))
 
 
 def turn_before(store: Reads, stream: int, at_us: int) -> int:
@@ -176,12 +202,20 @@ def _began(store: Reads, stream: int, last: int, turn: int) -> int:
     return turn
 
 
-def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
-    """As for :func:`_began`, of any turn; and the summary that this attempt waited for, or 0."""
+def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int, Seen | None]:
+    """When the newest attempt at any turn began, and what it was shown.
+
+    Returns:
+        As for :func:`_began`; the summary that it waited for, or 0; and what of the context was
+        shown, where that is written down.
+    """
     began, waited_for = turn, 0
+    seen: Seen | None = None
     cleared = False
     for seq, record in readable(store, stream, turn + 1):
         if ended_by(record) == turn:
+            if isinstance(record, AssistantRecord | SilentRecord):
+                seen = record.saw
             break
         if _ends_before(seq, record, turn):
             began, waited_for, cleared = _excused(store, stream, seq, record), 0, False
@@ -189,16 +223,22 @@ def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int]:
             cleared = True  # a later summary is of what came after the marker
         elif isinstance(record, SummaryRecord) and record.for_turn == turn and not cleared:
             waited_for = seq
-    return began, waited_for
+    return began, waited_for, seen
 
 
 # -- what fits -----------------------------------------------------------------------------------
 
 
 class _Reading:
-    """Fills one window, newest message first."""
+    """Fills one window, newest message first; with what it held before, if that is known."""
 
-    def __init__(self, store: Reads, logs: list[Log], rules: WindowRules | None) -> None:
+    def __init__(
+        self,
+        store: Reads,
+        logs: list[Log],
+        rules: WindowRules | None,
+        shown: Seen | None = None,
+    ) -> None:
         self._store = store
         self._logs = logs
         self._rules = rules
@@ -207,6 +247,17 @@ class _Reading:
         self._taken: list[tuple[Log, int, int]] = []
         """What there is room for, with its bound."""
         self._room = rules.room if rules is not None else 0
+        self._known: dict[int, int] = {}
+        """Of each log, the oldest record that was shown, where that is known."""
+        self.seen: Seen | None = None
+        """What of the context there was room for, if not for all of it."""
+        for stream, oldest, shortened in shown or ():
+            self._known[stream] = oldest
+            for log in logs:
+                if log.stream == stream:
+                    log.shortened.update(tuple(entry) for entry in shortened)
+                    if log.summary is not None and log.shortened.get(log.summary[0]) == _DROPPED:
+                        log.summary = None
 
     def messages(
         self, current: tuple[int, UserRecord | MissionRecord] | None
@@ -214,27 +265,12 @@ class _Reading:
         """The window for a turn, or between turns."""
         rules, logs = self._rules, self._logs
         own = logs[0]
-        kept: dict[int, list[tuple[int, Record]]] = {log.stream: [] for log in logs}
-        if rules is not None:
-            for log in logs:
-                self._take_summary(log, rules.room // 2)
-            if current is not None:
-                self._take(own, *current, whole=False)
-        left = rules.max_messages if rules is not None else 0
-        family = family_of(logs)
-        for log, seq, record in _newest_first(self._store, logs):
-            if log is own and current is not None and _waits(seq, record, current[0]):
-                continue
-            if isinstance(record, NoteRecord) and record.session_id in family:
-                continue  # what one of these sessions said is shown as what it said
-            covered = log.covers(seq, record)
-            if rules is not None and not covered and weight_of(record):
-                left -= 1
-                if left < 0 or not self._take(log, seq, record):
-                    break
-            kept[log.stream].append((seq, record))
-            if seq in log.shortened:
-                break
+        if self._known:
+            kept = self._fill(current, lambda log, seq, _: seq >= self._known.get(log.stream, 0))
+        elif rules is None:
+            kept = self._fill(current, lambda *_: True)
+        else:
+            kept = self._fill_within(rules, current)
         shown = kept[own.stream][::-1]
         if current is not None:
             shown.append(current)
@@ -249,6 +285,52 @@ class _Reading:
         system = rules.system if rules is not None else None
         return window if system is None else (system_prompt(system), *window)
 
+    def _fill_within(
+        self, rules: WindowRules, current: tuple[int, UserRecord | MissionRecord] | None
+    ) -> _Kept:
+        """The newest records that there is room for."""
+        for log in self._logs:
+            self._take_summary(log, rules.room // 2)
+        if current is not None:
+            self._take(self._logs[0], *current, whole=False)
+        left = rules.max_messages
+        full = False
+
+        def fits(log: Log, seq: int, record: Record) -> bool:
+            nonlocal left, full
+            if not full and not log.covers(seq, record) and weight_of(record):
+                left -= 1
+                full = left < 0 or not self._take(log, seq, record)
+            return not full
+
+        kept = self._fill(current, fits)
+        if full or any(log.shortened for log in self._logs):
+            self.seen = _seen_of(self._logs, kept)
+        return kept
+
+    def _fill(
+        self,
+        current: tuple[int, UserRecord | MissionRecord] | None,
+        fits: Callable[[Log, int, Record], bool],
+    ) -> _Kept:
+        """The records of each log, newest first, up to the first that does not fit."""
+        logs = self._logs
+        kept: _Kept = {log.stream: [] for log in logs}
+        family = family_of(logs)
+        for log, seq, record in _newest_first(self._store, logs):
+            if log is logs[0] and current is not None and _waits(seq, record, current[0]):
+                continue
+            if isinstance(record, NoteRecord) and record.session_id in family:
+                continue  # what one of these sessions said is shown as what it said
+            if not fits(log, seq, record):
+                if self._known:
+                    continue
+                break
+            kept[log.stream].append((seq, record))
+            if seq in log.shortened and not self._known:
+                break
+        return kept
+
     def _take_summary(self, log: Log, most: int) -> None:
         """Make room for the summary of a log. All of them take at most `most`, each at once."""
         if log.summary is None:
@@ -261,7 +343,7 @@ class _Reading:
             tokens = min(tokens, record.tokens)
         if tokens > left:
             if left < 2 * _LEAST:
-                log.summary = None
+                log.summary, log.shortened[seq] = None, _DROPPED
                 return
             log.shortened[seq] = left - OVERHEAD
             tokens = left
@@ -305,6 +387,17 @@ class _Reading:
             return min(bound, log.summary[1].tokens)
         count = counts.of(seq)
         return bound if count is None else min(bound, count)
+
+
+def _seen_of(logs: Sequence[Log], kept: _Kept) -> Seen:
+    return tuple(
+        (
+            log.stream,
+            kept[log.stream][-1][0] if kept[log.stream] else NEVER,
+            tuple(log.shortened.items()),
+        )
+        for log in logs
+    )
 
 
 def _waits(seq: int, record: Record, turn_seq: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, TypeAlias, cast
@@ -30,7 +31,8 @@ from .actors.messages import (
     TurnId,
 )
 from .actors.runner import AgentFault, TurnJob
-from .actors.windows import WindowRules, read_window
+from .actors.services import Services
+from .actors.windows import Seen, WindowRules, read_seen
 from .context import SessionContext, clear_session_context, set_session_context
 from .keeping import Keeping
 from .memory import SessionMemory
@@ -62,12 +64,13 @@ class Quoted:
 class Turn:
     """One message of a human, or one run of a mission, with everything an agent needs for it."""
 
-    __slots__ = ("_host", "_job", "_messages", "context")
+    __slots__ = ("_host", "_job", "_messages", "_saw", "context")
 
     def __init__(self, job: TurnJob, host: TurnHost, context: SessionContext) -> None:
         self._job = job
         self._host = host
         self._messages: tuple[Message, ...] | None = None
+        self._saw: Seen | None = None
         self.context = context
         """Who is speaking, and where."""
 
@@ -123,12 +126,19 @@ class Turn:
     def messages(self) -> tuple[Message, ...]:
         """The context window: what was said so far, oldest first, this turn's message last.
 
-        Bounded by the session's `max_context_tokens`, counting a character as a token: an upper
-        bound that never overflows the model. Read once, when first asked for.
+        It never holds more than `max_context_tokens`: older messages are summarised in time, and
+        where that was not possible, the newest ones that fit are here. A message that is too large
+        has its middle left out (`Message.cut`); `Turn.text` has all of it. Read once, when first
+        asked for, and made of what was stored before this attempt at the turn began.
         """
         if self._messages is None:
-            self._messages = self._host.window(self._job)
+            self._messages, self._saw = self._host.window(self._job)
         return self._messages
+
+    @property
+    def saw(self) -> Seen | None:
+        """What of the context its window held; None for all of it, or if nobody has looked."""
+        return self._saw
 
     @property
     def memory(self) -> SessionMemory:
@@ -192,7 +202,7 @@ class TurnHost:
         identify: Callable[[InboundTurn], Awaitable[str]],
         keeping: Keeping,
         *,
-        max_context_tokens: int,
+        services: Services,
         outlook: Callable[[], Outlook],
     ) -> None:
         self.store = store
@@ -201,10 +211,18 @@ class TurnHost:
         self._agents = agents
         self._registry = registry
         self._identify = identify
-        self.rules = WindowRules(max_context_tokens)
+        self._services = services
+
+    @property
+    def rules(self) -> WindowRules:
+        """How windows are to be filled now."""
+        return self._services.compactor.rules
 
     async def __call__(self, job: TurnJob) -> AgentReply:
         """Run the agent of `job` and make a reply of what it returns.
+
+        Where the window cannot hold the context any more, and its older part is being summarised,
+        that is waited for, but only for so long.
 
         Raises:
             AgentFault: there is no such agent, or it returned something that is no reply.
@@ -214,24 +232,20 @@ class TurnHost:
         if agent is None:
             known = ", ".join(sorted(self._agents)) or "none"
             raise AgentFault(f"there is no agent {job.agent!r}; there is: {known}")
-        turn = job.turn
+        turn, compactor = job.turn, self._services.compactor
+        if compactor.is_full(job.session_id):
+            await compactor.room(job.session_id, job.seq)
         if isinstance(turn, InboundTurn):
             context = _context(job, turn, await self._identify(turn))
         else:
             context = self._run_context(job, turn)
+        given = Turn(job, self, context)
         token = set_session_context(context)
         try:
-            result = agent(Turn(job, self, context))
-            if type(result) is CoroutineType or inspect.isawaitable(result):
-                return make_reply(job.agent, cast("object", await result))
-            if isinstance(result, AsyncIterator):  # pyright: ignore[reportUnnecessaryIsInstance]
-                return await join_parts(job.agent, result)
+            reply = await _answer(job.agent, agent(given))
         finally:
             clear_session_context(token)
-        raise AgentFault(
-            f"agent {job.agent!r} returned a {type(result).__name__} without being async; "
-            "an agent is an async function or an async generator"
-        )
+        return reply if given.saw is None else replace(reply, saw=given.saw)
 
     async def send(self, job: TurnJob, text: str, to: Address | None, user: str | None) -> Outcome:
         """Send from the session of a turn, and wait for the first outcome."""
@@ -286,13 +300,25 @@ class TurnHost:
             mission=turn.mission,
         )
 
-    def window(self, job: TurnJob) -> tuple[Message, ...]:
-        """The context window of a turn."""
+    def window(self, job: TurnJob) -> tuple[tuple[Message, ...], Seen | None]:
+        """The context window of a turn, and what of the context it holds, if that is not all."""
         current = load_record(self.store, job.stream, job.seq)
         assert isinstance(
             current, UserRecord | MissionRecord
         )  # no turn starts before it is durable
-        return read_window(self.store, job.stream, self.rules, (job.seq, current))
+        return read_seen(self.store, job.stream, self.rules, (job.seq, current))
+
+
+async def _answer(name: str, result: object) -> AgentReply:
+    """What the agent called `name` has made of its turn."""
+    if type(result) is CoroutineType or inspect.isawaitable(result):
+        return make_reply(name, cast("object", await result))
+    if isinstance(result, AsyncIterator):
+        return await join_parts(name, cast("AsyncIterator[str]", result))
+    raise AgentFault(
+        f"agent {name!r} returned a {type(result).__name__} without being async; "
+        "an agent is an async function or an async generator"
+    )
 
 
 def _context(job: TurnJob, turn: InboundTurn, user: str) -> SessionContext:

@@ -11,7 +11,7 @@ place, in the order in which they were asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from ..deliveries import DeliveryReported
 from ..messages import (
@@ -25,12 +25,14 @@ from ..messages import (
     SessionId,
     TurnId,
 )
+from .compaction import Base
 from .effects import (
     AnswerAccepted,
     AnswerCleared,
     AnswerMayRetry,
     AnswerMirrored,
     AnswerMission,
+    AnswerSummarised,
     AskCompaction,
     Dispatch,
     EndCommand,
@@ -61,6 +63,7 @@ from .records import (
     Record,
     ReopenedRecord,
     SilentRecord,
+    SummaryRecord,
     ToolRecord,
     user_record,
 )
@@ -215,6 +218,24 @@ class Conversation(State):
         self._record(step, record)
         return step
 
+    def summarise(self, record: SummaryRecord, base: Base, notice: str | None = None) -> Step:
+        """Let the context begin with a summary of its older part, if it is still that context.
+
+        Args:
+            record: the summary.
+            base: what it was made from.
+            notice: what the human is told; None for nothing.
+        """
+        step = Step(self.next_seq)
+        if base != self.base:
+            step.effects.append(AnswerSummarised(0))
+            return step
+        step.effects.append(AnswerSummarised(self._record(step, record)))
+        place = self.active_channel
+        if notice is not None and place is not None:
+            self._announce(step, notice, place, record.at_us)
+        return step
+
     def receipt(self, record: ReceiptRecord) -> Step:
         """The platform has told more of a delivery that was over."""
         step = Step(self.next_seq)
@@ -239,12 +260,13 @@ class Conversation(State):
             )
         if reply.text and not reply.text.isspace():
             if isinstance(turn, InboundTurn):
-                said = self._say(step, reply.text, turn.address, now_us, seq, turn.message_id)
+                place, reply_to = turn.address, turn.message_id
+                said = self._say(step, reply.text, place, now_us, seq, reply_to, saw=reply.saw)
             else:
-                said = self._say(step, reply.text, self.target, now_us, seq)
+                said = self._say(step, reply.text, self.target, now_us, seq, saw=reply.saw)
             step.effects.append(EndTurn(seq, turn, "answered", said))
         else:
-            self._record(step, SilentRecord(at_us=now_us, turn_seq=seq))
+            self._record(step, SilentRecord(at_us=now_us, turn_seq=seq, saw=reply.saw))
             step.effects.append(EndTurn(seq, turn, "silent"))
         self._start_next(step)
         return step
@@ -369,6 +391,7 @@ class Conversation(State):
         by: str | None = None,
         during: int = 0,
         route: str | None = None,
+        saw: tuple[Any, ...] | None = None,
     ) -> int:
         instance, conversation, thread = target
         record = AssistantRecord(
@@ -382,6 +405,7 @@ class Conversation(State):
             by=by,
             during=during,
             route=route,
+            saw=saw,
         )
         seq = self._record(step, record)
         if self._outbox and self._outbox.is_first(seq):

@@ -347,6 +347,8 @@ class AssistantRecord:
     """The turn in which the agent asked for it, where it is no answer."""
     route: str | None = None
     """How the place was found, where it is no answer: see `addressing`."""
+    saw: tuple[Any, ...] | None = None
+    """Of an answer: what its agent was shown, if that was not the whole context."""
 
 
 @message
@@ -356,6 +358,8 @@ class SilentRecord:
     kind: ClassVar[str] = "silent"
     at_us: int
     turn_seq: int
+    saw: tuple[Any, ...] | None = None
+    """What the agent was shown, if that was not the whole context."""
 
 
 @message

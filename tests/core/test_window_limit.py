@@ -131,7 +131,7 @@ def test_a_window_takes_no_more_than_it_may(
         max_tokens += bytes_of(system) + OVERHEAD
     window = logs.window(turn, WindowRules(max_tokens, system))
     assert cost(window) <= max_tokens
-    if system is not None:
+    if system is not None and 1 in logs.states:
         assert (window[0].role, window[0].text) == ("system", system)
     if current is not None:
         assert window[-1].seq == turn
