@@ -21,6 +21,7 @@ from .core.effects import (
     AnswerMayRetry,
     AnswerMirrored,
     AnswerMission,
+    AnswerSummarised,
     AskCompaction,
     Dispatch,
     Effect,
@@ -229,15 +230,22 @@ class OutputGate(TrioActor):
             with suppress(ActorDeadError):  # a stopping channel need not know
                 post.channels[place.instance].tell(ended)
 
+    def _answer_summarised(
+        self, effect: AnswerSummarised, answer: TrioFuture[Any] | None
+    ) -> None:
+        if answer is not None:
+            answer.resolve(effect.seq)
+
     def _on_ask_compaction(self, _effect: AskCompaction, _answer: object) -> None:
         self._ask_compaction()
 
     def _ask_compaction(self) -> None:
-        """Have the older part of the context summarised, if there is enough of it.
+        """Have the older part of the context summarised: see `compacting`.
 
         Called once the request is durable. There may be nothing to summarise, or it may be under
         way already; nobody waits for it.
         """
+        raise NotImplementedError
 
     def _end_run(self, effect: EndTurn, turn: MissionTurn) -> None:
         ended = MissionEnded(
@@ -370,6 +378,7 @@ class OutputGate(TrioActor):
         AnswerMirrored: _answer_mirrored,
         TellNote: _tell_note,
         AnswerCleared: _answer_cleared,
+        AnswerSummarised: _answer_summarised,
         AnswerMayRetry: _answer_may_retry,
         StartTurn: _start_turn,
         IsolateTurn: _isolate_turn,

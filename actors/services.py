@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..storage.base import Store
 from .bus import Bus
@@ -15,6 +15,9 @@ from .door import Door
 from .kernel import ActorRef
 from .messages import Instance
 from .runner import TurnRunner
+
+if TYPE_CHECKING:
+    from .compactor import Compactor  # which needs the services itself
 
 __all__ = ["MAX_OPEN_TURNS", "NowUs", "Post", "Ref", "Resolve", "Services", "TellResolver"]
 
@@ -86,7 +89,10 @@ class Services:
     """How many acts were carried out: whoever remembers what they change asks again after each."""
     bus: Bus = field(default_factory=Bus)
     """Where whoever watches is told what has happened."""
+    compaction_notice: str | None = None
+    """What a human is told when older messages were summarised; None for nothing."""
     registry: Ref = field(init=False)
-    """Set, like the two that follow, once that actor has started: they need each other."""
+    """Set, like the three that follow, once that actor has started: they need each other."""
     runner: TurnRunner = field(init=False)
+    compactor: Compactor = field(init=False)
     post: Post = field(init=False)

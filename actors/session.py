@@ -16,6 +16,8 @@ from ..storage.base import Batch, Table
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
 from .awaiting import Awaiting
+from .compacting import Compacting
+from .compactions import Compact, Measured, SummaryMade
 from .core.effects import Effect
 from .core.records import (
     AssistantRecord,
@@ -77,7 +79,7 @@ from .unasked import Unasked
 __all__ = ["SessionActor"]
 
 
-class SessionActor(Hearing):
+class SessionActor(Compacting):
     """Shell of one session."""
 
     listed: ClassVar[bool] = False
@@ -289,6 +291,9 @@ class SessionActor(Hearing):
         AimAtDefault: Unasked._aim_at_default,
         RunMission: Unasked._run_mission,
         AwaitRun: Awaiting._await_run,
+        SummaryMade: Compacting._summary_made,
+        Measured: Compacting._on_measured,
+        Compact: Compacting._compact,
         Remember: Remembering._keep_value,
         Forget: Remembering._empty_memory,
     }

@@ -16,6 +16,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
+from .config_context import context_limits
 from .config_ids import read_ids, read_pairing
 from .config_reset import reset_policy
 from .config_tables import (
@@ -92,6 +93,7 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
         raise ConfigError(f"{where}: agent must be a string like 'module:name', not {agent!r}")
     session = _section(SessionConfig, resolved, "session", where)
     reset_policy(session, where)  # so that what is wrong is named now
+    context_limits(session, where)
     return Config(
         session=session,
         runtime=_section(RuntimeConfig, resolved, "runtime", where),

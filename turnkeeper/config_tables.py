@@ -59,6 +59,34 @@ class SessionConfig:
     """`[session]`: what holds for every session."""
 
     max_context_tokens: int = _setting(180_000, low=1_000, doc="size of the context window")
+    compaction_threshold: float = _setting(
+        0.85, doc="share of it from which the older part of a context is summarised"
+    )
+    keep_recent_tokens: int | None = _setting(
+        None, low=0, doc="tokens of the newest part that stay as they are; a fifth by default"
+    )
+    summary_tokens: int | None = _setting(
+        None, low=100, doc="longest summary; three hundredths of the window by default"
+    )
+    summariser: str | None = _setting(
+        None, doc="who writes summaries: `module:name`; the built-in one by default"
+    )
+    summariser_timeout_s: float = _setting(
+        120.0, low=0.001, doc="seconds a summariser may take for one attempt"
+    )
+    summariser_attempts: int = _setting(
+        3, low=1, high=20, doc="attempts before the built-in summary is taken instead"
+    )
+    compaction_wait_s: float = _setting(
+        30.0, low=0.0, doc="seconds that a turn waits at most while its window is full"
+    )
+    compaction_notice: str = _setting(
+        "", doc="what a human is told when older messages were summarised; empty for nothing"
+    )
+    system_prompt: str = _setting("", doc="what every window begins with; empty for nothing")
+    token_counter: str = _setting(
+        "o200k_base", doc="how tokens are counted: an encoding of tiktoken, or `estimate`"
+    )
     turn_timeout_s: float = _setting(
         600.0, low=0.001, doc="seconds an agent may take for one attempt at a turn"
     )

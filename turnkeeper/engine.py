@@ -42,6 +42,7 @@ from .channels.actor import ChannelActor
 from .channels.base import Channel
 from .channels.inlet import Inlet
 from .channels.retry import RetryPolicy
+from .compaction import CompactionPlan
 from .config import Config, ConfigError
 from .config_reset import reset_policy
 from .hosting import kernel_of_this_loop
@@ -96,6 +97,7 @@ class Engine:
         agents: Mapping[str, Agent],
         *,
         state_dir: Path | None,
+        compaction: CompactionPlan,
         resolver: IdentityResolver | None,
         clock: Callable[[], datetime] | None,
         seed: int | None,
@@ -114,6 +116,7 @@ class Engine:
         """The program's own identity resolver, if it has brought one."""
         self.now_us = _now_us(clock)
         """The time, in microseconds since the Unix epoch, UTC."""
+        self._compaction = compaction
         blobs = Blobs(state_dir, self.now_us) if state_dir is not None else None
         self._keeping = Keeping(blobs, settings.runtime.attachment_max_bytes)
         self._rng = Random(seed)  # noqa: S311  (jitter needs no secrecy)
@@ -157,6 +160,7 @@ class Engine:
             nursery.start_soon(self._watch_store, body)
             try:
                 with body:
+                    await keep_limits(self._store, self.outlook())
                     await _ask_pairs(actors.registry, self._missing_pairs(self.settings))
                     await follow_missions(actors.scheduler, self._store, self.settings.missions)
                     actors.scheduler.tell(BeginTicking())
@@ -191,22 +195,23 @@ class Engine:
             resolve=self.resolver.resolve if self.resolver is not None else None,
             tell_resolver=self.resolver.report if self.resolver is not None else None,
             failure_notice=settings.session.failure_notice or None,
+            compaction_notice=settings.session.compaction_notice or None,
             commands=settings.session.commands,
             reset=reset_policy(settings.session),
             bus=self.bus,
         )
         registry = RegistryActor.start(services, next_stream(store))
         services.registry = registry
+        services.compactor = self._compactor = self._compaction.compactor(services)
         self._host = TurnHost(
             self.agents,
             store,
             registry,
             Identifier(services, self.resolver),
             self._keeping,
-            max_context_tokens=settings.session.max_context_tokens,
+            services=services,
             outlook=self.outlook,
         )
-        keep_limits(store, self.outlook())
         services.runner = self._runner = TurnRunner(
             nursery,
             self._host,
@@ -264,7 +269,7 @@ class Engine:
         await follow_missions(actors.scheduler, self._store, missions, dry_run=True)
         await registry.ask(follow_rules, block=False)
         self.settings = settings
-        keep_limits(self._store, self.outlook())
+        await keep_limits(self._store, self.outlook())
         await _ask_pairs(registry, pairs)
         await follow_missions(actors.scheduler, self._store, missions)
 
@@ -348,6 +353,7 @@ class Engine:
         """Accept nothing more, let what runs come to an end, and interrupt what does not."""
         for inlet in self._inlets.values():
             inlet.close()
+        self._compactor.close()
         if self._store.failure is None:
             self._patience.deadline = trio.current_time() + self._patience_s
             with self._patience:

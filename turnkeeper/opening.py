@@ -13,6 +13,7 @@ from .actors.messages import Instance
 from .agent import Agent
 from .channels.base import Channel
 from .channels.parcel import check_powers
+from .compaction import SummariserSpec, plan_compaction
 from .config import Config, ConfigError, load_config
 from .config_reset import reset_policy
 from .engine import Engine
@@ -22,6 +23,7 @@ from .rules import agents_of, check_exposure, instance_rules
 from .runtime import Runtime
 from .storage.base import Store
 from .storage.lmdb_store import open_lmdb
+from .tokens import CounterSpec, open_counter
 
 __all__ = ["RuntimeOptions", "open_runtime"]
 
@@ -35,6 +37,8 @@ class RuntimeOptions(TypedDict, total=False):
     config: Config | Mapping[str, Any] | str | PathLike[str] | None
     store: Store | None
     identity_resolver: IdentityResolver | None
+    summariser: SummariserSpec
+    token_counter: CounterSpec
     clock: Callable[[], datetime] | None
     seed: int | None
 
@@ -49,6 +53,8 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     config: Config | Mapping[str, Any] | str | PathLike[str] | None = None,
     store: Store | None = None,
     identity_resolver: IdentityResolver | None = None,
+    summariser: SummariserSpec = None,
+    token_counter: CounterSpec = None,
     clock: Callable[[], datetime] | None = None,
     seed: int | None = None,
 ) -> AsyncGenerator[Runtime]:
@@ -63,6 +69,11 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
         config: a TOML file, a dict of its shape, or a `Config`.
         store: an open store, instead of the one in `state_dir`; its opener closes it.
         identity_resolver: says which identities are one human, instead of the links in the store.
+        summariser: summarises the older part of a conversation that has become too long: an async
+            function from a `SummaryRequest` to a text, or one for each agent; by default a summary
+            that needs no model.
+        token_counter: counts tokens: the name of an encoding, a function from a text to a number,
+            or a `TokenCounter`; as the configuration says by default.
         clock: the wall clock, timezone-aware; the system's by default.
         seed: of every random choice (jitter), so that a run can be repeated.
 
@@ -79,6 +90,12 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     rules = instance_rules(settings, instances, agents_of(instances, settings, known))
     check_exposure(instances, rules)
     async with AsyncExitStack() as stack:
+        try:
+            counting = open_counter(token_counter or settings.session.token_counter)
+            counter = await stack.enter_async_context(counting)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config: [session] {error}") from error
+        compaction = plan_compaction(settings.session, counter, summariser, known)
         if store is None:
             if state_dir is None:
                 raise ConfigError("open_runtime needs a state_dir, or an open store")
@@ -90,6 +107,7 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
             rules,
             known,
             state_dir=Path(state_dir) if state_dir is not None else None,
+            compaction=compaction,
             resolver=identity_resolver,
             clock=clock,
             seed=seed,

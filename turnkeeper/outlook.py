@@ -47,7 +47,7 @@ def idle_after_us(session: SessionConfig) -> int:
     return int(min(session.idle_after_s * 1e6, _MOST_US))
 
 
-def keep_limits(store: Store, outlook: Outlook) -> None:
+async def keep_limits(store: Store, outlook: Outlook) -> None:
     """Write down what holds from now on, if it is not what is written there already.
 
     Raises:
@@ -59,7 +59,7 @@ def keep_limits(store: Store, outlook: Outlook) -> None:
     if store.get(Table.LIMITS, _LIMITS_KEY) != row:
         batch = Batch()
         batch.put(Table.LIMITS, _LIMITS_KEY, row)
-        store.submit(batch)
+        await store.commit(batch)
 
 
 def resting_outlook(reads: Reads) -> Outlook:
