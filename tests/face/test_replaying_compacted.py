@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,30 +63,18 @@ def words(text: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_every_turn_is_shown_as_its_agent_saw_it(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("counter", [as_large_as_it_can_be, words])
+def test_every_turn_is_shown_as_its_agent_saw_it(
+    counter: Callable[[str], int], seed: int, tmp_path: Path
+) -> None:
     state = tmp_path / "state"
-    seen, summaries = trio.run(talk, state, seed, as_large_as_it_can_be)
+    seen, summaries = trio.run(talk, state, seed, counter)
     assert summaries > 0
     assert len(seen) == TURNS
     with frozen(state) as reads:
         outlook = resting_outlook(reads)
+        larger = replace(outlook, rules=outlook.rules._replace(max_tokens=100_000))
         for seq, window in seen.items():
             assert context_at(reads, "s1", seq, outlook) == window, f"{seed=} {seq=}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_what_was_counted_later_shows_older_messages_at_most(seed: int, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    seen, summaries = trio.run(talk, state, seed, words)
-    assert summaries > 0
-    with frozen(state) as reads:
-        outlook = resting_outlook(reads)
-        for seq, window in seen.items():
-            again = context_at(reads, "s1", seq, outlook)
-            assert again is not None
-            begins = [message for message in window if message.kind in ("system", "summary")]
-            assert list(again[: len(begins)]) == begins, f"{seed=} {seq=}"
-            whole = [message for message in window[len(begins) :] if not message.cut]
-            assert list(again[len(again) - len(whole) :]) == whole, f"{seed=} {seq=}"
+            assert context_at(reads, "s1", seq, larger) == window, f"{seed=} {seq=}"
