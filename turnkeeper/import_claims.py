@@ -31,8 +31,8 @@ class ComingPlace:
 
     @property
     def is_owned(self) -> bool:
-        """Whether the session still owns it."""
-        return self.released < max(self.versions)
+        """Whether the session still owns it; a move to itself has one version for both sides."""
+        return self.released <= max(self.versions)
 
 
 def claim_place(batch: Batch, store: Reads, place: ComingPlace) -> Iterator[str]:

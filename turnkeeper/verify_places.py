@@ -73,6 +73,8 @@ class Places:
         """Versions of the bindings before the newest one, of places that were moved."""
         self._before: dict[tuple[bytes, int], str | None] = {}
         """By place and version, of places that were moved: the session that owned it before."""
+        self._foreign: set[tuple[bytes, int]] = set()
+        """Places and versions of sessions that were brought in: what was before was elsewhere."""
         self._left: dict[bytes, tuple[int, str]] = {}
         """Places that went to another session -> the newest version of which that is told, and to
         which one."""
@@ -99,6 +101,8 @@ class Places:
             self._newest[key] = max(newest, row, key=_version)
             self._earlier.setdefault(key, set()).add(older.version)
             yield from self._check_past(older)
+        if self._absent.is_foreign(row.session_id):
+            self._foreign.add((key, row.version))
         if row.from_session is not None:
             self._before[key, row.version] = row.from_session
             move = _Move(row.from_session, row.session_id, _named(row), frozenset({"bound"}), place)
@@ -212,8 +216,10 @@ class Places:
                 if version in earlier:
                     excused = False
                     continue
-                before = self._before.get((key, version + 1))
-                excused = excused or (before is not None and self._is_absent(before, row))
+                after = key, version + 1
+                before = self._before.get(after)
+                gone = before is not None and self._absent.is_erased(before)
+                excused = excused or gone or after in self._foreign
                 lost = version if not excused else lost
             if lost:
                 yield Problem(place=_binding(row), text=f"version {lost} of it is in no log")
