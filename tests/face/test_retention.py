@@ -18,6 +18,7 @@ from turnkeeper.actors.core.records import ErasedRecord
 from turnkeeper.actors.erased import load_erased
 from turnkeeper.actors.erasing import first_batch, is_unfinished, next_piece
 from turnkeeper.actors.journal import load_session_number
+from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.explain import explain
 from turnkeeper.storage.base import Batch, Table
 from turnkeeper.storage.keys import log_key, number_key
@@ -286,6 +287,34 @@ async def test_a_summary_that_tells_of_a_deleted_session_is_not_shown_any_more()
         assert shown is not None
         assert not any("B-" in message.text for message in shown)
         assert problems(at.store) == []
+
+
+async def test_a_summary_that_comes_too_late_for_its_session_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun, go_on = trio.Event(), trio.Event()
+
+    async def summarise(_request: tk.SummaryRequest) -> str:
+        begun.set()
+        await go_on.wait()
+        return "all that was said"
+
+    async with scene(token_counter="estimate", summariser=summarise) as at:
+        for number in range(24):
+            await at.say(f"ann decided on number A-{number}. " * 4, "ann")
+        async with trio.open_nursery() as nursery:
+
+            async def compact() -> None:
+                with pytest.raises(ActorDeadError):
+                    await at.runtime.compact("s1")
+
+            nursery.start_soon(compact)
+            await begun.wait()
+            await at.runtime.delete("s1")
+            go_on.set()
+        assert left_of(at.store, b"A-1", b"all that was said") == set()
+        assert problems(at.store) == []
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_what_went_on_in_a_deleted_session_can_be_moved_out_again() -> None:
