@@ -11,7 +11,7 @@ from .addressing import goes_on_in
 from .bench import Bench, Work
 from .core.head import Head
 from .core.records import ErasedRecord, MalformedRecord
-from .core.routing import default_user
+from .core.routing import IdentityRow, default_user
 from .erased import load_erased
 from .erasing import first_batch
 from .errands import TakeOver
@@ -36,9 +36,10 @@ def delete(bench: Bench, act: Delete) -> Work:
     head = _head(store, stream)
     if head is not None and not act.even_open:
         _check_closed(head)
-    leading = led_to(store).get(session_id)
-    if leading is not None:
-        raise ActRefused(leading)
+    for row in bench.world().paired_to(session_id):
+        raise ActRefused(_paired(row))
+    if (used := _used_by_missions(store).get(session_id)) is not None:
+        raise ActRefused(used)
     records = store.last_seq(stream)
     if act.records not in (None, records):
         raise ActRefused(f"{session_id} has gone on: it has {records} records, not {act.records}")
@@ -101,6 +102,11 @@ def led_to(store: Reads) -> dict[str, str]:
 
     They would open a session of the same id again.
     """
+    paired = {row.session_id: _paired(row) for row in paired_identities(store) if row.session_id}
+    return {**_used_by_missions(store), **paired}
+
+
+def _used_by_missions(store: Reads) -> dict[str, str]:
     found: dict[str, str] = {}
     for mission in all_missions(store):
         definition = mission.definition
@@ -113,16 +119,18 @@ def led_to(store: Reads) -> dict[str, str]:
             found[session_id] = (
                 f"the mission {name!r} {how} {session_id}: `missions remove {name}` first"
             )
-    for row in paired_identities(store):
-        name = default_user(row.platform, row.user_id)
-        help_ = (
-            "take that out of [pairing] in the configuration"
-            if row.paired_by == "config"
-            else f"`channels unpair --platform {row.platform} --user-id {row.user_id}` first"
-        )
-        if row.session_id is not None:
-            found[row.session_id] = f"{name} is paired with {row.session_id}: {help_}"
     return found
+
+
+def _paired(row: IdentityRow) -> str:
+    """Why an identity keeps the session that it is paired with."""
+    name = default_user(row.platform, row.user_id)
+    help_ = (
+        "take that out of [pairing] in the configuration"
+        if row.paired_by == "config"
+        else f"`channels unpair --platform {row.platform} --user-id {row.user_id}` first"
+    )
+    return f"{name} is paired with {row.session_id}: {help_}"
 
 
 def _count(count: int, what: str) -> str:

@@ -15,6 +15,7 @@ from turnkeeper.actors.journal import load_session_number
 from turnkeeper.actors.messages import Address, Instance
 from turnkeeper.export import export_lines
 from turnkeeper.importing import ImportRefused, plan_import
+from turnkeeper.storage.base import Batch
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory
 from turnkeeper.testing import LoopbackChannel
 
@@ -85,8 +86,8 @@ class Life:
                 case "unpair":
                     await runtime.unpair(PLATFORMS[where], person)
                 case "move":
-                    target = rng.choice([session_id, "work", None])
-                    await runtime.move_binding(where, f"dm-{person}", session_id=target)
+                    place_for = rng.choice([session_id, "work", None])
+                    await runtime.move_binding(where, f"dm-{person}", session_id=place_for)
                 case "undo":
                     await runtime.undo()
                 case _:
@@ -95,6 +96,12 @@ class Life:
         except (ActRefused, tk.UnknownSession) as refused:
             self.done.append(f"  refused: {refused}")
         await until(lambda: all(is_quiet(store, info.id) for info in views.sessions(store)))
+
+    def plan(self, store: MemoryStore, path: Path) -> tuple[Batch | None, str]:
+        try:
+            return plan_import(store, path, NOW_US)[1], ""
+        except ImportRefused as refusal:
+            return None, str(refusal)
 
     async def move_house(self, folder: Path) -> None:
         """Bring every session into another store, in any order."""
@@ -108,15 +115,10 @@ class Life:
                 path = folder / session_id
                 path.write_text("".join(f"{line}\n" for line in lines))
                 self.done.append(f"import {session_id}")
-                try:
-                    _, batch = plan_import(store, path, NOW_US)
-                except ImportRefused as refusal:
-                    refused = str(refusal)
-                else:
-                    refused = ""
+                batch, refused = self.plan(store, path)
                 # Names get the next number here, which may be that of one that comes later.
                 assert not refused or "the number of" in refused, (refused, self.done)
-                if refused:
+                if batch is None:
                     continue
                 await store.commit(batch)
                 assert problems(store) == [], self.done

@@ -39,6 +39,8 @@ from .reading import frozen
 
 __all__ = ["COMMANDS"]
 
+_AT_ONCE: Final = 50
+"""Sessions that are deleted with one request: it is answered long before anybody gives up."""
 _YES: Final = argument("--yes", action="store_true", help="do not ask: it cannot be taken back")
 
 
@@ -186,6 +188,11 @@ def _delete_all(invocation: Invocation, going: Sequence[Candidate]) -> int:
 
 def _deletions(invocation: Invocation, going: Sequence[Candidate]) -> Iterator[str | None]:
     """Delete each, unless it has gone on meanwhile; tell why it was not, or None."""
+    for start in range(0, len(going), _AT_ONCE):
+        yield from _some_deletions(invocation, going[start : start + _AT_ONCE])
+
+
+def _some_deletions(invocation: Invocation, going: Sequence[Candidate]) -> list[str | None]:
     acts = [
         Delete(session_id=SessionId(one.id), by="operator", records=one.records) for one in going
     ]
@@ -197,7 +204,7 @@ def _deletions(invocation: Invocation, going: Sequence[Candidate]) -> Iterator[s
     sessions = [[one.id, one.records] for one in going]
     answer, _ = carry_out_with(invocation, "delete_all", {"sessions": sessions}, on_the_store)
     refusals: list[str | None] = answer  # type: ignore[assignment]  # what both of them give
-    yield from refusals
+    return refusals
 
 
 def _export_all(
