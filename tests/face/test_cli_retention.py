@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+import turnkeeper as tk
 from turnkeeper.storage.blobs import Blobs
 from turnkeeper.storage.lmdb_store import open_reader
 from turnkeeper.verify import Verification
@@ -232,3 +234,24 @@ async def test_files_that_nobody_names_any_more_go_at_once_where_nothing_runs(
         assert len(list(blobs.older_than(2**62))) == 1
         await gateway.done("sessions", "delete", "s1", "--yes")
         assert list(blobs.older_than(2**62)) == []
+
+
+async def test_a_turn_that_is_open_goes_with_its_session_where_nothing_runs(
+    gateway: Gateway,
+) -> None:
+    async def sleepy(_turn: tk.Turn) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    gateway.config = {"runtime": {"stop_deadline_s": 0.0}}
+    async with gateway.up(agent=sleepy):
+        await gateway.channels["tg"].receive("hello", conversation="dm-ann", user_id="ann")
+        out = await gateway.complaint(1, "sessions", "delete", "s1", "--yes")
+        assert out.startswith("1 turn of s1 is not over yet: wait for its agent, or stop")
+    out = await gateway.done("sessions", "delete", "s1", "--dry-run")
+    assert "open turns    1, which nobody answers any more" in out
+    await gateway.done("sessions", "delete", "s1", "--yes")
+    assert problems(gateway.state_dir) == []
+    async with gateway.up():
+        assert await gateway.say("tg", "ann", "again") == "telegram:ann said again"
+    assert len(gateway.channels["tg"].sent) == 1
