@@ -399,6 +399,7 @@ class Compactor:
     async def _hand_over(self, job: _Job, material: Material, record: SummaryRecord) -> int:
         """Let the session make the summary its own; 0 if it does not, else its sequence number."""
         telling = job.telling = trio.Event()
+        seq: int = 0
         try:
             made = SummaryMade(
                 session_id=job.session_id,
@@ -406,7 +407,7 @@ class Compactor:
                 record=replace(record, for_turn=job.held),
             )
             with trio.CancelScope(shield=True):
-                seq: int = await self._services.registry.ask(made, block=False)
+                seq = await self._services.registry.ask(made, block=False)
         finally:
             telling.set()
         return seq

@@ -22,7 +22,7 @@ from .core.records import (
 from .core.shown import Message, summary_of
 from .core.turns import TOLD, ended_by
 from .core.weight import OVERHEAD, extra_of, weight_of
-from .core.window import Entry, place
+from .core.window import Entry, Stretch, place
 from .counts import Counts
 from .journal import load_head, load_records
 
@@ -124,7 +124,7 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
     more = False
     settled: list[int] = []
     records: dict[tuple[int, int], Record] = {}
-    stretches = []
+    stretches: list[Stretch] = []
     for number, log in enumerate(logs):
         kept: list[tuple[int, Record]] = []
         found, over, is_cut = _oldest_first(reads, log)
@@ -135,7 +135,7 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
             records[number, seq] = record
         settled.append(over)
         more = more or is_cut
-        stretches.append(log.stretch(reads, kept))
+        stretches.append(log.stretch(reads, kept, cut=log.head.context_messages > _MOST))
     # Of the same time, what joined comes first, as in a window; the own log is the last stretch.
     order = [*range(1, len(logs)), 0]
     entries = [

@@ -25,6 +25,8 @@ BUILT_IN: Final = "extract"
 _PAUSE_S: Final = 0.5
 _TRIES: Final = 8
 """How often the built-in summary is made shorter, until it fits."""
+_LEAST: Final = 16
+"""Tokens without which a summary says nothing."""
 _CHARS_PER_TOKEN: Final = 16
 """No text of so many characters is short enough; it is not even counted."""
 _FAULT_CHARS: Final = 500
@@ -89,7 +91,8 @@ class SummaryWriter:
         Returns:
             None if even the built-in summary would be as long as what it summarises.
         """
-        if covered <= await self._size(""):
+        least = await self._size("") + _LEAST
+        if covered <= least:
             return None  # nobody need be asked
         fault: str | None = None
         summariser = self._summarisers.get(request.agent)
@@ -102,8 +105,9 @@ class SummaryWriter:
                     return Written(text, tokens, _name_of(summariser))
                 logger.warning("summary of %s, try %d: %s", request.session_id, attempt + 1, fault)
         # Where it is about as long as what it summarises, there would be one after the other.
-        text, tokens = await self._built_in(request, min(request.max_tokens, covered * 3 // 4))
-        return Written(text, tokens, BUILT_IN, fault) if tokens < covered else None
+        most = min(request.max_tokens, max(covered * 3 // 4, least))
+        text, tokens = await self._built_in(request, most)
+        return Written(text, tokens, BUILT_IN, fault) if text and tokens < covered else None
 
     async def _ask(
         self, summariser: Summariser, request: SummaryRequest, covered: int
@@ -130,13 +134,14 @@ class SummaryWriter:
     async def _built_in(self, request: SummaryRequest, most: int) -> tuple[str, int]:
         """The built-in summary in `most` tokens, or nearly so if that is very little."""
         chars = 4 * most
+        text: str = ""
         for _ in range(_TRIES):
             text = await self._offload(extract, request.messages, chars)
             tokens = await self._size(text)
             if tokens <= most:
                 return text, tokens
             chars = max(min(chars - 64, chars * most // tokens), 16)
-        text = text[: most // _TRIES]
+        text = text[: most // _TRIES].strip()
         return text, await self._size(text)
 
     async def _size(self, text: str) -> int:

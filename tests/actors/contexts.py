@@ -16,7 +16,7 @@ from turnkeeper import Agent, Channel, Message, SummaryRequest, open_runtime
 from turnkeeper.actors.core.records import SummaryRecord
 from turnkeeper.actors.core.weight import OVERHEAD, attachment_tokens
 from turnkeeper.actors.journal import load_records
-from turnkeeper.compaction import plan_compaction
+from turnkeeper.compaction import CompactionPlan, plan_compaction
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 
@@ -111,6 +111,10 @@ async def _on_the_loop(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
+def _plan_on_the_loop(*args: Any) -> CompactionPlan:
+    return replace(plan_compaction(*args), offload=_on_the_loop)
+
+
 @asynccontextmanager
 async def on_small_stage(
     agent: Agent | Mapping[str, Agent],
@@ -126,15 +130,14 @@ async def on_small_stage(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "turnkeeper.opening.plan_compaction",
-            lambda *args: replace(plan_compaction(*args), offload=_on_the_loop),
+            _plan_on_the_loop,
         )
         since = timedelta(seconds=0 if began is None else trio.current_time() - began)
         async with (
             open_memory(disk) as store,
             open_runtime(
                 None,
-                agent=None if isinstance(agent, Mapping) else agent,
-                agents=agent if isinstance(agent, Mapping) else None,
+                agents={"main": agent} if callable(agent) else agent,
                 channels=channels,
                 store=store,
                 config=config,

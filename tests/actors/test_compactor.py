@@ -163,7 +163,7 @@ class Nameless:
     """A summariser whose name is none."""
 
     def __init__(self) -> None:
-        self.__qualname__ = 7
+        self.__dict__["__qualname__"] = 7
 
     async def __call__(self, _request: SummaryRequest) -> str:
         return "fine"

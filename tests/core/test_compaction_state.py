@@ -15,6 +15,7 @@ from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import AnswerSummarised
 from turnkeeper.actors.core.records import (
     HiddenRecord,
+    LinkedRecord,
     OpenedRecord,
     Record,
     SilentRecord,
@@ -65,14 +66,22 @@ def unlinked(at_us: int) -> UnlinkedRecord:
     return UnlinkedRecord(at_us=at_us, session_id="s2", stream=2, number=1, by="x")
 
 
+def joined(at_us: int) -> LinkedRecord:
+    return linked(at_us, 3)
+
+
+def summarised(at_us: int) -> SummaryRecord:
+    return summary(at_us, 3, covered_bound=10, covered_messages=2)
+
+
 @pytest.mark.parametrize(
     "between",
     [
         clear,
         hidden,
         unlinked,
-        lambda at_us: linked(at_us, 3),
-        lambda at_us: summary(at_us, 3, covered_bound=10, covered_messages=2),
+        joined,
+        summarised,
     ],
     ids=["cleared", "hidden", "left", "joined", "summarised before"],
 )

@@ -107,6 +107,10 @@ class Life:
             if await self._next() in (None, ["quiet"]):
                 return
 
+    async def goes_on(self) -> bool:
+        """Wait for one further line; False if the process has ended."""
+        return await self._next() is not None
+
     async def _next(self) -> Entry | None:
         async for entry in self._entries:
             self._said.append(entry)
