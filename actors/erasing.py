@@ -70,7 +70,14 @@ of the place too: its versions go on from there."""
 
 _PIECE: Final = MAX_ERASED // 5
 """Records of one piece: finding what follows from them takes the loop some ten milliseconds."""
-_UNREADABLE: Final = (CorruptRecord, RecordFromFuture, MalformedRecord, TypeError, ValueError)
+_UNREADABLE: Final = (
+    CorruptRecord,
+    RecordFromFuture,
+    MalformedRecord,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
 """What a damaged record raises: what would follow from it is not known any more."""
 
 

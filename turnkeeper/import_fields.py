@@ -24,6 +24,7 @@ __all__ = ["SHAPES", "BadField", "Shape", "read_object", "shown"]
 _MAX_INT: Final = 2**63 - 1
 _MAX_US: Final = 253_402_300_799_999_999
 """The end of the year 9999: no clock shows more."""
+_MAX_VERSION: Final = 2**32 - 1
 _INT_DIGITS: Final = 20
 _MAX_DEPTH: Final = 8
 """Lists in lists: records have two."""
@@ -106,6 +107,12 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _version(value: Any) -> int:
+    if not 0 < _whole(value) <= _MAX_VERSION:
+        raise BadField(f"must be a version, from 1 to {_MAX_VERSION}, not {shown(value)}")
+    return cast("int", value)
+
+
 def _time_us(value: Any) -> int:
     if _whole(value) > _MAX_US:
         raise BadField(f"lies behind the year 9999: {shown(value)}")
@@ -180,6 +187,9 @@ _BY_NAME: Final[dict[tuple[str, str], _Check]] = {
     ("delivery", "parts"): _list_of(_text),
     ("reopened", "parts"): _list_of(_text),
     ("summary", "others"): _list_of(_row_of(_whole, _whole, _whole, _whole)),
+    ("bound", "version"): _version,
+    ("released", "version"): _version,
+    ("keyed", "version"): _version,
     ("bound", "scope"): _one_of(*get_args(Scope)),
     ("note", "status"): _one_of("delivered", "partial", "unknown", "mirrored"),
     ("receipt", "status"): _one_of("delivered", "read", "failed"),

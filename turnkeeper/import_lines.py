@@ -14,12 +14,14 @@ from typing import Any, BinaryIO, Final
 from .actors.core.records import (
     AssistantRecord,
     MissionRecord,
+    NoteRecord,
     OpenedRecord,
     Record,
     UserRecord,
 )
 from .actors.core.routing import check_session_name
 from .actors.frozen import fact
+from .actors.messages import split_record_id
 from .export import DAMAGED, END, EXPORT_VERSION
 from .import_fields import SHAPES, BadField, read_object, shown
 
@@ -28,6 +30,7 @@ __all__ = ["BadImport", "Export", "read_export"]
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """Longest line, its end included: more than the longest message takes."""
 
+_MAX_SEQ: Final = 2**63
 _HEAD: Final = ("v", "session", "seq", "kind")
 
 
@@ -173,6 +176,10 @@ class _Reading:
         delivery: int | None = getattr(record, "delivery_seq", None)
         if delivery is not None and delivery not in self._said:
             raise BadField(f"delivery_seq: record {delivery} is no message")
+        if isinstance(record, NoteRecord) and record.delivery_id is not None:
+            spoken = split_record_id(record.delivery_id)
+            if spoken is None or not 0 < spoken[1] < _MAX_SEQ:
+                raise BadField(f"delivery_id: {shown(record.delivery_id)} is none")
         if isinstance(record, UserRecord | MissionRecord):
             self._turns.add(seq)
         elif isinstance(record, AssistantRecord):
