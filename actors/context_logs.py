@@ -69,8 +69,10 @@ class Log:
             case _:
                 return seq <= self.asides
 
-    def stretch(self, reads: Reads, records: Sequence[tuple[int, Record]]) -> Stretch:
-        """What the window shows of it: `records`, ascending."""
+    def stretch(
+        self, reads: Reads, records: Sequence[tuple[int, Record]], *, cut: bool = False
+    ) -> Stretch:
+        """What the window shows of it: `records`, ascending; `cut`: there was no room for more."""
         return Stretch(
             self.session_id,
             records,
@@ -81,6 +83,7 @@ class Log:
             self.asides,
             self.summary,
             self.shortened,
+            not (cut or self.through or self.head.cleared),
         )
 
 

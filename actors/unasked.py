@@ -34,7 +34,7 @@ class Unasked(Notebook):
 
     def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
         super().__init__(services, stream, conversation)
-        self._receipts: set[tuple[str, str]] = set()
+        self._receipts: frozenset[tuple[str, str]] = frozenset()
         """Late receipts that are on their way to the store: the message's id, and its status."""
 
     def _mirror(self, message: Mirror) -> None:
@@ -72,7 +72,7 @@ class Unasked(Notebook):
         others = tuple(status for of, status in self._receipts if of == news[0])
         row = sent._replace(heard=(*sent.heard, *others, receipt.status))
         batch.put(Table.SENT, sent_key(place, receipt.platform_message_id), encode(list(row)))
-        self._receipts.add(news)
+        self._receipts |= {news}
         self._submit(batch, partial(self._receipt_heard, record, answer))
 
     def _receipt_heard(
@@ -81,7 +81,7 @@ class Unasked(Notebook):
         answer: TrioFuture[Any] | None,
         error: StorageError | None,
     ) -> None:
-        self._receipts.discard((record.platform_message_id or "", record.status))
+        self._receipts -= {(record.platform_message_id or "", record.status)}
         if error is None and self._services.bus.subscribers:
             self._services.bus.publish(self._reporter().receipt(record))
         self._answered(answer, True, error)

@@ -130,9 +130,9 @@ def window_at(
     """The window that the agent was given for turn `seq`, at the last attempt that was begun.
 
     The system prompt, and what is left out since a link was undone, are those of now; so are the
-    limits, for a turn that has not ended or whose agent did not look at its window. Of what has
-    joined, it shows what is not newer than the attempt, by the clock. Reads the whole log up to the
-    turn.
+    limits, for a turn that has not ended. Where its agent did not look, it is all that could have
+    been seen. Of what has joined, it shows what is not newer than the attempt, by the clock. Reads
+    the whole log up to the turn.
 
     Raises:
         LookupError: there is no such turn, or it has not begun yet; the text says which.
@@ -141,7 +141,7 @@ def window_at(
     record = load_record(store, stream, seq)
     if not isinstance(record, UserRecord | MissionRecord):
         raise LookupError(f"record {seq} is no turn: nothing was shown to an agent for it")
-    until, waited_for, seen = _attempt(store, stream, seq)
+    until, waited_for, seen, has_ended = _attempt(store, stream, seq)
     state = State()
     for number, earlier in readable(store, stream, stop=until + 1):
         state.next_seq = number
@@ -158,6 +158,8 @@ def window_at(
         store, stream, head._replace(summary=waited_for) if waited_for else head, began.at_us
     )
     logs[0].until = until
+    if rules is not None and has_ended:  # all of it was shown, unless the end says otherwise
+        rules = rules._replace(max_tokens=NEVER, max_messages=NEVER)
     return _Reading(store, logs, rules, seen).messages((seq, record))
 
 
@@ -202,20 +204,20 @@ def _began(store: Reads, stream: int, last: int, turn: int) -> int:
     return turn
 
 
-def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int, Seen | None]:
+def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int, Seen | None, bool]:
     """When the newest attempt at any turn began, and what it was shown.
 
     Returns:
-        As for :func:`_began`; the summary that it waited for, or 0; and what of the context was
-        shown, where that is written down.
+        As for :func:`_began`; the summary that it waited for, or 0; what of the context was shown,
+        if that was not all; and whether its agent has ended it.
     """
     began, waited_for = turn, 0
     seen: Seen | None = None
-    cleared = False
+    cleared = has_ended = False
     for seq, record in readable(store, stream, turn + 1):
         if ended_by(record) == turn:
             if isinstance(record, AssistantRecord | SilentRecord):
-                seen = record.saw
+                seen, has_ended = record.saw, True
             break
         if _ends_before(seq, record, turn):
             began, waited_for, cleared = _excused(store, stream, seq, record), 0, False
@@ -223,7 +225,7 @@ def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int, Seen | Non
             cleared = True  # a later summary is of what came after the marker
         elif isinstance(record, SummaryRecord) and record.for_turn == turn and not cleared:
             waited_for = seq
-    return began, waited_for, seen
+    return began, waited_for, seen, has_ended
 
 
 # -- what fits -----------------------------------------------------------------------------------
@@ -271,15 +273,16 @@ class _Reading:
             kept = self._fill(current, lambda *_: True)
         else:
             kept = self._fill_within(rules, current)
+        cut = bool(self._known) or self.seen is not None
         shown = kept[own.stream][::-1]
         if current is not None:
             shown.append(current)
         stretches = [
-            log.stretch(self._store, kept[log.stream][::-1])
+            log.stretch(self._store, kept[log.stream][::-1], cut=cut)
             for log in logs[1:]
             if kept[log.stream] or log.summary is not None
         ]
-        stretches.append(own.stretch(self._store, shown))
+        stretches.append(own.stretch(self._store, shown, cut=cut))
         turn = current[0] if current is not None else 0
         window = build_window(stretches, turn, own.head.session_id)
         system = rules.system if rules is not None else None

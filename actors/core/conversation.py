@@ -114,7 +114,7 @@ class Conversation(State):
         """
         step = Step(self.next_seq)
         was_idle = not self._open
-        if reset is not None and was_idle and self.context_messages:
+        if reset is not None and was_idle and self.settled and self.context_messages:
             self._reset_if_due(step, reset, turn.address, now_us)
         seq = self._record(step, user_record(turn, now_us))
         step.effects.append(AnswerAccepted(_accepted(self.session_id, seq, duplicate=False)))

@@ -30,9 +30,17 @@ class Hidden:
 class Veil:
     """What undone links take out of one log, whose records it is shown in order."""
 
-    __slots__ = ("_places", "_shown", "_spans", "_until_seq")
+    __slots__ = ("_places", "_shown", "_spans", "_until_seq", "_whole")
 
-    def __init__(self, hidden: Sequence[Hidden]) -> None:
+    def __init__(self, hidden: Sequence[Hidden], *, whole: bool = True) -> None:
+        """A veil over the records that are shown.
+
+        Args:
+            hidden: what undone links take out.
+            whole: whether they begin where the log does: else a question that is hidden may stand
+                before them, and so nobody can tell whose a conversation was.
+        """
+        self._whole = whole
         self._spans: dict[tuple[str, str], list[Hidden]] = {}
         for entry in hidden:
             self._spans.setdefault((entry.platform, entry.user_id), []).append(entry)
@@ -64,10 +72,13 @@ class Veil:
     def covers_aside(self, seq: int, record: AssistantRecord | NoteRecord) -> bool:
         """Whether what was said unasked is left out: it was, in the conversation of a hidden turn.
 
-        Only where that conversation is a direct one, because nobody else was there.
+        Only where that conversation is a direct one, because nobody else was there; and in any
+        conversation, where the log is not shown from its beginning.
         """
+        if seq >= self._until_seq or record.conversation is None:
+            return False
         place = (record.instance, record.conversation, record.thread)
-        return seq < self._until_seq and place in self._places
+        return place in self._places or not self._whole
 
     def covers_unknown(self, seq: int) -> bool:
         """Whether what cannot be told to be anybody's is left out."""

@@ -60,6 +60,8 @@ class Stretch:
     """The summary of this log that is shown instead, and its sequence number."""
     shortened: Mapping[int, int] | None = None
     """Tokens that are left for some messages, for which there is not enough room."""
+    whole: bool = True
+    """Whether `records` begin where the log does."""
 
 
 @fact
@@ -143,7 +145,7 @@ class _Log:
         self._names = names
         self._session_id = session_id
         self._turns = Turns()
-        self._veil = Veil(stretch.hidden) if stretch.hidden else None
+        self._veil = Veil(stretch.hidden, whole=stretch.whole) if stretch.hidden else None
         self._asked_us: dict[int, int] = {}
         self._said: dict[int, AssistantRecord] = {**(stretch.quoted or {})}
         """What receipts speak of, by its sequence number."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -284,6 +284,10 @@ class Life(RuleBasedStateMachine):
     def one_of(self, items: list[T], pick: int) -> T:
         return items[pick % len(items)]
 
+    def saw(self, turn: int) -> tuple[Any, ...] | None:
+        """What of the context the agent saw in a turn, if that was not all of it."""
+        return None
+
     # -- what happens --------------------------------------------------------------------------
 
     @rule(text=st.text(max_size=5), place=human_places, was_away=st.booleans())
@@ -339,7 +343,7 @@ class Life(RuleBasedStateMachine):
     def the_agent_returns(self, text: str | None, tools: int) -> None:
         calls = (ToolCall(name="t", arguments="a", result="r"),) * tools
         seq = self.open[0]
-        reply = AgentReply(text=text, tools=calls)
+        reply = AgentReply(text=text, tools=calls, saw=self.saw(self.core.running))
         self.perform(
             self.core.finish(seq, self.turn_at(seq), reply, self.now_us), expected=tools + 1
         )

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 
 from turnkeeper.actors.core.effects import Effect, EndTurn, PauseTurn, StartTurn
 from turnkeeper.actors.core.records import (
+    AssistantRecord,
     HiddenRecord,
     LinkedRecord,
     MissionRecord,
@@ -34,7 +35,7 @@ from turnkeeper.actors.core.records import (
 )
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.journal import name_key
-from turnkeeper.actors.windows import WindowRules, read_window, turn_before, window_at
+from turnkeeper.actors.windows import Seen, WindowRules, read_seen, turn_before, window_at
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.codec import encode
 from turnkeeper.storage.keys import log_key, number_key
@@ -65,12 +66,19 @@ RULES = (
 )
 
 
+def held_by(turn: int) -> int:
+    """By which of the rules the agent's own window is held in a turn."""
+    return 1 + turn % (len(RULES) - 1)
+
+
 class Watched(Life):
     def __init__(self) -> None:
         self.logs = Logs()
         self.stored = 0
         self.given: dict[int, list[Window]] = {}
         """What each turn was given, by its number, at its last attempt."""
+        self.seen: dict[int, list[Seen | None]] = {}
+        """What of the context that was, by each of the rules."""
         self.watched = 0
         """The turn that runs and has to go on reading the same window, or 0."""
         super().__init__()
@@ -85,10 +93,22 @@ class Watched(Life):
         return [self.window(seq, rules) for rules in RULES]
 
     def window(self, seq: int, rules: WindowRules | None) -> Window:
+        return self.read(seq, rules)[0]
+
+    def read(self, seq: int, rules: WindowRules | None) -> tuple[Window, Seen | None]:
         self.store()
         current = self.log[seq - 1]
         assert isinstance(current, UserRecord | MissionRecord)
-        return read_window(self.logs.store, 1, rules, (seq, current))
+        return read_seen(self.logs.store, 1, rules, (seq, current))
+
+    def give(self, seq: int) -> None:
+        """Keep what a turn is given."""
+        self.given[seq] = self.windows(seq)
+        self.seen[seq] = [self.read(seq, rules)[1] for rules in RULES]
+
+    def saw(self, turn: int) -> Seen | None:
+        seen = self.seen.get(turn)
+        return seen[held_by(turn)] if seen else None
 
     def store(self) -> None:
         """Write what is new of the log, and the head."""
@@ -101,7 +121,7 @@ class Watched(Life):
 
     def on_start(self, effect: StartTurn) -> None:
         super().on_start(effect)
-        self.given[effect.seq] = self.windows(effect.seq)
+        self.give(effect.seq)
         self.watched = effect.seq
 
     def watch(self, effect: Effect) -> None:
@@ -146,7 +166,7 @@ class Watched(Life):
         )
         self.taken_over(replace(told, covered_bound=weight_of(told)))
         if running and self.watched:
-            self.given[running] = self.windows(running)
+            self.give(running)
         elif running:
             self.given.pop(running, None)
 
@@ -159,9 +179,19 @@ class Watched(Life):
     def teardown(self) -> None:
         store = self.logs.store
         self.store()
+        ended = {
+            record.turn_seq
+            for record in self.log
+            if isinstance(record, AssistantRecord | SilentRecord)
+        }
         for seq, windows in self.given.items():
-            for rules, window in zip(RULES, windows, strict=True):
-                assert window_at(store, 1, seq, rules) == window
+            for which, (rules, window) in enumerate(zip(RULES, windows, strict=True)):
+                if seq not in ended:
+                    assert window_at(store, 1, seq, rules) == window
+                elif rules is not None and which == held_by(seq):
+                    # What ends a turn tells what was shown in it, whatever the limits are by now.
+                    tighter = rules._replace(max_tokens=300, max_messages=1)
+                    assert window_at(store, 1, seq, tighter) == window
                 if rules is not None:
                     assert cost(window) <= rules.max_tokens
         for seq in list(self.open)[1:]:
