@@ -18,6 +18,7 @@ from .actors.core.records import (
     record_kinds,
 )
 from .actors.core.routing import Scope
+from .actors.core.turns import NEVER
 
 __all__ = ["SHAPES", "BadField", "Shape", "read_object", "shown"]
 
@@ -171,6 +172,16 @@ def _row_of(*checks: _Check) -> _Check:
     return check_row
 
 
+def _oldest(value: Any) -> int:
+    return NEVER if value == NEVER else _whole(value)
+
+
+def _room(value: Any) -> int:
+    return -1 if value == -1 else _whole(value)
+
+
+_saw: Final = _or_none(_list_of(_row_of(_whole, _oldest, _list_of(_row_of(_whole, _room)))))
+"""What an agent was shown: see `windows.Seen`; -1 stands for no room at all."""
 _BY_TYPE: Final[dict[Any, _Check]] = {
     str: _text,
     int: _whole,
@@ -187,6 +198,8 @@ _BY_NAME: Final[dict[tuple[str, str], _Check]] = {
     ("delivery", "parts"): _list_of(_text),
     ("reopened", "parts"): _list_of(_text),
     ("summary", "others"): _list_of(_row_of(_whole, _whole, _whole, _whole)),
+    ("assistant", "saw"): _saw,
+    ("silent", "saw"): _saw,
     ("bound", "version"): _version,
     ("released", "version"): _version,
     ("keyed", "version"): _version,

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import turnkeeper as tk
 from turnkeeper import views
 from turnkeeper.actors.core.records import record_kinds
+from turnkeeper.actors.core.turns import NEVER
 from turnkeeper.actors.journal import load_session_number
 from turnkeeper.export import export_lines
 from turnkeeper.import_fields import SHAPES
@@ -401,6 +402,27 @@ async def test_an_export_names_what_is_damaged_or_stands_for_it(grown: MemoryDis
         lines = list(export_lines(store, "s1", 1, skip_damaged=True))
         assert json.loads(lines[4])["kind"] == "damaged"
         assert json.loads(lines[-1])["records"] == store.last_seq(1)
+
+
+async def test_what_an_agent_was_shown_comes_along(tmp_path: Path) -> None:
+    answer = {
+        "v": 2,
+        "session": "s1",
+        "seq": 3,
+        "kind": "silent",
+        "at_us": 3,
+        "turn_seq": 2,
+        "saw": [[1, 2, [[2, 200], [1, -1]]], [7, NEVER, []]],
+    }
+    lines = sealed([OPENED, USER, answer])
+    async with open_memory() as store:
+        await bring_in(store, write(tmp_path / "s1", lines))
+        again = [json.loads(line) for line in exported(store, "s1")]
+        assert again[2] == answer
+        bad = {**answer, "saw": [[1, 2, [[2, -2]]]]}
+        path = write(tmp_path / "bad", sealed([OPENED, USER, bad]))
+        with pytest.raises(BadImport, match="line 3: saw: must be a whole number"):
+            read_export(path, ignore)
 
 
 def test_every_field_of_every_kind_can_be_read_from_a_line() -> None:
