@@ -154,7 +154,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         if depth == _MAX_DEPTH:
             raise BadField(f"is nested deeper than {_MAX_DEPTH} lists")
-        return tuple(_plain(item, depth + 1) for item in _items(value))
+        return tuple(_plain(item, depth + 1) for item in _items(cast("object", value)))
     return _text(value)
 
 

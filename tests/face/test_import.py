@@ -405,7 +405,7 @@ async def test_an_export_names_what_is_damaged_or_stands_for_it(grown: MemoryDis
 
 
 async def test_what_an_agent_was_shown_comes_along(tmp_path: Path) -> None:
-    answer = {
+    answer: dict[str, Any] = {
         "v": 2,
         "session": "s1",
         "seq": 3,
@@ -419,7 +419,7 @@ async def test_what_an_agent_was_shown_comes_along(tmp_path: Path) -> None:
         await bring_in(store, write(tmp_path / "s1", lines))
         again = [json.loads(line) for line in exported(store, "s1")]
         assert again[2] == answer
-        bad = {**answer, "saw": [[1, 2, [[2, -2]]]]}
+        bad: dict[str, Any] = {**answer, "saw": [[1, 2, [[2, -2]]]]}
         path = write(tmp_path / "bad", sealed([OPENED, USER, bad]))
         with pytest.raises(BadImport, match="line 3: saw: must be a whole number"):
             read_export(path, ignore)
