@@ -127,6 +127,31 @@ async def test_an_imported_session_goes_on(grown: MemoryDisk, tmp_path: Path) ->
             assert [info.id for info in views.sessions(store)] == ["s3"]
 
 
+async def test_a_session_that_was_summarised_shows_the_same_after_the_import(
+    tmp_path: Path,
+) -> None:
+    tg = LoopbackChannel("tg", platform="telegram")
+    options: dict[str, Any] = {"agent": agent, "channels": [tg], "clock": clock}
+    config = {"session": {"max_context_tokens": 2_000}}
+    async with (
+        open_memory() as origin,
+        tk.open_runtime(
+            None, store=origin, config=config, token_counter="estimate", **options
+        ) as runtime,
+    ):
+        for number in range(40):
+            await say(tg, origin, f"number {number} is decided on. " * 12, "ann")
+        await runtime.compact("s1")
+        lines = exported(origin, "s1")
+        kinds = {json.loads(line)["kind"] for line in lines}
+        assert "summary" in kinds
+        async with open_memory() as store:
+            await bring_in(store, write(tmp_path / "s1", lines))
+            assert problems(store) == []
+            assert exported(store, "s1") == lines
+            assert views.window(store, "s1") == views.window(origin, "s1")
+
+
 async def test_what_is_here_already_is_named_and_nothing_is_written(
     grown: MemoryDisk, tmp_path: Path
 ) -> None:
