@@ -35,7 +35,7 @@ from .core.weight import OVERHEAD, bytes_of, weight_of
 from .counting import Counting
 from .counts import count_row
 from .errors import TurnRefused
-from .journal import name_key
+from .journal import load_head, name_key
 from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .material import Material, read_material
 from .messages import SessionId
@@ -57,6 +57,8 @@ _ROWS: Final = 512
 """Counts that are stored with one commit."""
 _BATCH_CHARS: Final = 262_144
 """Characters that are given to the counter together, as long as they are several texts."""
+_MEASURED: Final = 8
+"""How often a context is measured anew because more has come meanwhile, with a turn waiting."""
 _CHANGES: Final = 3
 """How often a summary is begun anew because the context has become another meanwhile."""
 
@@ -234,7 +236,7 @@ class Compactor:
     async def _work(self, job: _Job) -> Compacted:
         """Summarise until the context fits; at least once, if it was asked for."""
         done: Compacted | None = None
-        changes = 0
+        changes = measured = 0
         while True:
             material = await self._measure(job)
             if material is None:
@@ -249,6 +251,10 @@ class Compactor:
                 if changes > _CHANGES:
                     self._tell(job, material, stuck=over)
                     return done
+            if job.full and material.total <= self.limits.max_tokens and measured < _MEASURED:
+                measured += 1  # what has come meanwhile may well fit, once it is counted too
+                continue
+            measured = 0
             if not over and (done is not None or not job.asked):
                 return done or _nothing(job, material, "nothing")
             step = await self._compact(job, material, asked=not over)
@@ -315,11 +321,18 @@ class Compactor:
                 ),
             )
             await self._store.commit(batch)
-        limits = self.limits
-        if material.total <= limits.max_tokens and len(material.entries) < limits.max_messages:
+        if self._fits(job, material):
             job.full = False
             job.fits.set()
         return material
+
+    def _fits(self, job: _Job, material: Material) -> bool:
+        """Whether the window can hold the context, with what has come since it was read."""
+        limits, then = self.limits, material.head
+        now = load_head(self._store, job.stream) or then
+        tokens = material.total + max(now.context_bound - then.context_bound, 0)
+        messages = len(material.entries) + max(now.context_messages - then.context_messages, 0)
+        return tokens <= limits.max_tokens and messages < limits.max_messages
 
     async def _count(self, job: _Job, material: Material, which: Sequence[int]) -> None:
         texts = [material.entries[at].message.attributed for at in which]

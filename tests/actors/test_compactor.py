@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -365,6 +365,33 @@ async def test_a_hundred_turns_that_come_at_once_are_all_accepted_and_all_answer
 async def _after(seconds: float, do: Callable[[], None]) -> None:
     await trio.sleep(seconds)
     do()
+
+
+async def test_a_turn_that_comes_while_the_context_is_measured_is_measured_too(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was let go as soon as what came before it was counted, and then saw a part of it."""
+    counting, go = trio.Event(), trio.Event()
+    count = Letters.count
+    tg, agent = LoopbackChannel("tg"), Talker()
+
+    async def slow(self: Letters, texts: Sequence[str]) -> list[int]:
+        counting.set()
+        await go.wait()
+        return await count(self, texts)
+
+    async with on_small_stage(agent, tg, summariser=Summing()) as stage:
+        monkeypatch.setattr(Letters, "count", slow)
+        await talk(tg, "1", "2", chars=420)
+        assert counting.is_set()
+        await tg.receive("3 ".ljust(420, "x"))
+        await wait_all_tasks_blocked()
+        assert "3" not in agent.windows, "three times 420 bytes may be more than 1,000 tokens"
+        go.set()
+        await tg.next_sent()
+        assert len(agent.windows["3"]) == 5
+        assert not any(message.cut for message in agent.windows["3"])
+        assert not summaries(stage.store)
 
 
 async def test_a_stopping_runtime_waits_for_no_summary(autojump_clock: MockClock) -> None:
