@@ -17,9 +17,13 @@ from turnkeeper.storage.lmdb_store import open_reader
 from turnkeeper.verify import Verification
 
 from .command import terminal
-from .gateway import HOW, Gateway
+from .gateway import Gateway
 from .retained import is_quiet, until
 from .states import fill
+
+
+EITHER = (pytest.param("live", marks=pytest.mark.slow), "at rest")
+"""Whether a runtime runs; beside one, each command is a process of its own."""
 
 
 async def two(gateway: Gateway) -> None:
@@ -57,7 +61,7 @@ def listed(out: str) -> list[str]:
     return [entry["id"] for entry in json.loads(out)]
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", EITHER)
 async def test_a_session_is_deleted(how: str, gateway: Gateway) -> None:
     async with after(gateway, how):
         out = await gateway.done("sessions", "delete", "s1", "--dry-run")
@@ -75,7 +79,7 @@ async def test_a_session_is_deleted(how: str, gateway: Gateway) -> None:
         assert out.startswith("there is no session 's7'")
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", EITHER)
 async def test_nobody_who_could_be_asked_is_a_mistake_before_anything_is_done(
     how: str, gateway: Gateway
 ) -> None:
@@ -86,6 +90,7 @@ async def test_nobody_who_could_be_asked_is_a_mistake_before_anything_is_done(
         assert "s1" in await gateway.done("sessions", "list", "--json")
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked_and_only_yes_deletes(filled: Path) -> None:
     with terminal("sessions", "delete", "s1", "--state", filled) as shown:
         shown.wait_for("delete s1? It cannot be taken back. [y/N] ")
@@ -100,7 +105,7 @@ def test_a_terminal_is_asked_and_only_yes_deletes(filled: Path) -> None:
     assert problems(filled) == []
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", EITHER)
 async def test_old_sessions_are_pruned_and_written_down_before(
     how: str, gateway: Gateway, tmp_path: Path
 ) -> None:
