@@ -21,7 +21,6 @@ from .gateway import Gateway
 from .retained import is_quiet, until
 from .states import fill
 
-
 EITHER = (pytest.param("live", marks=pytest.mark.slow), "at rest")
 """Whether a runtime runs; beside one, each command is a process of its own."""
 
