@@ -370,7 +370,8 @@ class Compactor:
             keep_tokens=keep,
             input_tokens=limits.input_tokens - material.summary_tokens,
             worth_tokens=limits.summary_tokens,
-            full=material.total > limits.max_tokens,
+            keep_messages=limits.keep_recent_messages,
+            full=material.total > limits.max_tokens or len(material.entries) > limits.max_messages,
         )
         if found is None:
             return _nothing(job, material, "nothing")

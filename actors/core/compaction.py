@@ -101,6 +101,11 @@ class Limits:
         return int(self.max_messages * _FULL_OF_MESSAGES)
 
     @property
+    def keep_recent_messages(self) -> int:
+        """How many of the newest messages stay as they are at most, however short they are."""
+        return int(self.trigger_messages * _KEEP)
+
+    @property
     def input_tokens(self) -> int:
         """How much a summariser is given at once."""
         return self.max_tokens - self.summary_tokens
@@ -180,6 +185,7 @@ def choose_cut(
     keep_tokens: int,
     input_tokens: int,
     worth_tokens: int = 0,
+    keep_messages: int | None = None,
     full: bool = False,
 ) -> Cut | None:
     """Where to cut a context; None if there is nothing before the cut.
@@ -191,10 +197,13 @@ def choose_cut(
         input_tokens: how much can be summarised at once. The turn with which the part becomes worth
             it is, however large.
         worth_tokens: how much has to be covered to be worth a summary, where there is so much.
+        keep_messages: how many of the newest messages are kept at most; None for any number.
         full: whether it is better to take from the newest part than to cut nothing worth it.
     """
     sizes = list(accumulate((piece.tokens for piece in pieces), initial=0))
     newest = bisect_left(sizes, sizes[-1] - keep_tokens)
+    if keep_messages is not None:
+        newest = max(newest, len(pieces) - keep_messages)
     end = min(max(bisect_right(sizes, input_tokens) - 1, 0), newest)
     ends = _ends(pieces, settled)
     longest: Cut | None = None

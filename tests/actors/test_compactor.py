@@ -70,6 +70,24 @@ def newest_us(stage: Stage) -> int:
     return max(r.at_us for _, r in load_records(stage.store, 1) if isinstance(r, UserRecord))
 
 
+async def test_a_context_of_many_short_messages_is_summarised_before_any_is_out_of_sight(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnkeeper.config_context.MAX_MESSAGES", 30)
+    tg, agent = LoopbackChannel("tg"), Talker()
+    async with on_small_stage(agent, tg, summariser=Summing("good")) as stage:
+        await talk(tg, *map(str, range(100)), chars=2)
+        found = summaries(stage.store)
+        assert found
+        assert len(found) < 20, "each covers many messages"
+        for name, window in agent.windows.items():
+            assert len(window) <= 30
+            told = [int(name_of(m.text)) for m in window if m.kind == "user"]
+            assert told == list(range(told[0], int(name) + 1))
+            assert told[0] == 0 or kinds(window)[0] == "summary"
+        assert_sound(stage.store)
+
+
 # -- what a summariser may do ----------------------------------------------------------------------
 
 

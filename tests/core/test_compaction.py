@@ -93,6 +93,13 @@ def test_a_full_context_is_cut_into_its_newest_part_if_nothing_else_can_be() -> 
     assert found == Cut((0, 1), (2,), (0,)), "no more than needed"
 
 
+def test_of_many_short_messages_no_more_than_so_many_stay() -> None:
+    pieces = [piece for seq in range(2, 22, 2) for piece in turn(seq, 5, 5)]
+    assert choose_cut(pieces, [20], keep_tokens=1_000, input_tokens=EVERYTHING) is None
+    found = choose_cut(pieces, [20], keep_tokens=1_000, input_tokens=EVERYTHING, keep_messages=5)
+    assert found == Cut(tuple(range(14)), (14,), (0,))
+
+
 def test_thousands_of_open_turns_are_looked_at_in_no_time() -> None:
     pieces = [piece for seq in range(2, 100_002) for piece in turn(seq, 5)]
     began = time.process_time()
@@ -217,6 +224,7 @@ def test_the_defaults_leave_a_fifth_and_summarise_in_three_hundredths() -> None:
     assert limits() == Limits(180_000, 153_000, 30_600, 5_400, 2_000)
     assert limits().input_tokens == 174_600
     assert limits().trigger_messages == 1_700
+    assert limits().keep_recent_messages == 340
     assert limits(1_000).summary_tokens == 200
     assert limits(system=1_000) == Limits(179_000, 152_000, 30_430, 5_400, 2_000)
 
