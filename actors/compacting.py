@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from ..storage.errors import StorageError
 from .compactions import Compact, Measured, SummaryMade
 from .core.conversation import Conversation
-from .core.effects import Effect
+from .core.effects import Effect, StartTurn
 from .hearing import Hearing
 from .kernel import TrioFuture
 from .material import told_of_joined
@@ -26,6 +27,8 @@ class Compacting(Hearing):
     def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
         super().__init__(services, stream, conversation)
         self._measured: Measured | None = None
+        self._given = 0
+        """The newest turn that was given to the agent."""
 
     def _durable(
         self,
@@ -34,6 +37,9 @@ class Compacting(Hearing):
         error: StorageError | None,
     ) -> None:
         core, compactor = self._core, self._services.compactor
+        for effect in effects:
+            if isinstance(effect, StartTurn):
+                self._given = effect.seq
         if error is None and (
             core.context_bound >= compactor.limits.trigger_tokens
             or core.context_messages >= compactor.trigger_messages
@@ -69,7 +75,11 @@ class Compacting(Hearing):
         self._measured = message
 
     def _summary_made(self, message: SummaryMade) -> None:
-        step = self._core.summarise(message.record, message.base, self._services.compaction_notice)
+        core, record = self._core, message.record
+        if not record.for_turn and core.running > self._given:
+            # Its agent has seen nothing yet, and waits for this: see `Compactor.room`.
+            record = replace(record, for_turn=core.running)
+        step = core.summarise(record, message.base, self._services.compaction_notice)
         self._commit(step, self.take_reply())
 
     def _compact(self, _message: Compact) -> None:

@@ -93,6 +93,16 @@ class _Job:
     held: int = 0
     """The turn that waits, or 0."""
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a turn has to wait for room."""
+        return self.full and not self.fits.is_set()
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the session is making a summary its own."""
+        return self.telling is not None and not self.telling.is_set()
+
 
 class Compactor:
     """Works on contexts in the tasks that `start` begins."""
@@ -180,21 +190,26 @@ class Compactor:
         job.asked = True
         job.answers.extend(answers)
 
-    def is_full(self, session_id: SessionId) -> bool:
+    def should_wait(self, session_id: SessionId) -> bool:
         """Whether a turn of the session should wait for :meth:`room`."""
         job = self._jobs.get(session_id)
-        return job is not None and job.full and not job.fits.is_set()
+        return job is not None and (job.is_waited_for or job.is_telling)
 
     async def room(self, session_id: SessionId, turn: int) -> None:
-        """Wait until the window can hold the context again, but only for so long."""
+        """Wait until the window can hold the context again, but only for so long.
+
+        A summary that has reached the session is always waited for: it is about to be durable, and
+        may be made for this turn (see `SummaryRecord.for_turn`).
+        """
         job = self._jobs.get(session_id)
-        if job is None or not job.full:
+        if job is None:
             return
-        job.held = turn
         try:
-            with trio.move_on_after(self._wait_s):
-                await job.fits.wait()
-            if job.telling is not None:  # it is made for this turn: see `SummaryRecord.for_turn`
+            if job.is_waited_for:
+                job.held = turn
+                with trio.move_on_after(self._wait_s):
+                    await job.fits.wait()
+            if job.telling is not None:
                 await job.telling.wait()
         finally:
             job.held = 0

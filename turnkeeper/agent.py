@@ -233,7 +233,7 @@ class TurnHost:
             known = ", ".join(sorted(self._agents)) or "none"
             raise AgentFault(f"there is no agent {job.agent!r}; there is: {known}")
         turn, compactor = job.turn, self._services.compactor
-        if compactor.is_full(job.session_id):
+        if compactor.should_wait(job.session_id):
             await compactor.room(job.session_id, job.seq)
         if isinstance(turn, InboundTurn):
             context = _context(job, turn, await self._identify(turn))

@@ -412,6 +412,29 @@ async def test_a_turn_that_comes_while_the_context_is_measured_is_measured_too(
         assert not summaries(stage.store)
 
 
+async def test_a_summary_that_lands_as_a_turn_is_accepted_is_seen_by_that_turn(
+    autojump_clock: MockClock,
+) -> None:
+    tg, summing, agent = LoopbackChannel("tg"), Summing("hold", "good"), Talker()
+    async with on_small_stage(agent, tg, summariser=summing) as stage, trio.open_nursery() as nurse:
+        await talk(tg, "1", "2", "3")
+        await talk(tg, "4", chars=400)
+        stage.store.hold()
+        nurse.start_soon(tg.receive, "5 ".ljust(300, "x"))
+        await wait_all_tasks_blocked()
+        summing.go.set()
+        await wait_all_tasks_blocked()
+        stage.store.release()
+        await tg.next_sent()
+        window = agent.windows["5"]
+        ((at, record),) = summaries(stage.store)
+        seq = window[-1].seq
+        assert seq < at
+        assert record.for_turn == seq
+        assert (window[0].kind, window[0].seq) == ("summary", at)
+        assert window_at(stage.store, 1, seq, RULES) == window
+
+
 async def test_a_stopping_runtime_waits_for_no_summary(autojump_clock: MockClock) -> None:
     tg, summing = LoopbackChannel("tg"), Summing("hang")
     async with on_small_stage(Talker(), tg, summariser=summing) as stage:
