@@ -2,7 +2,8 @@
 
 `created`: it exists, and nobody has spoken yet. `active`: somebody has, lately. `idle`: nobody has
 for a while; the context is kept. `compacted`: the window was full, and its older part has been
-summarised since anybody spoke.
+summarised since anybody spoke. A `clear` drops that summary with all else: the session is active
+again, and its context begins anew.
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ from typing import Final, Literal, TypeAlias, get_args
 __all__ = ["LIFECYCLE", "PHASES", "Happening", "Phase", "follow", "phase_at"]
 
 Phase: TypeAlias = Literal["created", "active", "idle", "compacted"]
-Happening: TypeAlias = Literal["turn", "summary", "quiet"]
-"""A turn was accepted; older messages were summarised; nothing happened for a while."""
+Happening: TypeAlias = Literal["turn", "summary", "clear", "quiet"]
+"""A turn was accepted; older messages were summarised; the context was cleared; nothing happened
+for a while."""
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 LIFECYCLE: Final[Mapping[tuple[Phase, Happening], Phase]] = {
     ("created", "turn"): "active",
     ("created", "summary"): "created",
+    ("created", "clear"): "created",
     ("created", "quiet"): "created",
     ("active", "turn"): "active",
     ("active", "summary"): "compacted",
+    ("active", "clear"): "active",
     ("active", "quiet"): "idle",
     ("idle", "turn"): "active",
     ("idle", "summary"): "compacted",
+    ("idle", "clear"): "idle",
     ("idle", "quiet"): "idle",
     ("compacted", "turn"): "active",
     ("compacted", "summary"): "compacted",
+    ("compacted", "clear"): "active",
     ("compacted", "quiet"): "idle",
 }
 

@@ -303,6 +303,7 @@ class State:
         match record:
             case ClearRecord():
                 self.cleared, self.summary = seq, 0
+                self.phase = follow(self.phase, "clear")
                 # Turns that have not begun stay, and what no turn can have seen.
                 bound, messages = self._unseen
                 waiting = list(self._weights or ())[1:]

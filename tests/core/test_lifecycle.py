@@ -46,15 +46,19 @@ DRAWING = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 EXPECTED: list[tuple[Phase, Happening, Phase]] = [
     ("created", "turn", "active"),
     ("created", "summary", "created"),
+    ("created", "clear", "created"),
     ("created", "quiet", "created"),
     ("active", "turn", "active"),
     ("active", "summary", "compacted"),
+    ("active", "clear", "active"),
     ("active", "quiet", "idle"),
     ("idle", "turn", "active"),
     ("idle", "summary", "compacted"),
+    ("idle", "clear", "idle"),
     ("idle", "quiet", "idle"),
     ("compacted", "turn", "active"),
     ("compacted", "summary", "compacted"),
+    ("compacted", "clear", "active"),
     ("compacted", "quiet", "idle"),
 ]
 
@@ -212,6 +216,8 @@ class Model:
             case SummaryRecord():
                 self.phase = "created" if self.phase == "created" else "compacted"
                 self.last_us = at_us
+            case ClearRecord():
+                self.phase = "active" if self.phase == "compacted" else self.phase
             case _:
                 pass
 
