@@ -63,7 +63,9 @@ class SessionConfig:
         0.85, doc="share of it from which the older part of a context is summarised"
     )
     keep_recent_tokens: int | None = _setting(
-        None, low=0, doc="tokens of the newest part that stay as they are; a fifth by default"
+        None,
+        low=0,
+        doc="tokens of the newest part that stay as they are; a fifth of that share by default",
     )
     summary_tokens: int | None = _setting(
         None, low=100, doc="longest summary; three hundredths of the window by default"

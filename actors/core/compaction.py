@@ -125,7 +125,8 @@ def limits_of(
     Args:
         max_context_tokens: size of the window, the system prompt included.
         threshold: share of it from which the older part is summarised.
-        keep_recent_tokens: what stays as it is; None for a fifth of the window.
+        keep_recent_tokens: what stays as it is; None for a fifth of what the threshold leaves:
+            30,600 of 180,000 at 0.85.
         summary_tokens: how long a summary may be; None for three hundredths, and at least 200.
         system_tokens: size of the system prompt.
         max_messages: most messages of a window.
