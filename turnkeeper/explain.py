@@ -37,6 +37,7 @@ from .actors.messages import split_record_id
 from .explain_changes import access_lines, change_lines, made_by, session_lines
 from .explain_commands import command_lines
 from .explain_deliveries import delivery_lines, note_lines, run_lines
+from .explain_records import record_lines
 from .explain_summaries import summary_lines
 from .findings import Found, Reading, find_heard, find_messages, readings
 from .kinds import canonical_user_id
@@ -57,8 +58,8 @@ def explain(store: Reads, record_id: str, rules: Rules | None = None) -> Story |
 
     Args:
         store: one moment of it.
-        record_id: a session (`s1`), a turn, delivery or summary (`s1/3`), an entry of the ledger
-            (`change/3`), or a message: `INSTANCE/CONVERSATION/MESSAGE_ID`, or its id alone.
+        record_id: a session (`s1`), a turn, a delivery or another record (`s1/3`), an entry of the
+            ledger (`change/3`), or a message: `INSTANCE/CONVERSATION/MESSAGE_ID`, or its id alone.
         rules: of each instance, as they are now; then it is told what they would choose otherwise.
     """
     stream = load_session_number(store, record_id)
@@ -100,7 +101,7 @@ def _of_record(store: Reads, record_id: str, rules: Rules) -> Story | None:
 
 
 def _of_aside(store: Reads, record_id: str, stream: int, record: Record | None) -> Story | None:
-    """Of what belongs to no turn."""
+    """Of what is neither a turn nor a delivery."""
     session_id, _, number = record_id.rpartition("/")
     match record:
         case NoteRecord():
@@ -111,8 +112,11 @@ def _of_aside(store: Reads, record_id: str, stream: int, record: Record | None) 
         case SummaryRecord():
             lines = tuple(summary_lines(store, session_id, stream, int(number), record))
             return Story(id=record_id, kind="summary", lines=lines)
-        case _:
+        case None:
             return None
+        case other:
+            lines = tuple(record_lines(session_id, other))
+            return Story(id=record_id, kind=other.kind, lines=lines)
 
 
 def _of_erased(store: Reads, record_id: str) -> Story | None:

@@ -145,7 +145,7 @@ def _explain(invocation: Invocation) -> int:
         story = stories.explain(reads, record_id, rules) or _known_live(invocation)
     if story is None:
         raise NoSuchThing(
-            f"{record_id!r} is no session, turn, delivery, change or message that is known; "
+            f"{record_id!r} is no session, record, change or message that is known; "
             "`turnkeeper sessions list` and `turnkeeper deliveries list` show ids, a turn's is "
             "SESSION/SEQ as in the history, a message's INSTANCE/CONVERSATION/MESSAGE_ID"
         )
@@ -174,8 +174,8 @@ COMMANDS: Final = (
             argument(
                 "id",
                 metavar="ID",
-                help="s1 (session), s1/3 (turn or delivery), change/3, or a message of a platform: "
-                "INSTANCE/CONVERSATION/MESSAGE_ID or MESSAGE_ID alone",
+                help="s1 (session), s1/3 (turn, delivery or other record), change/3, or a message of a "
+                "platform: INSTANCE/CONVERSATION/MESSAGE_ID or MESSAGE_ID alone",
             ),
         ),
         examples=(

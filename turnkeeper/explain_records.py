@@ -1,0 +1,43 @@
+"""What is explained of a record that has no story of its own: what it is, and what it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .actors.core.records import ClearRecord, DeliveryRecord, ForgottenRecord, Record
+from .words import stamp, text_of
+
+__all__ = ["record_lines"]
+
+_CLEARED_BY: Final = {
+    "operator": "the operator",
+    "program": "the program",
+    "user": "the human, with /new",
+}
+
+
+def record_lines(session_id: str, record: Record) -> Iterator[str]:
+    """What a record of a session is, and where the story is told that it is part of."""
+    came = stamp(record.at_us)
+    match record:
+        case ClearRecord():
+            by = _CLEARED_BY.get(record.by, record.by)
+            yield f"{came}  the context was cleared by {by}: it begins anew after this record"
+            if record.summary:
+                yield f"{came}  until then it began with the summary {session_id}/{record.summary}"
+            elif record.cleared:
+                yield f"{came}  until then it began after {session_id}/{record.cleared}"
+        case ForgottenRecord():
+            yield f"{came}  the memory of the agent was emptied, {text_of(record)}"
+        case DeliveryRecord():
+            yield f"{came}  attempt {record.attempt}: {text_of(record)}"
+        case _:
+            first, *more = text_of(record).splitlines() or [f"a record of kind {record.kind}"]
+            yield f"{came}  {first}"
+            yield from (f"| {line}" for line in more)
+    turn = getattr(record, "turn_seq", 0) or getattr(record, "during", 0)
+    if turn:
+        yield f"it is part of turn {session_id}/{turn}"
+    if delivery := getattr(record, "delivery_seq", 0):
+        yield f"it is part of delivery {session_id}/{delivery}"
