@@ -401,6 +401,10 @@ class Compactor:
         if written is None:
             return _nothing(job, material, "too_short")
         record = _record(material, found, covered, written, self._services.now_us())
+        if record.others:
+            await self._store.commit(Batch())  # a marker of before the record may be on its way
+            if not material.holds(self._store):
+                return _nothing(job, material, "changed")
         seq = await self._hand_over(job, material, record)
         if not seq:
             return _nothing(job, material, "changed")

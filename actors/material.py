@@ -86,10 +86,21 @@ class Material:
             for entry, tokens in zip(self.entries, self.tokens, strict=True)
         ]
 
+    def holds(self, reads: Reads) -> bool:
+        """Whether what has joined still begins where it did here, and hides no more."""
+        own = self.logs[0]
+        head = load_head(reads, own.stream)
+        now = logs_of(reads, own.stream, head) if head is not None else []
+        return list(map(_extent, now[1:])) == list(map(_extent, self.logs[1:]))
+
     def count(self, at: int, tokens: int) -> int:
         """Take the count of an entry's text; return the size of the entry."""
         self.tokens[at] = tokens + OVERHEAD + self.extras.get(at, 0)
         return self.tokens[at]
+
+
+def _extent(log: Log) -> tuple[int, int, int, int]:
+    return log.stream, log.since_us, log.head.cleared, len(log.head.hidden or ())
 
 
 def base_of_head(head: Head) -> Base:

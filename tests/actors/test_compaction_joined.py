@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper import Message
+from turnkeeper import Message, SummaryRequest
 from turnkeeper.actors.counts import counter_mark
 from turnkeeper.actors.journal import load_head
 from turnkeeper.actors.windows import WindowRules, read_window
@@ -177,3 +178,30 @@ async def test_a_long_joined_log_is_not_measured_at_every_message(
             await say(tg, named(f"tg-{number}", 30))
         assert len(counts) <= 3
         assert not summing.requests
+
+
+async def test_a_session_that_had_joined_is_cleared_while_a_summary_of_it_is_written(
+    autojump_clock: MockClock,
+) -> None:
+    agent, (tg, dc), summing = Listener(), apps("tg", "dc"), Repeating("hold", "good")
+    go = trio.Event()
+
+    async def hold(request: SummaryRequest) -> object:
+        await go.wait()
+        return await Repeating._do(summing, "good", request)
+
+    summing.does["hold"] = hold
+    async with on_small_stage(agent, tg, dc, summariser=summing) as stage:
+        await two_then_one(stage, tg, dc)
+        for number in range(2, 4):
+            await say(tg, named(f"tg-{number}"))
+        assert "dc-0" in texts(summing.requests[0].messages)
+        await stage.runtime.clear("s2")
+        await trio.sleep(1)
+        go.set()
+        for number in range(4, 8):
+            await say(tg, named(f"tg-{number}"))
+            assert "dc-" not in texts(agent.shown[named(f"tg-{number}")])
+        assert summaries(stage.store, 1)
+        assert all("dc-" not in record.text for _, record in summaries(stage.store, 1))
+        assert_sound(stage.store)
