@@ -53,7 +53,9 @@ class Compacting(Hearing):
         services, core = self._services, self._core
         limits = services.compactor.limits
         joined_bound, joined_messages = told_of_joined(services.store, core.base[3])
-        bound, told = core.context_bound + joined_bound, core.context_messages + joined_messages
+        waiting_bound, waiting = core.waiting
+        bound = core.context_bound - waiting_bound + joined_bound
+        told = core.context_messages - waiting + joined_messages
         tokens, messages = bound, told
         known = self._measured
         if (

@@ -35,11 +35,12 @@ class Measured:
 
     session_id: SessionId
     bound: int
-    """What it took at most when it was counted, all logs that joined included."""
+    """What it took at most when it was counted, all logs that joined included, but not the turns
+    that wait."""
     tokens: int
     """What it took."""
     told: int
-    """How many messages the heads told of, all logs that joined included."""
+    """How many messages the heads told of, counted likewise."""
     messages: int
     """How many there were."""
     settled: int

@@ -286,19 +286,20 @@ class Compactor:
         return (
             material.more
             or material.total >= limits.trigger_tokens
-            or len(material.entries) >= self.trigger_messages
+            or material.messages >= self.trigger_messages
         )
 
     def _tell(self, job: _Job, material: Material, *, stuck: bool) -> None:
         head = material.head
         joined_bound, joined_messages = material.joined
+        waiting_bound = sum(material.weights[at] for at in material.waiting)
         self._services.registry.tell(
             Measured(
                 session_id=job.session_id,
-                bound=head.context_bound + joined_bound,
+                bound=head.context_bound - waiting_bound + joined_bound,
                 tokens=material.total,
-                told=head.context_messages + joined_messages,
-                messages=len(material.entries),
+                told=head.context_messages - len(material.waiting) + joined_messages,
+                messages=material.messages,
                 settled=head.settled,
                 base=material.base,
                 stuck=stuck,
@@ -345,8 +346,10 @@ class Compactor:
         """Whether the window can hold the context, with what has come since it was read."""
         limits, then = self.limits, material.head
         now = load_head(self._store, job.stream) or then
+        if now.settled != then.settled:
+            return False  # a turn has begun that had waited
         tokens = material.total + max(now.context_bound - then.context_bound, 0)
-        messages = len(material.entries) + max(now.context_messages - then.context_messages, 0)
+        messages = material.messages + max(now.context_messages - then.context_messages, 0)
         return tokens <= limits.max_tokens and messages < limits.max_messages
 
     async def _count(self, job: _Job, material: Material, which: Sequence[int]) -> None:
@@ -386,7 +389,7 @@ class Compactor:
             input_tokens=limits.input_tokens - material.summary_tokens,
             worth_tokens=limits.summary_tokens,
             keep_messages=limits.keep_recent_messages,
-            full=material.total > limits.max_tokens or len(material.entries) > limits.max_messages,
+            full=material.total > limits.max_tokens or material.messages > limits.max_messages,
         )
         if found is None:
             return _nothing(job, material, "nothing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -51,6 +51,8 @@ class Material:
     """How many tokens each entry has at most."""
     settled: list[int]
     """Of each log, the last turn that is over, and all of which is here."""
+    waiting: frozenset[int]
+    """Entries of the session's own turns that have not begun: no window shows them yet."""
     joined: tuple[int, int]
     """What the logs that have joined take at most, and how many messages: `told_of_joined`."""
     summaries: list[Message] = field(default_factory=list[Message])
@@ -76,14 +78,20 @@ class Material:
 
     @property
     def total(self) -> int:
-        """Size of the context, as far as it is here."""
-        return self.summary_tokens + sum(self.tokens)
+        """Size of the context, as far as it is here, without the turns that wait."""
+        waiting = sum(self.tokens[at] for at in self.waiting)
+        return self.summary_tokens + sum(self.tokens) - waiting
+
+    @property
+    def messages(self) -> int:
+        """How many messages that is, without summaries."""
+        return len(self.entries) - len(self.waiting)
 
     def pieces(self) -> list[Piece]:
-        """The entries as the decision wants them."""
+        """The entries as the decision wants them. What waits is in no window, and takes nothing."""
         return [
-            Piece(entry.log, entry.turn, entry.message.seq, tokens)
-            for entry, tokens in zip(self.entries, self.tokens, strict=True)
+            Piece(entry.log, entry.turn, entry.message.seq, 0 if at in self.waiting else tokens)
+            for at, (entry, tokens) in enumerate(zip(self.entries, self.tokens, strict=True))
         ]
 
     def holds(self, reads: Reads) -> bool:
@@ -173,10 +181,22 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         extras={at: extra for at, extra in enumerate(extras) if extra},
         weights=weights,
         settled=settled,
+        waiting=_waiting(entries, head.settled),
         joined=told_of_joined(reads, [number for number, _ in head.joined or ()]),
         summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
         more=more,
     )
+
+
+def _waiting(entries: Sequence[Entry], settled: int) -> frozenset[int]:
+    """Which entries are of turns behind the oldest one that is not over."""
+    later = [
+        (entry.turn, at)
+        for at, entry in enumerate(entries)
+        if entry.log == 0 and entry.turn > settled
+    ]
+    oldest = min(later, default=(0, 0))[0]
+    return frozenset(at for turn, at in later if turn != oldest)
 
 
 def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int, bool]:

@@ -64,6 +64,7 @@ class State:
         "_opened_at_us",
         "_outbox",
         "_unseen",
+        "_waiting_bound",
         "_weights",
         "agent",
         "attempts",
@@ -113,6 +114,7 @@ class State:
         self._open: deque[int] | None = None
         self._weights: deque[int] | None = None
         """What the message of each open turn takes at most."""
+        self._waiting_bound = 0
         self._unseen = (0, 0)
         """What others have said since the last turn began takes so much at most, and how many
         messages it is: a marker leaves it in the context."""
@@ -210,6 +212,17 @@ class State:
         """How many accepted turns have not ended."""
         return len(self._open) if self._open else 0
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """What the turns take at most that have not begun, and how many they are.
+
+        The context holds them, but the next window does not.
+        """
+        weights = self._weights
+        if weights is None or len(weights) == 1:
+            return 0, 0
+        return self._waiting_bound, len(weights) - 1
+
     def has_open_delivery(self, seq: int) -> bool:
         """Whether the delivery that record `seq` asked for is not over."""
         return self._outbox is not None and seq in self._outbox
@@ -306,9 +319,9 @@ class State:
                 self.phase = follow(self.phase, "clear")
                 # Turns that have not begun stay, and what no turn can have seen.
                 bound, messages = self._unseen
-                waiting = list(self._weights or ())[1:]
-                self.context_bound = sum(waiting) + bound
-                self.context_messages = len(waiting) + messages
+                waiting_bound, waiting = self.waiting
+                self.context_bound = waiting_bound + bound
+                self.context_messages = waiting + messages
                 self._covered_bound = self._covered_messages = 0
             case SummaryRecord():
                 self._apply_summary(seq, record)
@@ -358,11 +371,13 @@ class State:
         if self._open is None:
             self._open = deque()
             self._weights = deque()
+            self._waiting_bound = -weight_of(record)  # it does not wait
             self.attempts = 1
             self._unseen = (0, 0)
         self._open.append(seq)
         assert self._weights is not None  # it is there as long as `_open` is
         self._weights.append(weight_of(record))
+        self._waiting_bound += weight_of(record)
 
     def _apply_attempt(self, record: AttemptRecord | FailureRecord | InterruptedRecord) -> None:
         if record.turn_seq != self.oldest_open_turn:
@@ -384,6 +399,7 @@ class State:
         self.running = 0
         if self._open:
             self.attempts = 1
+            self._waiting_bound -= self._weights[0]
             self._unseen = (0, 0)
         else:
             self._open = self._weights = None

@@ -380,6 +380,28 @@ async def test_a_hundred_turns_that_come_at_once_are_all_accepted_and_all_answer
         assert_sound(stage.store)
 
 
+async def test_turns_that_wait_are_not_summarised_around_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    """No window holds them yet: what is over before them is not too much."""
+    tg, summing, agent = LoopbackChannel("tg"), Summing(), Talker()
+    async with on_small_stage(agent, tg, summariser=summing) as stage:
+        await tg.receive("hold")
+        for number in range(60):
+            await tg.receive(f"m{number} ".ljust(80, "x"))
+        await wait_all_tasks_blocked()
+        assert not summing.requests
+        agent.go.set()
+        while len(tg.sent) < 61:
+            await tg.next_sent()
+        await wait_all_tasks_blocked()
+        found = [record for _, record in summaries(stage.store)]
+        assert 1 <= len(found) <= 5
+        assert all(record.covered_messages >= 10 for record in found)
+        assert all(size_of(window) <= 1_000 for window in agent.windows.values())
+        assert_sound(stage.store)
+
+
 async def _after(seconds: float, do: Callable[[], None]) -> None:
     await trio.sleep(seconds)
     do()

@@ -79,7 +79,8 @@ async def test_a_process_that_dies_in_a_compaction_leaves_a_whole_context(
     with gateway.stored() as stored:
         check(stored)
         before = [seq for seq, _ in summaries(stored)]
-        assert len(before) in ((summary,) if step == "stored" else (0, summary - 1))
+        if step != "measure":  # which is done more often than something is summarised
+            assert len(before) == summary - (step != "stored")
         accepted = len(stored.message_ids())
         covered = summaries(stored)[-1][1].through if before else 0
     async with gateway.life(None) as life:
