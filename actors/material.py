@@ -181,22 +181,25 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         extras={at: extra for at, extra in enumerate(extras) if extra},
         weights=weights,
         settled=settled,
-        waiting=_waiting(entries, head.settled),
+        waiting=_waiting(entries, head),
         joined=told_of_joined(reads, [number for number, _ in head.joined or ()]),
         summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
         more=more,
     )
 
 
-def _waiting(entries: Sequence[Entry], settled: int) -> frozenset[int]:
-    """Which entries are of turns behind the oldest one that is not over."""
-    later = [
-        (entry.turn, at)
-        for at, entry in enumerate(entries)
-        if entry.log == 0 and entry.turn > settled
-    ]
-    oldest = min(later, default=(0, 0))[0]
-    return frozenset(at for turn, at in later if turn != oldest)
+def _waiting(entries: Sequence[Entry], head: Head) -> frozenset[int]:
+    """Which entries are of turns behind the oldest one that is not over.
+
+    That one may have begun before a marker, and is not among them then.
+    """
+    if head.open_turns <= 1:
+        return frozenset()
+    later = {entry.turn for entry in entries if entry.log == 0 and entry.turn > head.settled}
+    waiting = set(sorted(later)[1 - head.open_turns :])
+    return frozenset(
+        at for at, entry in enumerate(entries) if entry.log == 0 and entry.turn in waiting
+    )
 
 
 def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int, bool]:

@@ -77,9 +77,9 @@ class Summing:
         await trio.lowlevel.checkpoint()
         if mode in self.does:
             return await self.does[mode](request)
-        return await self._do(mode, request)
+        return await self.answer(mode, request)
 
-    async def _do(self, mode: str, request: SummaryRequest) -> Any:
+    async def answer(self, mode: str, request: SummaryRequest) -> Any:
         match mode:
             case "hold":
                 await self.go.wait()

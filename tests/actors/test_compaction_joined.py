@@ -34,7 +34,7 @@ def texts(window: tuple[Message, ...]) -> str:
 class Repeating(Summing):
     """A summariser that repeats the beginning of each message, and of each line of a summary."""
 
-    async def _do(self, mode: str, request: object) -> object:
+    async def answer(self, mode: str, request: object) -> object:
         assert mode == "good"
         names: list[str] = []
         for message in self.requests[-1].messages:
@@ -188,7 +188,7 @@ async def test_a_session_that_had_joined_is_cleared_while_a_summary_of_it_is_wri
 
     async def hold(request: SummaryRequest) -> object:
         await go.wait()
-        return await Repeating._do(summing, "good", request)
+        return await Repeating.answer(summing, "good", request)
 
     summing.does["hold"] = hold
     async with on_small_stage(agent, tg, dc, summariser=summing) as stage:

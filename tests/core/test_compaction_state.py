@@ -223,10 +223,13 @@ class Life:
         if (summarised := material.logs[0].summary) is not None:
             shown += weight_of(summarised[1])
             messages += 1
+        records = dict(load_records(self.logs.store, 1))
+        waits = self.open[1:]
+        assert state.waiting == (sum(weight_of(records[seq]) for seq in waits), len(waits))
+        assert [material.entries[at].turn for at in sorted(material.waiting)] == waits
         assert state.context_bound >= shown >= 0
         assert state.context_messages >= messages >= 0
         replayed = State()
-        records = dict(load_records(self.logs.store, 1))
         for record in records.values():
             replayed.apply(record)
         head = state.head()
@@ -234,6 +237,7 @@ class Life:
         since = head.open_since or head.next_seq
         woken = State.from_head(head, [(s, r) for s, r in records.items() if s >= since])
         assert woken.head() == head
+        assert woken.waiting == replayed.waiting == state.waiting
         later = clear(self.now_us, state)
         for one in (replayed, woken):
             one.apply(later)
