@@ -52,7 +52,7 @@ class Compacting(Hearing):
         """Have the context looked at if it may be too large: a byte may be a token."""
         services, core = self._services, self._core
         limits = services.compactor.limits
-        joined_bound, joined_messages = told_of_joined(services.store, core.base[3])
+        joined_bound, joined_messages = told_of_joined(services.store, self._stream, core.base[3])
         waiting_bound, waiting = core.waiting
         bound = core.context_bound - waiting_bound + joined_bound
         told = core.context_messages - waiting + joined_messages

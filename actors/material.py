@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -117,14 +117,26 @@ def base_of_head(head: Head) -> Base:
     return head.summary, head.cleared, len(head.hidden or ()), joined
 
 
-def told_of_joined(reads: Reads, streams: Iterable[int]) -> tuple[int, int]:
+def told_of_joined(reads: Reads, stream: int, joined: Sequence[int]) -> tuple[int, int]:
     """What logs that have joined take at most, and how many messages, as their heads tell it.
 
-    Both are only good for being compared with what they were before: a summary of another log may
-    cover them, and some of them may not be shown.
+    Where the summary of the session itself holds no more because of one of them, so does what it
+    covered: the session's own head cannot know. Both are only good for being compared with what
+    they were before: a summary of another log may cover them, and some of them may not be shown.
+
+    Args:
+        reads: where the logs are.
+        stream: number of the session.
+        joined: numbers of those that have joined it.
     """
-    heads = [head for stream in streams if (head := load_head(reads, stream)) is not None]
-    return sum(head.context_bound for head in heads), sum(head.context_messages for head in heads)
+    heads = [head for number in joined if (head := load_head(reads, number)) is not None]
+    bound = sum(head.context_bound for head in heads)
+    messages = sum(head.context_messages for head in heads)
+    own = load_head(reads, stream) if joined else None
+    if own is not None and own.summary and logs_of(reads, stream, own)[0].summary is None:
+        bound += own.covered_bound
+        messages += own.covered_messages
+    return bound, messages
 
 
 def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
@@ -182,7 +194,7 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         weights=weights,
         settled=settled,
         waiting=_waiting(entries, head),
-        joined=told_of_joined(reads, [number for number, _ in head.joined or ()]),
+        joined=told_of_joined(reads, stream, [number for number, _ in head.joined or ()]),
         summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
         more=more,
     )

@@ -205,3 +205,26 @@ async def test_a_session_that_had_joined_is_cleared_while_a_summary_of_it_is_wri
         assert summaries(stage.store, 1)
         assert all("dc-" not in record.text for _, record in summaries(stage.store, 1))
         assert_sound(stage.store)
+
+
+async def test_what_a_summary_covered_is_summarised_anew_once_one_of_its_sessions_is_deleted(
+    autojump_clock: MockClock,
+) -> None:
+    agent, (tg, dc), summing = Listener(), apps("tg", "dc"), Repeating()
+    async with on_small_stage(agent, tg, dc, summariser=summing) as stage:
+        await two_then_one(stage, tg, dc)
+        for number in range(2, 12):
+            await say(tg, named(f"tg-{number}"))
+        while (await stage.runtime.compact("s1")).status == "compacted":
+            pass
+        head = load_head(stage.store, 1)
+        assert head is not None
+        assert head.context_bound < 850, "as far as the session knows"
+        assert "dc-0" in summaries(stage.store, 1)[-1][1].text
+        await stage.runtime.delete("s2")
+        for number in range(12, 16):
+            await say(tg, named(f"tg-{number}", 40))
+            window = texts(agent.shown[named(f"tg-{number}", 40)])
+            assert "dc-" not in window
+            assert {f"tg-{earlier}" for earlier in range(number)} <= set(window.split())
+        assert_sound(stage.store)
