@@ -289,12 +289,14 @@ def next_version(store: Reads, place: Address) -> int:
     return int.from_bytes(newest[0][0][len(prefix) :], "big") + 1 if newest else 1
 
 
-def pages(store: Reads, table: Table, prefix: bytes = b"") -> Iterator[list[tuple[bytes, bytes]]]:
-    """All of `table` whose keys begin with `prefix`, in order, some at a time."""
+def pages(
+    store: Reads, table: Table, prefix: bytes = b"", *, size: int = _PAGE
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """All of `table` whose keys begin with `prefix`, in order, `size` at a time."""
     start = prefix
-    while page := store.scan(table, start, _after(prefix), limit=_PAGE):
+    while page := store.scan(table, start, _after(prefix), limit=size):
         yield page
-        if len(page) < _PAGE:
+        if len(page) < size:
             return
         start = page[-1][0] + b"\0"
 

@@ -36,6 +36,8 @@ __all__ = [
 logger = logging.getLogger("turnkeeper")
 
 _LAST_ACTIVE: Final = Head._fields.index("last_active_us")
+_OPEN_AT_ONCE: Final = 100
+"""Heads that are read at once when a runtime starts: the first turns are answered in between."""
 
 
 @message
@@ -190,7 +192,7 @@ def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
     A head that cannot be read keeps no other session from going on: it is logged and passed over,
     and whoever writes to that session is told.
     """
-    for page in pages(store, Table.HEADS):
+    for page in pages(store, Table.HEADS, size=_OPEN_AT_ONCE):
         yield [SessionId(head.session_id) for _, head in _readable(page) if head.open_since]
 
 

@@ -39,6 +39,8 @@ __all__ = [
     "Work",
 ]
 
+_FEW: Final = 8
+"""Replies that are looked through whenever an actor comes to rest, which costs next to nothing."""
 DRAIN_LIMIT_MESSAGES: Final = 64
 """Messages one actor may handle before others get their turn."""
 
@@ -118,6 +120,8 @@ class Cell(Mailbox):
                 batch = self._queue
                 if not batch:
                     self._queue = self._batch = None
+                    if self._taken is not None and len(self._taken) <= _FEW:
+                        self._let_go_of_answered()
                     return None
                 batch.reverse()
                 self._batch = batch
@@ -228,6 +232,10 @@ class Cell(Mailbox):
             if len(taken) & (len(taken) - 1) == 0:  # at each power of two: amortised
                 taken[:] = [future for future in taken if not future.done()]
         return reply  # type: ignore[no-any-return]
+
+    def _let_go_of_answered(self) -> None:
+        """Keep no answer that was given: an actor may rest for long."""
+        self._taken = [reply for reply in self._taken or () if not reply.done()] or None
 
     def _failed(self, error: Exception, item: Any) -> Hook | None:
         """Give an error to the asker; without one, what has to be done about it."""

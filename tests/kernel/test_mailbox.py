@@ -405,6 +405,24 @@ async def test_taken_replies_that_were_answered_are_not_kept(
     assert len(ref._taken or ()) < 8
 
 
+async def test_an_actor_that_comes_to_rest_keeps_the_replies_it_owes_and_no_other(
+    kernel: Kernel, scheduled: Scheduled
+) -> None:
+    ref = scheduled(Deferring).start()
+    actor = inside(ref)
+    owed, answered = ref.ask("x", block=False), ref.ask("y", block=False)
+    await trio.testing.wait_all_tasks_blocked()
+    answered.set("now")
+    ref.tell("z")
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref._taken == [owed]
+    owed.set("later")
+    ref.tell("z")
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref._taken is None
+    assert actor.owed == [owed, answered, None, None]
+
+
 async def test_a_forwarded_message_is_answered_to_who_asked_first(
     kernel: Kernel, scheduled: Scheduled
 ) -> None:
