@@ -31,6 +31,7 @@ from .actors.core.records import (
     Record,
     ReleasedRecord,
     ReopenedRecord,
+    SummaryRecord,
     UserRecord,
     address_of,
     pack,
@@ -68,6 +69,7 @@ from .storage.base import Batch, Reads, Table
 from .storage.codec import encode
 from .storage.keys import log_key, number_key
 from .verify_places import row_of
+from .verify_summaries import faults_of
 from .words import show_place
 
 __all__ = ["ImportRefused", "Imported", "plan_import"]
@@ -158,6 +160,7 @@ class _Coming:
         self._core = Conversation()
         self._stream = 0
         self._records: list[bytes] = []
+        self._kinds: list[type[Record]] = []
         self._rows: dict[tuple[Table, bytes], bytes] = {}
         """Rows that later records may change again."""
         self._places: dict[bytes, ComingPlace] = {}
@@ -176,16 +179,28 @@ class _Coming:
         """The next record of its log."""
         if isinstance(record, OpenedRecord):
             self._stream = _number_for(self._store, record.session_id)
+        if isinstance(record, SummaryRecord):
+            self._check(record)
         try:
             seq = self._core.apply(record)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             text = f"record {self._core.next_seq - 1} cannot follow those before it: {error}"
             raise BadImport(text) from error
         self._records.append(encode(pack(record)))
+        self._kinds.append(type(record))
         trouble = Batch()
         index_trouble(trouble, self._stream, record)
         self._fold(trouble)
         self._follow(seq, record)
+
+    def _check(self, record: SummaryRecord) -> None:
+        """Refuse a summary that would hide what nobody has summarised."""
+        seq, head = len(self._records) + 1, self._core.head()
+        for fault in faults_of(seq, record, head, self._kind_of):
+            raise BadImport(f"record {seq} is a summary that {fault}")
+
+    def _kind_of(self, seq: int) -> type[Record] | None:
+        return self._kinds[seq - 1] if 0 < seq <= len(self._kinds) else None
 
     def _fold(self, changes: Batch) -> None:
         """Let later changes of a row come after earlier ones: a batch deletes before it puts."""

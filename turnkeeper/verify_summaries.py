@@ -6,7 +6,7 @@ be told: one that claims more hides from the agent what nobody has summarised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from .actors.core.head import Head
@@ -16,7 +16,7 @@ from .storage.base import Reads
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .verify_rows import Problem
 
-__all__ = ["check_summary", "is_summary"]
+__all__ = ["check_summary", "faults_of", "is_summary"]
 
 
 def is_summary(record: SummaryRecord) -> bool:
@@ -63,13 +63,21 @@ def check_summary(
         before: what the log in front of it comes to.
     """
     place = f"log {stream}/{seq}"
-    for text in _faults(reads, stream, seq, record, before):
+    for text in faults_of(seq, record, before, lambda at: _kind(reads, stream, at)):
         yield Problem(place=place, text=f"a summary that {text}")
 
 
-def _faults(
-    reads: Reads, stream: int, seq: int, record: SummaryRecord, before: Head
+def faults_of(
+    seq: int, record: SummaryRecord, before: Head, kind_of: Callable[[int], type[Record] | None]
 ) -> Iterator[str]:
+    """What a summary claims that cannot be: the rest of "a summary that …".
+
+    Args:
+        seq: where it is.
+        record: the summary, for which :func:`is_summary` holds.
+        before: what the log in front of it comes to.
+        kind_of: the type of an earlier record of its log; None where there is none.
+    """
     if not record.text or record.text.isspace():
         yield "says nothing"
     if record.tokens < 1 or record.covered_tokens < 1:
@@ -77,15 +85,17 @@ def _faults(
     if not 0 <= record.through <= before.settled:
         over = f"turn {before.settled} was the last that was over"
         yield f"stands for turns up to {record.through}, when {over}"
-    elif record.through and not _is_turn(reads, stream, record.through):
+    elif record.through and not _is_turn(kind_of(record.through)):
         yield f"stands for turns up to {record.through}, which is no turn"
     if not 0 <= record.asides < seq:
         yield f"stands for what belongs to no turn up to {record.asides}, which comes later"
-    if record.previous and not _is_earlier_summary(reads, stream, seq, record.previous):
+    if record.previous and not (
+        0 < record.previous < seq and kind_of(record.previous) is SummaryRecord
+    ):
         yield f"folds in {record.previous}, which is no earlier summary"
     if record.for_turn and not 0 < record.for_turn < seq:
         yield f"was waited for by {record.for_turn}, which comes later"
-    elif record.for_turn and not _is_turn(reads, stream, record.for_turn):
+    elif record.for_turn and not _is_turn(kind_of(record.for_turn)):
         yield f"was waited for by {record.for_turn}, which is no turn"
     yield from _too_much(record, before)
     joined = {number for number, _ in before.joined or ()}
@@ -107,16 +117,13 @@ def _too_much(record: SummaryRecord, before: Head) -> Iterator[str]:
         yield f"stands for up to {record.covered_bound} tokens, when there were {tokens}"
 
 
-def _is_turn(reads: Reads, stream: int, seq: int) -> bool:
-    return isinstance(_record(reads, stream, seq), UserRecord | MissionRecord)
+def _is_turn(kind: type[Record] | None) -> bool:
+    return kind is UserRecord or kind is MissionRecord
 
 
-def _is_earlier_summary(reads: Reads, stream: int, seq: int, previous: int) -> bool:
-    return 0 < previous < seq and isinstance(_record(reads, stream, previous), SummaryRecord)
-
-
-def _record(reads: Reads, stream: int, seq: int) -> Record | None:
+def _kind(reads: Reads, stream: int, seq: int) -> type[Record] | None:
     try:
-        return load_record(reads, stream, seq)
+        record = load_record(reads, stream, seq)
     except (CorruptRecord, RecordFromFuture):
         return None  # told where it is read
+    return type(record) if record is not None else None

@@ -331,6 +331,49 @@ def ignore(_record: object) -> None:
     """Nobody wants it."""
 
 
+SUMMARY: dict[str, Any] = {
+    "v": 2,
+    "session": "s1",
+    "seq": 3,
+    "kind": "summary",
+    "at_us": 3,
+    "text": "Ann greeted us.",
+    "through": 0,
+    "asides": 0,
+    "by": "somebody",
+    "tokens": 1,
+    "covered_tokens": 1,
+    "covered_bound": 0,
+    "covered_messages": 0,
+    "previous": 0,
+    "others": [],
+    "for_turn": 0,
+    "fault": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("claim", "complaint"),
+    [
+        ({"through": 2}, "stands for turns up to 2, when turn 0 was the last that was over"),
+        ({"previous": 2}, "folds in 2, which is no earlier summary"),
+        ({"previous": 3}, "folds in 3, which is no earlier summary"),
+        ({"for_turn": 1}, "was waited for by 1, which is no turn"),
+        ({"others": [[9, 1, 1, 0]]}, "stands for log 9, which had not joined"),
+        ({"covered_messages": 7}, "stands for 7 messages, when there were 1"),
+        ({"text": " "}, "says nothing"),
+    ],
+)
+async def test_a_summary_that_claims_what_cannot_be_is_refused(
+    claim: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "s1.jsonl", sealed([OPENED, USER, {**SUMMARY, **claim}]))
+    async with open_memory() as store:
+        with pytest.raises(BadImport, match="record 3 is a summary that ") as raised:
+            plan_import(store, path, NOW_US)
+    assert str(raised.value).endswith(complaint)
+
+
 CHANGES: list[tuple[Callable[[list[str]], list[str]], str]] = [
     (lambda lines: lines[:-1], "is cut short: its last line, of kind 'end', is missing"),
     (lambda lines: lines[1:], "line 1: seq: must be 1, not 2"),
