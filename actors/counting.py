@@ -44,6 +44,8 @@ class Counting:
         except Exception as error:  # whatever counts is the program's: the window stays safe
             if not self._told:
                 self._told = True
-                logger.warning("tokens cannot be counted, a byte is taken for one", exc_info=error)
+                why = " ".join(f"{type(error).__name__}: {error}".split())
+                logger.warning("tokens cannot be counted, a byte is taken for one: %s", why)
+                logger.debug("why tokens cannot be counted", exc_info=error)
             return [bytes_of(text) for text in texts], None
         return cast("list[int]", counts), self.mark

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -30,6 +31,10 @@ _LEAST: Final = 16
 _CHARS_PER_TOKEN: Final = 16
 """No text of so many characters is short enough; it is not even counted."""
 _FAULT_CHARS: Final = 500
+_NUMBER: Final = re.compile(r"\d+")
+"""What differs between two faults of one kind; so does what is behind a colon."""
+_MOST_TOLD: Final = 1_000
+"""Faults that are remembered, so as not to warn of them again."""
 
 T = TypeVar("T")
 Offload: TypeAlias = Callable[..., Awaitable[Any]]
@@ -80,6 +85,8 @@ class SummaryWriter:
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._offload = offload
+        self._told: dict[tuple[str, str], None] = {}
+        """Of which session what kind of fault was logged as a warning, the oldest first."""
 
     async def write(self, request: SummaryRequest, covered: int) -> Written | None:
         """A summary that is within its bounds.
@@ -103,7 +110,7 @@ class SummaryWriter:
                 text, tokens, fault = await self._ask(summariser, request, covered)
                 if fault is None:
                     return Written(text, tokens, _name_of(summariser))
-                logger.warning("summary of %s, try %d: %s", request.session_id, attempt + 1, fault)
+                self._tell(request.session_id, attempt + 1, fault)
         # Where it is about as long as what it summarises, there would be one after the other.
         most = min(request.max_tokens, max(covered * 3 // 4, least))
         text, tokens = await self._built_in(request, most)
@@ -130,6 +137,15 @@ class SummaryWriter:
             return "", 0, f"the summary has {len(text)} characters"
         tokens = await self._size(text)
         return text, tokens, fault_of(text, tokens, covered, request.max_tokens)
+
+    def _tell(self, session_id: str, attempt: int, fault: str) -> None:
+        """Log a fault: as a warning if it is the first of its kind in that session."""
+        told = session_id, _NUMBER.sub("#", fault.partition(":")[0])
+        level = logging.INFO if told in self._told else logging.WARNING
+        self._told[told] = None
+        if len(self._told) > _MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        logger.log(level, "summary of %s, try %d: %s", session_id, attempt, fault)
 
     async def _built_in(self, request: SummaryRequest, most: int) -> tuple[str, int]:
         """The built-in summary in `most` tokens, or nearly so if that is very little."""
