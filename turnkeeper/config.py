@@ -16,7 +16,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from .config_context import context_limits
+from .config_context import check_counter, context_limits
 from .config_ids import read_ids, read_pairing
 from .config_reset import reset_policy
 from .config_tables import (
@@ -94,6 +94,7 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
     session = _section(SessionConfig, resolved, "session", where)
     reset_policy(session, where)  # so that what is wrong is named now
     context_limits(session, where)
+    check_counter(session, where)
     return Config(
         session=session,
         runtime=_section(RuntimeConfig, resolved, "runtime", where),

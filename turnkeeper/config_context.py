@@ -6,8 +6,9 @@ from .actors.core.compaction import Limits, limits_of
 from .actors.core.weight import OVERHEAD, bytes_of
 from .actors.windows import MAX_MESSAGES
 from .config_tables import ConfigError, SessionConfig
+from .tokens import check_name
 
-__all__ = ["context_limits"]
+__all__ = ["check_counter", "context_limits"]
 
 
 def context_limits(session: SessionConfig, where: str = "config") -> Limits:
@@ -30,5 +31,21 @@ def context_limits(session: SessionConfig, where: str = "config") -> Limits:
             system_tokens=bytes_of(system) + OVERHEAD if system else 0,
             max_messages=MAX_MESSAGES,
         )
+    except ValueError as error:
+        raise ConfigError(f"{where}: [session] {error}") from error
+
+
+def check_counter(session: SessionConfig, where: str = "config") -> None:
+    """See that `token_counter` may name an encoding.
+
+    Args:
+        session: the table.
+        where: the file that it is in.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        check_name(session.token_counter)
     except ValueError as error:
         raise ConfigError(f"{where}: [session] {error}") from error

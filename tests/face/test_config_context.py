@@ -150,6 +150,24 @@ async def test_a_name_that_no_encoding_can_have_is_refused_at_the_start(name: st
         await _open(config={"session": {"token_counter": name}})
 
 
+async def test_an_encoding_that_tiktoken_does_not_know_is_refused_at_the_start() -> None:
+    config = {"session": {"token_counter": "gpt-9"}}
+    with pytest.raises(tk.ConfigError) as refused:
+        await _open(config=config)
+    assert str(refused.value).startswith(
+        "config: [session] token_counter 'gpt-9' is no encoding that tiktoken knows: it has "
+    )
+    assert "o200k_base" in str(refused.value)
+
+
+def test_the_file_with_a_name_that_no_encoding_can_have_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tk.toml"
+    path.write_text('[session]\ntoken_counter = "o200k base"\n', encoding="utf-8")
+    with pytest.raises(tk.ConfigError) as refused:
+        load_config(path)
+    assert str(refused.value).startswith(f"{path}: [session] token_counter 'o200k base' names no ")
+
+
 class _Summariser:
     async def __call__(self, request: tk.SummaryRequest) -> str:
         return await summarise(request)

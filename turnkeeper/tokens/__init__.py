@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..actors.tokens import TokenCounter
-from .choosing import CounterSpec, counter_of, open_counter
+from .choosing import CounterSpec, check_name, counter_of, open_counter
 from .failures import CountFailed, EncodingUnavailable
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "CounterSpec",
     "EncodingUnavailable",
     "TokenCounter",
+    "check_name",
     "counter_of",
     "open_counter",
 ]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias, cast
+
+import trio
 
 from ..actors.tokens import TokenCounter
 from .encoding_counter import BOUND_NAME, EncodingCounter
 from .function_counter import ESTIMATE_NAME, FunctionCounter, estimate
 from .worker import SHIPPED
 
-__all__ = ["CounterSpec", "counter_of", "open_counter"]
+__all__ = ["CounterSpec", "check_name", "counter_of", "open_counter"]
 
 CounterSpec: TypeAlias = TokenCounter | Callable[[str], int] | str | None
 
+_logger: Final = logging.getLogger(__name__)
 _ENCODING_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -27,7 +31,8 @@ def counter_of(spec: CounterSpec) -> TokenCounter:
     None, "o200k_base"  the encoding that is part of the package
     "estimate"          a rule of thumb, see :func:`~.function_counter.estimate`; not exact
     any other string    the encoding of that name, from tiktoken, which may need the network;
-                        whether it can be had shows at the first count
+                        whether it can be had shows at the first count, and whether tiktoken knows
+                        it when :func:`open_counter` opens it
     a `TokenCounter`    itself
     a function          from a text to its tokens: called in a thread, and taken at its word
     ==================  ========================================================================
@@ -63,9 +68,16 @@ def counter_of(spec: CounterSpec) -> TokenCounter:
 async def open_counter(spec: CounterSpec) -> AsyncGenerator[TokenCounter]:
     """The counter that `spec` means, closed at the end unless the caller made it.
 
-    Raises: as :func:`counter_of`.
+    Raises: as :func:`counter_of`, and ValueError for an encoding that tiktoken does not know.
     """
     counter = counter_of(spec)
+    if counter is not spec and isinstance(counter, EncodingCounter) and counter.encoding != SHIPPED:
+        known = await trio.to_thread.run_sync(_encodings)
+        if known and counter.encoding not in known:
+            raise ValueError(
+                f"token_counter {counter.encoding!r} is no encoding that tiktoken knows: it has "
+                f"{', '.join(known)}"
+            )
     try:
         yield counter
     finally:
@@ -73,15 +85,38 @@ async def open_counter(spec: CounterSpec) -> AsyncGenerator[TokenCounter]:
             await counter.aclose()
 
 
-def _named(name: str) -> TokenCounter:
-    if name == ESTIMATE_NAME:
-        return FunctionCounter(estimate, name=ESTIMATE_NAME, exact=False)
+def check_name(name: str) -> None:
+    """See that `name` may name an encoding. Nothing is loaded.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if name == BOUND_NAME or not _ENCODING_NAME.fullmatch(name):
         raise ValueError(
             f"token_counter {name!r:.120} names no encoding: give {SHIPPED!r}, {ESTIMATE_NAME!r} "
             "or the name of another encoding of tiktoken"
         )
+
+
+def _named(name: str) -> TokenCounter:
+    if name == ESTIMATE_NAME:
+        return FunctionCounter(estimate, name=ESTIMATE_NAME, exact=False)
+    check_name(name)
     return EncodingCounter(name)
+
+
+def _encodings() -> list[str]:
+    """The encodings that tiktoken knows, plugins included; none if that cannot be found out.
+
+    For a thread: tiktoken is imported here, and by nothing else in this process.
+    """
+    try:
+        from tiktoken import list_encoding_names
+
+        return list_encoding_names()
+    except Exception as error:  # a plugin may be anybody's; the first count tells what is wrong
+        _logger.debug("the encodings of tiktoken cannot be listed", exc_info=error)
+        return []
 
 
 def _checked(counter: TokenCounter) -> TokenCounter:
