@@ -1,4 +1,4 @@
-"""What is explained of a record that has no story of its own: what it is, and what it is part of."""
+"""What is explained of a record without a story of its own: what it is, and what it is part of."""
 
 from __future__ import annotations
 

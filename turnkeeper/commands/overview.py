@@ -174,8 +174,8 @@ COMMANDS: Final = (
             argument(
                 "id",
                 metavar="ID",
-                help="s1 (session), s1/3 (turn, delivery or other record), change/3, or a message of a "
-                "platform: INSTANCE/CONVERSATION/MESSAGE_ID or MESSAGE_ID alone",
+                help="s1 (session), s1/3 (turn, delivery or other record), change/3, or a "
+                "platform's message: INSTANCE/CONVERSATION/MESSAGE_ID or MESSAGE_ID alone",
             ),
         ),
         examples=(
