@@ -266,7 +266,7 @@ class Compactor:
                 if changes > _CHANGES:
                     self._tell(job, material, stuck=over)
                     return done
-            if job.full and material.total <= self.limits.max_tokens and measured < _MEASURED:
+            if job.full and self._holds(material) and measured < _MEASURED:
                 measured += 1  # what has come meanwhile may well fit, once it is counted too
                 continue
             measured = 0
@@ -280,6 +280,11 @@ class Compactor:
                 return done or step
             else:
                 done = step if done is None else _together(done, step)
+
+    def _holds(self, material: Material) -> bool:
+        """Whether a window can hold a context as it was measured."""
+        limits = self.limits
+        return material.total <= limits.max_tokens and material.messages <= limits.max_messages
 
     def _is_over(self, material: Material) -> bool:
         limits = self.limits
