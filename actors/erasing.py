@@ -41,6 +41,7 @@ from .journal import (
     load_note_of,
     load_record,
     load_session_number,
+    log_pages,
     name_key,
     read_last,
     read_sent,
@@ -69,7 +70,10 @@ VACATED: Final = "deleted"
 of the place too: its versions go on from there."""
 
 _PIECE: Final = MAX_ERASED // 5
-"""Records of one piece: finding what follows from them takes the loop some ten milliseconds."""
+"""Records from which on no more belong to a piece: finding what follows from them takes the loop
+some ten milliseconds."""
+_PIECE_BYTES: Final = 1_048_576
+"""Bytes of such records, for the same reason."""
 _UNREADABLE: Final = (
     CorruptRecord,
     RecordFromFuture,
@@ -147,7 +151,11 @@ async def erase_rest(store: Store, stream: int) -> None:
 def next_piece(store: Reads, stream: int) -> Batch | None:
     """The batch that removes the newest records but the last; None if that alone is left."""
     newest = store.last_seq(stream)
-    page = store.read_log(stream, 1, newest, limit=_PIECE, reverse=True)
+    page: list[tuple[int, bytes]] = []
+    for more in log_pages(store, stream, 1, newest, reverse=True):
+        page.extend(more)
+        if len(page) >= _PIECE or sum(len(data) for _, data in page) >= _PIECE_BYTES:
+            break
     if not page:
         return None
     high, low = page[0][0], page[-1][0]

@@ -36,7 +36,6 @@ from .messages import Address, AnyTurn, InboundTurn, Instance, SessionId
 
 __all__ = [
     "FEED_STREAM",
-    "PAGE",
     "SCHEDULE_STREAM",
     "LastRow",
     "SeenRow",
@@ -56,6 +55,7 @@ __all__ = [
     "load_seen",
     "load_sent",
     "load_session_number",
+    "log_pages",
     "mission_behind",
     "name_key",
     "read_last",
@@ -72,8 +72,12 @@ FEED_STREAM: Final = 0
 """Number of the stream that holds the console feed; sessions begin at 1."""
 SCHEDULE_STREAM: Final = 2**63 + 1
 """Number of the stream that holds what was decided about missions."""
-PAGE: Final = 256
-"""Records read at a time."""
+_FIRST_PAGE: Final = 4
+"""Records that are read at first, because one alone may have millions of bytes."""
+_PAGE: Final = 256
+"""Records that are read at a time at most."""
+_PAGE_BYTES: Final = 1_048_576
+"""Bytes that are read at a time, as far as the records before tell."""
 
 _WINDOW: Final = struct.Struct(">I")
 
@@ -194,6 +198,33 @@ def load_record(store: Reads, stream: int, seq: int) -> Record | None:
     return _parse(f"record {stream}/{seq}", found[0][1]) if found else None
 
 
+def log_pages(
+    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
+) -> Iterator[list[tuple[int, bytes]]]:
+    """The records of `stream` with `start <= seq < stop` as they are stored, some at a time.
+
+    These are few at first, then as many as there is memory for, whatever they hold.
+
+    Args:
+        store: where they are.
+        stream: number of the session.
+        start: the first one.
+        stop: the first one that is not wanted any more.
+        reverse: newest first.
+    """
+    limit = _FIRST_PAGE
+    while page := store.read_log(stream, start, stop, limit=limit, reverse=reverse):
+        yield page
+        if len(page) < limit:
+            return
+        size = sum(len(data) for _, data in page)
+        limit = max(min(2 * limit, _PAGE, _PAGE_BYTES * len(page) // max(size, 1)), 1)
+        if reverse:
+            stop = page[-1][0]
+        else:
+            start = page[-1][0] + 1
+
+
 def load_records(
     store: Reads,
     stream: int,
@@ -216,8 +247,7 @@ def load_records(
     Raises:
         CorruptRecord: as for :func:`load_record`.
     """
-    while True:
-        page = store.read_log(stream, start, stop, limit=PAGE, reverse=reverse)
+    for page in log_pages(store, stream, start, stop, reverse=reverse):
         for seq, data in page:
             try:
                 record = _parse(f"record {stream}/{seq}", data)
@@ -227,12 +257,6 @@ def load_records(
                 damaged(seq, error)
                 continue
             yield seq, record
-        if len(page) < PAGE:
-            return
-        if reverse:
-            stop = page[-1][0]
-        else:
-            start = page[-1][0] + 1
 
 
 def load_head(store: Reads, stream: int) -> Head | None:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any, Final, cast
 
 from .actors.core.records import MalformedRecord, Record, unpack
-from .actors.journal import PAGE
+from .actors.journal import log_pages
 from .storage.base import Reads
 from .storage.codec import decode
 from .storage.errors import CorruptRecord, RecordFromFuture
@@ -67,9 +67,9 @@ def export_lines(
 
 def _records(reads: Reads, stream: int) -> Iterator[tuple[int, Record | CorruptRecord]]:
     """Every record, or what is wrong with it."""
-    expected, last = 1, reads.last_seq(stream)
-    while expected <= last:
-        for seq, data in reads.read_log(stream, expected, limit=PAGE):
+    expected = 1
+    for page in log_pages(reads, stream):
+        for seq, data in page:
             for lost in range(expected, seq):
                 yield lost, CorruptRecord(f"record {stream}/{lost} is missing")
             expected = seq + 1

@@ -48,6 +48,7 @@ from .actors.journal import (
     FEED_STREAM,
     SCHEDULE_STREAM,
     load_record,
+    log_pages,
     name_key,
     seen_hash,
     seen_key,
@@ -191,8 +192,8 @@ class Verification:
 
     def _log(self, stream: int) -> Iterator[tuple[int, Record | Problem]]:
         """Every record of a log, or what is wrong with it."""
-        expected, start = 1, 0
-        while page := self._reads.read_log(stream, start, limit=_PAGE):
+        expected = 1
+        for page in log_pages(self._reads, stream, 0):
             for seq, data in page:
                 if seq != expected:
                     self._broken.setdefault(stream, "")
@@ -206,7 +207,6 @@ class Verification:
             self.records += len(page)
             if self._progress is not None:
                 self._progress(self.records)
-            start = expected
 
     def _feed(self) -> Iterator[Problem]:
         for seq, record in self._log(FEED_STREAM):
