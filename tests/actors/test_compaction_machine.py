@@ -552,8 +552,9 @@ def test_nothing_is_lost_when(story: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
