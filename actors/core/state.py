@@ -304,8 +304,7 @@ class State:
                 self._hidden = (*(self._hidden or ()), entry)
                 self._void_summary()
             case NoteRecord() | ReceiptRecord():
-                self._show(record)
-                if weight := weight_of(record):
+                if weight := self._show(record):
                     bound, messages = self._unseen
                     self._unseen = bound + weight, messages + 1
             case _:
@@ -330,10 +329,12 @@ class State:
             case _:
                 pass  # who holds a key, and what is in memory, is kept elsewhere
 
-    def _show(self, record: Record) -> None:
+    def _show(self, record: Record) -> int:
+        """Count a record in the context; return what it takes at most."""
         if weight := weight_of(record):
             self.context_bound += weight
             self.context_messages += 1
+        return weight
 
     def _apply_summary(self, seq: int, record: SummaryRecord) -> None:
         if record.previous != self.summary:
@@ -360,7 +361,7 @@ class State:
     def _apply_turn(self, seq: int, record: UserRecord | MissionRecord) -> None:
         if seq <= self.settled:
             return  # met again while open work is brought back
-        self._show(record)
+        weight = self._show(record)
         self.phase = follow(self.phase, "turn")
         self.last_turn_us = record.at_us
         if isinstance(record, UserRecord):
@@ -371,13 +372,13 @@ class State:
         if self._open is None:
             self._open = deque()
             self._weights = deque()
-            self._waiting_bound = -weight_of(record)  # it does not wait
+            self._waiting_bound = -weight  # it does not wait
             self.attempts = 1
             self._unseen = (0, 0)
         self._open.append(seq)
         assert self._weights is not None  # it is there as long as `_open` is
-        self._weights.append(weight_of(record))
-        self._waiting_bound += weight_of(record)
+        self._weights.append(weight)
+        self._waiting_bound += weight
 
     def _apply_attempt(self, record: AttemptRecord | FailureRecord | InterruptedRecord) -> None:
         if record.turn_seq != self.oldest_open_turn:

@@ -39,6 +39,9 @@ __all__ = [
 
 OVERHEAD: Final = 4
 """Tokens of every message, whatever it says: its role, and where it ends."""
+_LONG: Final = 65_536
+_LINE_ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""All that `str.splitlines` takes for one; `\\r\\n` counts twice here."""
 IMAGE_TOKENS: Final = 1_600
 FILE_TOKENS: Final = 100
 
@@ -54,7 +57,7 @@ def weight_of(record: Record) -> int:
         case UserRecord():
             size = frame_of(record) + bytes_of(record.text) + extra_of(record)
             # In a group, every line but the first stands behind a bar.
-            return size if record.direct else size + 2 * len(record.text.splitlines())
+            return size if record.direct else size + 2 * _lines_of(record.text)
         case AssistantRecord(by="runtime", route="command"):
             return 0  # what the runtime answers for itself: see `turns.in_context`
         case AssistantRecord() | MissionRecord():
@@ -69,6 +72,13 @@ def weight_of(record: Record) -> int:
             return OVERHEAD + bytes_of(receipt_text(record, None, None)) + MOST_QUOTED
         case _:
             return 0
+
+
+def _lines_of(text: str) -> int:
+    """How many lines `text` has at most."""
+    if len(text) < _LONG:
+        return len(text.splitlines())
+    return 1 + sum(map(text.count, _LINE_ENDS))  # splitting millions of lines takes far longer
 
 
 def frame_of(record: Record) -> int:

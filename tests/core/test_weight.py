@@ -147,6 +147,18 @@ def test_in_a_group_no_more_is_added_than_lines_may_need(record: UserRecord) -> 
     assert 0 <= spare <= 6 * len(record.text.splitlines())
 
 
+@given(
+    st.lists(st.sampled_from(["ab", "é", "\r\n", *"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"])),
+    st.integers(60_000, 70_000),
+)
+def test_the_lines_of_a_long_text_are_never_too_few(parts: list[str], at_least: int) -> None:
+    unit = "".join(parts) or "x"
+    record = user(unit * (at_least // len(unit)), direct=False)
+    shown = message_of(9, record, None, {})
+    spare = weight_of(record) - OVERHEAD - bytes_of(shown.attributed)
+    assert 0 <= spare <= 2 + 6 * len(record.text)
+
+
 @given(st.one_of(humans, tools))
 def test_the_frame_is_what_is_left_where_the_texts_are_empty(
     record: UserRecord | ToolRecord,
