@@ -44,7 +44,7 @@ from .kinds import canonical_user_id
 from .routes import Rules, bindings_of, how_to_move, identity_then
 from .storage.base import Reads
 from .views import Story
-from .words import show_place, stamp
+from .words import counted, show_place, stamp
 
 __all__ = ["explain", "find_refusal", "refused"]
 
@@ -125,7 +125,7 @@ def _of_erased(store: Reads, record_id: str) -> Story | None:
     row = load_erased(store, parts[0] if parts is not None else record_id)
     if row is None:
         return None
-    left = f"none of its {row.records} record{'s' if row.records != 1 else ''} is left"
+    left = f"none of its {counted(row.records, 'record')} is left"
     line = f"{stamp(row.at_us)}  {row.session_id} was deleted by the {row.by}: {left}"
     return Story(id=record_id, kind="session", lines=(line,))
 
@@ -292,7 +292,6 @@ def _event(session_id: str, seq: int, record: Record) -> str:
         case FailureRecord():
             return f"attempt {record.attempt} failed: {record.error}"
         case QuarantinedRecord():
-            attempts = f"{record.attempts} attempt{'s' if record.attempts != 1 else ''}"
-            return f"quarantined after {attempts}: {record.error}"
+            return f"quarantined after {counted(record.attempts, 'attempt')}: {record.error}"
         case _:
             return record.kind

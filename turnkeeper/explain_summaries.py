@@ -12,7 +12,7 @@ from .actors.core.records import (
 )
 from .actors.journal import load_head, load_records
 from .storage.base import Reads
-from .words import stamp
+from .words import counted, stamp
 
 __all__ = ["summary_lines"]
 
@@ -24,7 +24,7 @@ def summary_lines(
     came = stamp(record.at_us)
     yield f"{came}  {_who(record)}"
     yield (
-        f"{came}  it stands for {_messages(record.covered_messages)} of this session: "
+        f"{came}  it stands for {counted(record.covered_messages, 'message')} of this session: "
         f"{record.covered_tokens:,} tokens, now {record.tokens:,}"
     )
     yield f"{came}  they begin {_begin(store, session_id, stream, seq, record)}"
@@ -50,10 +50,6 @@ def _who(record: SummaryRecord) -> str:
     if record.by == "extract":
         return "written by the runtime itself, which picks what matters without a model"
     return f"written by {record.by}"
-
-
-def _messages(count: int) -> str:
-    return "1 message" if count == 1 else f"{count:,} messages"
 
 
 def _begin(store: Reads, session_id: str, stream: int, seq: int, record: SummaryRecord) -> str:

@@ -38,7 +38,7 @@ from .actors.core.records import (
 from .actors.core.routing import Key, default_user
 from .actors.messages import Address
 
-__all__ = ["show_key", "show_place", "stamp", "text_of", "time_of"]
+__all__ = ["counted", "show_key", "show_place", "stamp", "text_of", "time_of"]
 
 
 def time_of(at_us: int) -> datetime:
@@ -50,6 +50,11 @@ def stamp(at_us: int) -> str:
     """A moment, `at_us` microseconds after the Unix epoch, as `2026-11-21 09:30:00.000Z`."""
     at = time_of(at_us)
     return at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 message`, `2,000 messages`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def show_place(place: Address | None) -> str:

@@ -59,7 +59,7 @@ def test_sessions_are_listed_page_by_page(call: Call) -> None:
     names = [line.split()[0] for line in [*first[:-1], *rest[:-1]]]
     assert names == [line.split()[0] for line in whole]
     assert call("sessions", "list", "--offset", "3").splitlines()[1:] == rest
-    none = "none of the 4 sessions: --offset 9 passes over all\n"
+    none = "--offset 9 passes over all: there are 4 sessions\n"
     assert call("sessions", "list", "--limit", "3", "--offset", "9") == none
 
 

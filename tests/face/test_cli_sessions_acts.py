@@ -138,3 +138,18 @@ async def test_what_is_open_stays_open_when_it_is_cleared_at_rest(gateway: Gatew
     keys = ("open_turns", "open_deliveries", "active_channel", "last_active")
     assert [after[key] for key in keys] == [before[key] for key in keys]
     assert "no problems" in await gateway.done("verify")
+
+
+async def test_a_list_is_put_in_words_that_are_true_of_one_session_and_of_none(
+    gateway: Gateway,
+) -> None:
+    async with gateway.up():
+        pass
+    nothing = ": the first message of a conversation opens one\n"
+    assert await gateway.done("sessions", "list") == f"no session yet{nothing}"
+    await gateway.done("sessions", "create", "only")
+    beyond = await gateway.done("sessions", "list", "--offset", "7")
+    assert beyond == "--offset 7 passes over all: there is 1 session\n"
+    assert (await gateway.done("verify")).startswith("1 session, ")
+    await gateway.done("sessions", "delete", "only", "--yes")
+    assert await gateway.done("sessions", "list") == f"no session any more{nothing}"

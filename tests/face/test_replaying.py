@@ -134,8 +134,13 @@ def test_a_context_of_then_is_listed(filled: Path, capsys: pytest.CaptureFixture
     assert code == 0
     told, heading, *rows = out.splitlines()
     assert told == "as the agent saw it in turn s1/7"
-    assert heading.split() == ["SEQ", "TIME", "ROLE", "TEXT"]
+    assert heading.split() == ["SEQ", "TIME", "ROLE", "KIND", "TEXT"]
     assert [row.split("  ")[-1].strip() for row in rows] == ["hello", "you said hello", "hush"]
+    assert [row.split()[3:5] for row in rows] == [
+        ["user", "user"],
+        ["assistant", "assistant"],
+        ["user", "user"],
+    ]
     now = datetime.now(UTC).isoformat()
     for at in ("0s", "0h ago", now):
         assert run(filled, capsys, "s1", "--at", at) == (0, out)

@@ -20,6 +20,7 @@ from ..offline import perform
 from ..plain import to_json
 from ..storage.errors import StoreLocked
 from ..stories import show_place
+from ..words import counted
 from .base import CommandError, Exit, Invocation, NoSuchThing, NothingRuns, UsageError, argument
 from .output import print_fields, print_json, print_line
 
@@ -186,7 +187,7 @@ def _rows(done: Mapping[str, Any]) -> Iterator[tuple[str, str | None, str]]:
         yield "conversation", _place(moved["address"]), f"{path}, version {moved['version']}"
     for joined in done["joined"]:
         verb = "joins" if joined["joined"] else "leaves"
-        count = f"{joined['records']} record{'s' if joined['records'] != 1 else ''}"
+        count = counted(joined["records"], "record")
         yield "history", joined["earlier"], f"{verb} {joined['session_id']}, {count}"
     for active in done["active"]:
         path = f"{_place(active['before'])} → {_place(active['after'])}"

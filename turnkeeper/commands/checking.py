@@ -9,6 +9,7 @@ from typing import Final
 from ..storage.blobs import Blobs
 from ..storage.errors import StoreDamaged
 from ..verify import Problem, Verification
+from ..words import counted
 from .base import Command, CommandError, Exit, Invocation
 from .output import print_json, print_line
 from .reading import frozen
@@ -40,8 +41,8 @@ def _verify(invocation: Invocation) -> int:
             {"sessions": examined.sessions, "records": examined.records, "problems": problems}
         )
     else:
-        what = f"{examined.sessions} sessions, {examined.records} records"
-        print_line(f"{what}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+        what = f"{counted(examined.sessions, 'session')}, {counted(examined.records, 'record')}"
+        print_line(f"{what}: {counted(len(problems), 'problem') if problems else 'no problems'}")
     return Exit.FAILED if problems else Exit.OK
 
 

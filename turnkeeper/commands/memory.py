@@ -6,6 +6,7 @@ from typing import Final
 
 from .. import memory
 from ..actors.core.weight import bytes_of
+from ..words import counted
 from .acting import ask_live
 from .base import Command, Exit, Invocation, NoSuchThing, argument
 from .output import print_json, print_line, print_rows
@@ -45,7 +46,7 @@ def _clear(invocation: Invocation, session_id: str) -> int:
     elif not (keys := emptied["keys"]):
         print_line(f"the memory of {session_id} was empty")
     else:
-        count = f"{keys} key{'s' if keys != 1 else ''}"
+        count = counted(keys, "key")
         print_line(f"the memory of {session_id} is empty now: {count} gone; its log stays")
     return Exit.OK
 

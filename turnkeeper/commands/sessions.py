@@ -18,9 +18,9 @@ from ..outlook import resting_outlook
 from ..rendering import system_of, to_anthropic, to_openai
 from ..replaying import context_at
 from ..session_views import SessionInfo
-from ..storage.base import Reads
+from ..storage.base import Reads, Table
 from ..storage.errors import CorruptRecord
-from ..words import time_of
+from ..words import counted, time_of
 from .base import (
     Command,
     CommandError,
@@ -61,6 +61,7 @@ def _number(reads: Reads, session_id: str) -> int:
 def _list(invocation: Invocation) -> int:
     limit, offset = limit_of(invocation), invocation.arguments.offset
     with frozen(invocation.state_dir) as reads:
+        deleted = bool(reads.scan(Table.ERASED, limit=1))
         if limit is None:
             found = views.sessions(reads)
             shown, count = found[offset:], len(found)
@@ -78,7 +79,10 @@ def _list(invocation: Invocation) -> int:
             ("SESSION", "STATE", "CONTEXT", "LAST ACTIVE", "ACTIVE CHANNEL", "RECORDS", "AGENT"),
             shown,
             _row,
-            nothing="no session yet: the first message of a conversation opens one",
+            nothing=(
+                f"no session {'any more' if deleted else 'yet'}: the first message of a "
+                "conversation opens one"
+            ),
         )
         if onwards:
             print_line(onwards)
@@ -90,7 +94,8 @@ def _page_line(offset: int, shown: int, count: int) -> str:
     if shown == count:
         return ""
     if not shown:
-        return f"none of the {count:,} sessions: --offset {offset} passes over all"
+        all_of_them = f"there {'is' if count == 1 else 'are'} {counted(count, 'session')}"
+        return f"--offset {offset} passes over all: {all_of_them}"
     last = offset + shown
     rest = f"; --offset {last} goes on, --limit 0 lists all" if last < count else ""
     return f"… {offset + 1:,} to {last:,} of {count:,} sessions{rest}"
@@ -103,7 +108,7 @@ def _row(info: SessionInfo) -> tuple[object, ...]:
         _size(info),
         moment(info.last_active),
         place(info.active_channel),
-        info.records,
+        f"{info.records:,}",
         info.agent,
     )
 
@@ -236,11 +241,17 @@ def _context(invocation: Invocation) -> int:
     if at is not None and messages:  # the turn's own comes last
         print_line(f"as the agent saw it in turn {session_id}/{messages[-1].seq}")
     if len(shown) < len(messages):
-        print_line(f"… {len(messages) - len(shown)} earlier; --limit 0 lists all")
+        print_line(f"… {len(messages) - len(shown):,} earlier; --limit 0 lists all")
     print_rows(
-        ("SEQ", "TIME", "ROLE", "TEXT"),
+        ("SEQ", "TIME", "ROLE", "KIND", "TEXT"),
         shown,
-        lambda message: (message.seq, _time(message), message.role, message.text),
+        lambda message: (
+            message.seq,
+            _time(message),
+            message.role,
+            message.kind,
+            message.text,
+        ),
         nothing="nothing has been said yet",
     )
     return Exit.OK
