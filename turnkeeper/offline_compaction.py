@@ -23,10 +23,11 @@ from .actors.runner import TurnJob, TurnRunner
 from .actors.services import Post, Services
 from .actors.unknown import UnknownSession
 from .compaction import plan_compaction
-from .config import Config, ConfigError
+from .config import Config, ConfigError, SessionConfig
 from .engine import next_stream
 from .hosting import kernel_of_this_loop
 from .offline import rules_at_rest
+from .outlook import resting_outlook
 from .storage.base import Reads
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
@@ -35,14 +36,15 @@ from .tokens import open_counter
 __all__ = ["compact"]
 
 
-async def compact(state_dir: Path, session_id: str, settings: Config) -> Compacted:
+async def compact(state_dir: Path, session_id: str, settings: Config | None) -> Compacted:
     """Summarise the older part of a session's context in the store in `state_dir`.
 
     Args:
         state_dir: holds a store already: whoever mistypes its name makes no new one.
         session_id: the session.
-        settings: say how large a context may be, what counts it, and who summarises. A summariser
-            that a program has is not known here; the built-in one stands in for it.
+        settings: say how large a context may be, what counts it, and who summarises. None: a window
+            is as large as that of the newest runtime on the store, and begins with its prompt. A
+            summariser that a program has is not known here; the built-in one stands in for it.
 
     Raises:
         UnknownSession: there is no such session.
@@ -53,6 +55,7 @@ async def compact(state_dir: Path, session_id: str, settings: Config) -> Compact
     find_store(state_dir)
     async with open_lmdb(state_dir) as store, kernel_of_this_loop():
         agent = _agent_of(store, session_id)
+        settings = settings or _as_the_newest_runtime(store)
         rules = rules_at_rest(settings)
         services = Services(
             store=store,
@@ -90,6 +93,13 @@ async def _ask(services: Services, message: Compact) -> Compacted:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _as_the_newest_runtime(store: Reads) -> Config:
+    """What the store tells of the configuration of the newest runtime on it."""
+    rules = resting_outlook(store).rules
+    session = SessionConfig(max_context_tokens=rules.max_tokens, system_prompt=rules.system or "")
+    return Config(session=session)
 
 
 def _agent_of(store: Reads, session_id: str) -> str:

@@ -112,6 +112,24 @@ async def test_where_there_is_nothing_to_summarise_it_says_so_and_is_content(
         assert re.search(r"its context has \d+ tokens\n$", out)
 
 
+async def test_where_nothing_has_been_said_it_says_so(gateway: Gateway) -> None:
+    async with gateway.after(greet, "at rest"):
+        await gateway.done("sessions", "clear", "s1")
+        out = await gateway.done("sessions", "compact", "s1")
+    assert out == "s1: nothing summarised, nothing has been said in its context yet\n"
+
+
+async def test_without_a_configuration_the_window_is_that_of_the_newest_runtime(
+    gateway: Gateway,
+) -> None:
+    gateway.config = {"session": {"max_context_tokens": 6_000, "system_prompt": "Be brief."}}
+    async with gateway.after(talk, "at rest"):
+        told = TOLD.fullmatch(await gateway.done("sessions", "compact", "s1"))
+    assert told is not None  # by the default window, all of it would have stayed
+    assert _number(told[3]) < 0.17 * 6_000 + 200
+    assert "no problems" in await gateway.done("verify")
+
+
 @pytest.mark.parametrize("how", HOW)
 async def test_a_session_that_nobody_has_is_named(gateway: Gateway, how: str) -> None:
     async with gateway.after(greet, how):

@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import offline_compaction
 from ..actors.core.compaction import Compacted
 from ..config import Config
+from ..words import counted
 from .acting import carry_out_with
 from .base import Command, CommandError, Exit, Invocation, argument
 from .output import print_json, print_line
@@ -31,7 +32,8 @@ def _compact(invocation: Invocation) -> int:
     session_id: str = invocation.arguments.id
 
     async def on_the_store(settings: Config) -> Compacted:
-        return await offline_compaction.compact(invocation.state_dir, session_id, settings)
+        given = settings if invocation.config is not None else None
+        return await offline_compaction.compact(invocation.state_dir, session_id, given)
 
     given = {"session_id": session_id}
     try:
@@ -60,13 +62,14 @@ def _lines(done: dict[str, Any]) -> list[str]:
     session_id, before = done["session_id"], done["tokens_before"]
     match done["status"]:
         case "compacted":
-            count = done["messages"]
-            what = f"{count:,} message{'s' if count != 1 else ''} summarised"
+            what = f"{counted(done['messages'], 'message')} summarised"
             size = f"{before:,} → {done['tokens_after']:,} tokens"
             lines = [f"{session_id}: {what}, {size} (record {session_id}/{done['seq']})"]
             if done["fault"] is not None:
                 lines.append(f"  the built-in summary stands: {done['fault']}")
             return lines
+        case _ if not before:
+            return [f"{session_id}: nothing summarised, nothing has been said in its context yet"]
         case "too_short":
             why = "a summary would be as long as what it stands for"
         case _:
@@ -121,7 +124,8 @@ COMMANDS: Final = (
         details=(
             "It happens by itself before the window is full. A human does the same with /compact "
             "in a direct message. Where no runtime runs, the configuration that is given here says "
-            "how; a summariser that a program passes in code is only known to that program."
+            "how; without one, the window is that of the newest runtime. A summariser that a "
+            "program passes in code is only known to that program."
         ),
         action=_compact,
         arguments=(argument("id", metavar="ID", help="the session, e.g. s1"),),
