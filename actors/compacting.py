@@ -40,12 +40,15 @@ class Compacting(Hearing):
         for effect in effects:
             if isinstance(effect, StartTurn):
                 self._given = effect.seq
-        if error is None and (
-            core.context_bound >= compactor.limits.trigger_tokens
-            or core.context_messages >= compactor.trigger_messages
-            or core.joins
-        ):
-            self._look_at_room()
+        if error is None:
+            if (
+                core.context_bound >= compactor.limits.trigger_tokens
+                or core.context_messages >= compactor.trigger_messages
+                or core.joins
+            ):
+                self._look_at_room()
+            else:
+                compactor.let_go(core.session_id)
         super()._durable(effects, answer, error)
 
     def _look_at_room(self) -> None:

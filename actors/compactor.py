@@ -176,6 +176,16 @@ class Compactor:
         elif full and not job.full:
             job.full, job.fits = True, trio.Event()
 
+    def let_go(self, session_id: SessionId) -> None:
+        """Let no turn wait for room: the context has become small, as after a clear.
+
+        What is under way may still be at work on what the context was before.
+        """
+        job = self._jobs.get(session_id)
+        if job is not None and job.full:
+            job.full = False
+            job.fits.set()
+
     def ask(self, session_id: SessionId, stream: int, answer: TrioFuture[Any] | None) -> None:
         """Summarise what can be, however small the context is; `answer` gets a `Compacted`."""
         answers = [answer] if answer is not None else []

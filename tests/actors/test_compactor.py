@@ -356,6 +356,23 @@ async def test_a_turn_waits_no_longer_than_is_allowed_and_goes_on_with_what_fits
         assert window_at(stage.store, 1, seq, RULES) == window
 
 
+async def test_after_a_clear_no_turn_waits_for_a_summary_of_what_was_before(
+    autojump_clock: MockClock,
+) -> None:
+    tg, summing, agent = LoopbackChannel("tg"), Summing("hang"), Talker()
+    async with on_small_stage(agent, tg, summariser=summing) as stage:
+        await talk(tg, "1", "2", "3", "4", "5")
+        assert len(summing.requests) > 0, "the summariser is at it"
+        await tg.receive("/new")
+        await tg.next_sent()
+        before = trio.current_time()
+        await talk(tg, "6", chars=400)
+        assert agent.began["6"] == before
+        assert kinds(agent.windows["6"]) == ["user"]
+        await trio.sleep(_LONG_S)
+        assert_sound(stage.store)
+
+
 async def test_a_hundred_turns_that_come_at_once_are_all_accepted_and_all_answered(
     autojump_clock: MockClock,
 ) -> None:
