@@ -275,14 +275,16 @@ def _short(shown: Message, size: int) -> Message:
 
 def _cut_text(text: str, size: int) -> str:
     """`text`, or its beginning and its end, with a line between them, in `size` bytes."""
-    raw = text.encode("utf-8", "surrogatepass")
-    if len(raw) <= size:
+    if len(text) <= size and bytes_of(text) <= size:
         return text
     size -= _CUT_LINE
     if size < 0:
         return ""
     head, tail = size - size // 3, size // 3
-    begin = raw[:head].decode("utf-8", "ignore")
-    end = raw[len(raw) - tail :].decode("utf-8", "ignore")
+    # So many bytes are in as many letters at most: of a long text, no more is encoded.
+    first = text[:head].encode("utf-8", "surrogatepass")
+    last = text[max(len(text) - tail, 0) :].encode("utf-8", "surrogatepass")
+    begin = first[:head].decode("utf-8", "ignore")
+    end = last[len(last) - tail :].decode("utf-8", "ignore")
     left_out = len(text) - len(begin) - len(end)
     return f"{begin}\n[{left_out:,} characters are left out here]\n{end}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -167,6 +168,34 @@ def test_no_character_is_split(logs: Logs, char: str) -> None:
         first, line, last = shown.text.split("\n")
         assert set(first) == set(last) == {char}
         assert line == f"[{9_000 - len(first) - len(last):,} characters are left out here]"
+
+
+@given(
+    st.text(alphabet=st.sampled_from("aé漢😀\n"), min_size=1, max_size=40),
+    st.integers(1, 60),
+    st.integers(70, 2_000),
+)
+def test_of_what_is_left_out_nothing_is_in_what_is_shown(part: str, times: int, room: int) -> None:
+    text = part * times
+    shown = cut(message_of(9, user(1, text), None, {}), room).text
+    if bytes_of(text) <= room:
+        assert shown == text
+        return
+    assert bytes_of(shown) <= room
+    begin, _, rest = shown.partition("\n[")
+    told, _, end = rest.rpartition(" characters are left out here]\n")
+    assert text.startswith(begin)
+    assert text.endswith(end)
+    assert len(begin) + int(told.replace(",", "")) + len(end) == len(text)
+    assert bytes_of(shown) > room - 64 - 8, "a letter is lost at each end at most"
+
+
+def test_a_giant_is_cut_in_no_time() -> None:
+    giant = message_of(9, user(1, "é\n" * 2_000_000), None, {})
+    began = time.process_time()
+    for _ in range(30):
+        cut(giant, 150_000)
+    assert time.process_time() - began < 1.5
 
 
 def test_in_a_group_the_bars_and_the_name_count(logs: Logs) -> None:
