@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["decision_cue", "keeping_cue"]
+__all__ = ["courtesy_of", "decision_cue", "keeping_cue"]
 
 _DECIDED: Final = """
 we agreed|agreed on|agreed to|decided|decision|we decide|let's go with|we'll go with|i'll take|
@@ -45,6 +45,18 @@ meu nome|chamo|moro em|prefiro|lembre|prazo|sempre|
 mijn naam|ik heet|ik woon|onthoud|belangrijk|altijd|nooit|
 меня зовут|я живу|запомни|не забудь|важно|аллергия|срок|всегда|никогда
 """
+_COURTEOUS: Final = """
+thanks|thank you|many thanks|you're welcome|you are welcome|my pleasure|no problem|no worries|
+never mind|good morning|good afternoon|good evening|good night|have a good|have a great|
+have a nice|see you|hi|hello|hey|dear|bye|goodbye|take care|glad to|happy to|always happy|cheers|
+danke|vielen dank|gern geschehen|bitte sehr|guten morgen|guten tag|guten abend|gute nacht|hallo|
+schönen tag|tschüss|bis bald|bis morgen|
+merci|de rien|bonjour|bonsoir|bonne nuit|salut|au revoir|à bientôt|
+gracias|muchas gracias|de nada|buenos días|buenas tardes|buenas noches|hola|adiós|hasta luego|
+grazie|prego|buongiorno|buonasera|ciao|obrigado|obrigada|bom dia|boa tarde|boa noite|olá|
+dank je|bedankt|graag gedaan|goedemorgen|hoi|tot ziens|
+спасибо|пожалуйста|привет|здравствуйте|доброе утро|добрый день|добрый вечер|до свидания
+"""
 _DECIDED_UNSPACED: Final = (
     "决定 決定 说好了 同意 确认 確認しました 決まり 了解 予約しました ✅ ☑ ✔ 👍 🤝"
 )
@@ -52,6 +64,8 @@ _INTENDED_UNSPACED: Final = "我们就 让我们 我会 しましょう する�
 _KEPT_UNSPACED: Final = (
     "我叫 我的名字 记住 重要 过敏 過敏 截止 名前は と申します 覚えて アレルギー 締め切り 締切"
 )
+_COURTESY_CHARS: Final = 80
+"""What is longer says more than the courtesy that it begins with."""
 _WORD: Final = re.compile(r"[\w'-]+")
 
 
@@ -60,8 +74,12 @@ def _folded(text: str) -> str:
     return f" {' '.join(_WORD.findall(text.replace('’', chr(39)).casefold()))} "
 
 
+def _listed(phrases: str) -> list[str]:
+    return phrases.replace("\n", "").split("|")
+
+
 def _phrases(listed: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_folded(cue) for cue in listed.replace("\n", "").split("|")))
+    return tuple(dict.fromkeys(_folded(cue) for cue in _listed(listed)))
 
 
 _DECISIONS: Final = (
@@ -69,6 +87,20 @@ _DECISIONS: Final = (
     (1, _phrases(_INTENDED), tuple(_INTENDED_UNSPACED.split())),
 )
 _KEEPING: Final = ((3, _phrases(_KEPT), tuple(_KEPT_UNSPACED.split())),)
+
+
+_COURTESIES: Final = re.compile(
+    rf"[\s\W]*(?:{'|'.join(map(re.escape, sorted(_listed(_COURTEOUS), key=len, reverse=True)))})\b",
+    re.IGNORECASE,
+)
+
+
+def courtesy_of(text: str) -> str:
+    """The thanks or the greeting with which `text` begins, if it is short and tells no number."""
+    if len(text) > _COURTESY_CHARS or any(map(str.isdecimal, text)):
+        return ""
+    found = _COURTESIES.match(text.replace("’", "'"))
+    return found[0] if found is not None else ""
 
 
 def decision_cue(text: str) -> int:

@@ -36,7 +36,7 @@ _SECTIONS: Final = {heading: section for section, heading in HEADINGS.items()}
 
 _MINUTE: Final = r"(\d{4}-\d\d-\d\d \d\d:\d\d)"
 _HEAD: Final = re.compile(
-    rf"Conversation(?: from {_MINUTE} to {_MINUTE} UTC)?: (\d{{1,12}}) messages?, "
+    rf"Conversation(?: (?:from {_MINUTE} to|at) {_MINUTE} UTC)?: (\d{{1,12}}) messages?, "
     r"(\d{1,12}) calls? of tools?, (\d{1,12}) notes?(, and what was summarised before)?\."
 )
 _COUNTED: Final = re.compile(r"(.{1,400}): (\d{1,12}) messages?", re.ASCII)
@@ -67,6 +67,8 @@ class Period:
     def text(self) -> str:
         """The first line of a summary."""
         span = f" from {self.begin} to {self.end} UTC" if self.begin else ""
+        if self.begin == self.end:
+            span = f" at {self.end} UTC" if self.end else ""
         more = ", and what was summarised before" if self.more else ""
         return (
             f"Conversation{span}: {numbered(self.messages, 'message')}, "
@@ -130,8 +132,8 @@ def _unbarred(text: str) -> list[str]:
 
 def _add_head(period: Period, head: re.Match[str]) -> None:
     begin, end, messages, calls, notes, more = head.groups()
-    if begin and end:
-        period.add(begin, end)
+    if end:
+        period.add(begin or end, end)
     period.messages += int(messages)
     period.calls += int(calls)
     period.notes += int(notes)

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import Final
 
 from .attached import attachment_line
-from .extract_cues import decision_cue, keeping_cue
+from .extract_cues import courtesy_of, decision_cue, keeping_cue
 from .extract_fold import Folded, group_of, unfold
 from .extract_room import Item
 from .extract_terms import terms, terms_weight
-from .extract_text import clipped, is_question, one_line, pieces
+from .extract_text import clipped, is_question, one_line, pieces, unclipped
 from .names import quoted_name
 from .shown import Message
 
@@ -33,6 +33,8 @@ _REPLY_CHARS: Final = 80
 _QUESTIONS: Final = 8
 """Most open questions that are remembered."""
 _WORTH_A_LINE: Final = 3
+_WORTH_A_NAME: Final = 2
+"""A short number by itself tells nothing without its sentence."""
 _SAID_BY: Final = re.compile(
     r"(\d{4}-\d\d-\d\d (you|the user|the mission|\"(?:[^\"\\]|\\.){0,400}\")"
     r"(?:, to \"(?:[^\"\\]|\\.){0,400}\")?: )(.*)",
@@ -107,7 +109,7 @@ class Gathered:
 
     def _add_term(self, term: str, weight: int) -> None:
         clean = one_line(term)
-        if clean:
+        if clean and weight >= _WORTH_A_NAME:
             self.terms[clean] = max(weight, self.terms.get(clean, 0))
 
     def _add_spoken(self, minute: str, message: Message, text: str) -> None:
@@ -187,8 +189,9 @@ class Gathered:
         decides = decision_cue(sentence)
         if decides > 1 or (decides and worth > 1):
             return "decisions", 3 * decides + worth, around
-        keeps = keeping_cue(sentence)
-        if keeps or worth >= _WORTH_A_LINE:
+        courtesy = courtesy_of(sentence)
+        keeps = keeping_cue(sentence[len(courtesy) :])
+        if keeps or (worth >= _WORTH_A_LINE and not courtesy):
             return "facts", 3 * keeps + worth, around
         return "", 0, ""
 
@@ -243,16 +246,16 @@ class Gathered:
             if self._add_item(section, item, key) is not None:
                 self._count_left_out(section, item.group)
             if section == "notes":
-                self._judged(told)
+                self._judged(unclipped(told))
             return
         if section == "questions":
             self._pending.append((who, Item(line, said=said)))
             return
         if section == "last":
-            for sentence in pieces(said):
+            for sentence in pieces(unclipped(said)):
                 self._add_sentence(prefix, sentence, 0 if who == "you" else 2)
             return
-        _, weight, _ = self._judged(said)
+        _, weight, _ = self._judged(unclipped(said))
         if section == "decisions" and ", to " in prefix:
             weight = max(weight, 4)
         human = 0 if who in ("", "you") else 2

@@ -53,6 +53,8 @@ _UNITS: Final = _CURRENCIES | _words(
 )
 _GERMAN: Final = _words("der die das und ist nicht ich ein eine einen wir für den dem sie")
 _TITLES: Final = _words("herr herrn frau dr prof familie firma nach aus")
+_OF_VERBS: Final = ("ed", "ing")
+"""How English words end that tell what was done, and not what a number behind them counts."""
 _NO_NAME: Final = _words("i i'm i'll i'd i've i’m i’ll i’d i’ve ok sie ihr ihre ihnen ihren ihrer")
 
 
@@ -171,8 +173,13 @@ def _add_number(found: dict[str, int], words: list[str], lowered: list[str], at:
     if any(sign in words[at] for sign in "$€£¥₹₽#"):
         _add(found, words[at], 4)
     elif any(map(str.isalpha, word)) or ":" in word or sum(map(word.count, "-./")) > 1:
-        _add(found, word, 3)
-    elif before.isalpha() and len(before) > 2 and (len(word) > 2 or lowered[at - 1] in _UNITS):
+        _add(found, word, 3 if len(word) > 2 else 1)
+    elif (
+        before.isalpha()
+        and len(before) > 2
+        and not before.endswith(_OF_VERBS)
+        and (len(word) > 2 or lowered[at - 1] in _UNITS)
+    ):
         _add(found, f"{before} {word}", 3 if len(word) >= 3 else 2)
     else:
         _add(found, word, 2 if len(word) > 3 else 1)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["MAX_PIECE_CHARS", "clipped", "is_question", "one_line", "pieces"]
+__all__ = ["MAX_PIECE_CHARS", "clipped", "is_question", "one_line", "pieces", "unclipped"]
 
 MAX_PIECE_CHARS: Final = 400
 """Longest piece: a text that never ends a sentence is cut there. So whatever looks for something
@@ -54,6 +54,13 @@ def clipped(text: str, most: int, around: str = "") -> str:
     return f"…{shown.strip()}{'…' if start + most - 2 < len(text) else ''}"
 
 
+def unclipped(text: str) -> str:
+    """`text` without what may be a part of a word only: what stands next to a `…` at its ends."""
+    if text.startswith("…"):
+        text = text[1:].partition(" ")[2]
+    return text[:-1].rpartition(" ")[0] if text.endswith("…") else text
+
+
 def pieces(text: str) -> Iterator[str]:
     """The sentences of `text`, each in one line of at most `MAX_PIECE_CHARS`.
 
@@ -78,13 +85,24 @@ def is_question(piece: str) -> bool:
 
 
 def _sentences(line: str) -> Iterator[str]:
-    whole = one_line(line)
-    for start in range(0, len(whole), MAX_PIECE_CHARS):
+    for whole in _bounded(one_line(line)):
         held = ""
-        for part in _END.split(whole[start : start + MAX_PIECE_CHARS]):
+        for part in _END.split(whole):
             held = f"{held} {part}".strip()
             if held and not _SHORTENED.search(held[-12:]):
                 yield held
                 held = ""
         if held:
             yield held
+
+
+def _bounded(line: str) -> Iterator[str]:
+    """`line` in parts of `MAX_PIECE_CHARS` at most, cut between two words where that can be."""
+    start = 0
+    while start < len(line):
+        end = start + MAX_PIECE_CHARS
+        if end < len(line):
+            space = line.rfind(" ", start + MAX_PIECE_CHARS // 2, end)
+            end = space if space > 0 else end
+        yield line[start:end].strip()
+        start = end

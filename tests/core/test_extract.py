@@ -278,3 +278,48 @@ def test_the_system_prompt_is_left_out() -> None:
 
 def test_where_nothing_is_said_nothing_is_summarised() -> None:
     assert extract([], 1_000) == ""
+
+
+def test_a_summary_that_is_folded_gives_no_part_of_a_word_for_a_name() -> None:
+    earlier = (
+        "Conversation at 2026-03-01 09:00 UTC: 2 messages, 0 calls of tools, 0 notes.\n"
+        "Facts:\n"
+        "- 2026-03-01 the user: …lla, and our friends Maria and Tha…"
+    )
+    summary = Talk().summary(earlier).user("Who comes?").extract()
+    names = [name for line in section(summary, "Names and numbers:") for name in line.split(" · ")]
+    assert "Tha" not in names
+
+
+def test_a_long_line_is_cut_between_two_words() -> None:
+    said = "of course " * 38 + "and then we met Thatcher in London"
+    summary = Talk().user("hello").agent("hello").user(said).agent("fine").user("bye").extract()
+    assert section(summary, "Names and numbers:") == ["London"]  # and not `That`
+
+
+def test_a_period_of_one_minute_is_told_as_one_and_folded_again() -> None:
+    first = Talk().user("My name is Ann.").extract()
+    assert first.startswith("Conversation at 2026-03-01 09:10 UTC: 1 message, ")
+    second = Talk().summary(first).user("And Bob is my brother.").extract()
+    assert second.startswith("Conversation from 2026-03-01 09:10 to 2026-03-01 09:20 UTC: 2 mess")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Never mind, Anna Smith!",
+        "Thanks a lot, Maria Thatcher.",
+        "Good morning, Doctor John Dee.",
+        "I rowed 129 strokes.",
+        "That is in s1.",
+    ],
+)
+def test_small_talk_is_no_fact(said: str) -> None:
+    summary = Talk().user("hello").agent("hello").user(said).agent("fine").user("bye").extract()
+    assert section(summary, "Facts:") == []
+
+
+@pytest.mark.parametrize("said", ["Hi, I'm allergic to nuts.", "Danke, mein Name ist Karl."])
+def test_what_is_told_behind_a_greeting_is_a_fact(said: str) -> None:
+    summary = Talk().user("hello").agent("hello").user(said).agent("fine").user("bye").extract()
+    assert section(summary, "Facts:") == [f"2026-03-01 the user: {said}"]

@@ -183,7 +183,7 @@ def test_what_was_said_first_outlives_ten_summaries(seed: int) -> None:
             'by "mission inbox" (session "s9", delivery "s9/1"): The parcel 88213 came.',
         ):
             assert fact in summary, generation
-    assert summary.startswith("Conversation from 1970-01-01 00:00 to 1970-01-01 00:00 UTC: 604 ")
+    assert summary.startswith("Conversation at 1970-01-01 00:00 UTC: 604 ")
     assert "- you: 301 messages" in summary
 
 
