@@ -15,7 +15,7 @@ from ..storage.errors import CorruptRecord, StorageError
 from ..storage.keys import hash16, log_key, number_key
 from .core.conversation import Conversation
 from .core.effects import Step
-from .core.head import Head, read_head
+from .core.head import Head, is_outdated, read_head
 from .core.intake import seen_window
 from .core.records import (
     AssistantRecord,
@@ -262,7 +262,24 @@ def load_records(
 def load_head(store: Reads, stream: int) -> Head | None:
     """The head of session number `stream`, or None."""
     data = store.get(Table.HEADS, number_key(stream))
-    return read_head(decode(data)) if data is not None else None
+    return head_in(store, stream, decode(data)) if data is not None else None
+
+
+def head_in(store: Reads, stream: int, payload: object) -> Head:
+    """The head that is stored as `payload`; made anew from the log if it is outdated.
+
+    So it stays, and is read again each time, until the session's next commit.
+
+    Raises:
+        CorruptRecord: it is outdated, and a record of the log cannot be read.
+        MalformedRecord: it is not a head.
+    """
+    if not is_outdated(payload):
+        return read_head(payload)
+    replayed = Conversation()
+    for _, record in load_records(store, stream):
+        replayed.apply(record)
+    return replayed.head()
 
 
 def load_conversation(store: Reads, stream: int) -> Conversation | None:

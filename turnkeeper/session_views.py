@@ -8,11 +8,11 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-from .actors.core.head import Head, read_head
+from .actors.core.head import Head
 from .actors.core.lifecycle import Phase, phase_at
 from .actors.core.records import MalformedRecord
 from .actors.frozen import message
-from .actors.journal import find_session
+from .actors.journal import find_session, head_in
 from .actors.ledger import pages
 from .actors.messages import Address, SessionId
 from .actors.usage import Usage, read_usage, size_of, usage_key
@@ -104,7 +104,8 @@ def heads(store: Reads) -> Iterator[tuple[int, Head]]:
     """Number and head of every session, in the order in which they were opened."""
     for page in pages(store, Table.HEADS):
         for key, data in page:
-            yield int.from_bytes(key, "big"), read_head(decode(data))
+            stream = int.from_bytes(key, "big")
+            yield stream, head_in(store, stream, decode(data))
 
 
 def sessions(store: Reads, outlook: Outlook | None = None) -> list[SessionInfo]:
@@ -118,7 +119,9 @@ def sessions(store: Reads, outlook: Outlook | None = None) -> list[SessionInfo]:
     with collector_paused():
         usages = _usages(store)
         for page in pages(store, Table.HEADS):
-            found.extend([info_of(head, usages.get(key), outlook) for key, head in _readable(page)])
+            found.extend(
+                [info_of(head, usages.get(key), outlook) for key, head in _readable(store, page)]
+            )
     found.sort(key=attrgetter("last_active"), reverse=True)
     return found
 
@@ -140,25 +143,25 @@ def newest_sessions(
     times: list[int] = []
     with collector_paused():
         for page in pages(store, Table.HEADS):
-            for key, last_active_us in _last_active(page):
+            for key, last_active_us in _last_active(store, page):
                 keys.append(key)
                 times.append(last_active_us)
     order = sorted(range(len(keys)), key=times.__getitem__, reverse=True)
     shown: list[SessionInfo] = []
     for place in order[offset : offset + limit]:
         data = store.get(Table.HEADS, keys[place])
-        for key, head in _readable([(keys[place], data)] if data is not None else []):
+        for key, head in _readable(store, [(keys[place], data)] if data is not None else []):
             shown.append(info_of(head, _usage(store, key), outlook))
     return shown, len(keys)
 
 
-def _last_active(page: list[tuple[bytes, bytes]]) -> list[tuple[bytes, int]]:
+def _last_active(store: Reads, page: list[tuple[bytes, bytes]]) -> list[tuple[bytes, int]]:
     """When a human last wrote in each session."""
     try:
         rows = decode_all([data for _, data in page])
         return [(key, row[_LAST_ACTIVE]) for (key, _), row in zip(page, rows, strict=True)]
     except (StorageError, IndexError, KeyError, TypeError):
-        return [(key, head.last_active_us) for key, head in _readable(page)]
+        return [(key, head.last_active_us) for key, head in _readable(store, page)]
 
 
 def _usages(store: Reads) -> dict[bytes, Usage]:
@@ -193,20 +196,24 @@ def open_sessions(store: Reads) -> Iterator[list[SessionId]]:
     and whoever writes to that session is told.
     """
     for page in pages(store, Table.HEADS, size=_OPEN_AT_ONCE):
-        yield [SessionId(head.session_id) for _, head in _readable(page) if head.open_since]
+        yield [SessionId(head.session_id) for _, head in _readable(store, page) if head.open_since]
 
 
-def _readable(page: list[tuple[bytes, bytes]]) -> list[tuple[bytes, Head]]:
+def _readable(store: Reads, page: list[tuple[bytes, bytes]]) -> list[tuple[bytes, Head]]:
     """The heads of a page, with their keys."""
     try:
         rows = decode_all([data for _, data in page])
-        return [(key, read_head(row)) for (key, _), row in zip(page, rows, strict=True)]
+        return [
+            (key, head_in(store, int.from_bytes(key, "big"), row))
+            for (key, _), row in zip(page, rows, strict=True)
+        ]
     except (StorageError, MalformedRecord):
         pass  # which one it is, and all the others, below
     heads: list[tuple[bytes, Head]] = []
     for key, data in page:
         try:
-            heads.append((key, read_head(decode(data, ("head", int.from_bytes(key, "big"))))))
+            stream = int.from_bytes(key, "big")
+            heads.append((key, head_in(store, stream, decode(data, ("head", stream)))))
         except (StorageError, MalformedRecord) as error:
             logger.error("a session is damaged: %s", error)  # noqa: TRY400  (the text says it all)
     return heads

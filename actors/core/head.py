@@ -12,7 +12,7 @@ from ..messages import Address, Instance
 from .lifecycle import Phase
 from .records import MalformedRecord
 
-__all__ = ["Head", "read_head"]
+__all__ = ["Head", "is_outdated", "read_head"]
 
 
 class Head(NamedTuple):
@@ -86,8 +86,18 @@ class Head(NamedTuple):
 _LEAST: Final = len(Head._fields) - len(Head._field_defaults)
 
 
+def is_outdated(payload: object) -> bool:
+    """Whether an earlier version wrote this head, which did not know of all that is in one now.
+
+    Then it tells whose log it is and what is open in it, and nothing sure of the context.
+    """
+    return isinstance(payload, list | tuple) and _LEAST <= len(
+        cast("Sequence[object]", payload)
+    ) < len(Head._fields)
+
+
 def read_head(payload: object) -> Head:
-    """The head whose tuple is `payload`.
+    """The head whose tuple is `payload`. One that :func:`is_outdated` is filled up with defaults.
 
     Raises:
         MalformedRecord: it is not a head.
