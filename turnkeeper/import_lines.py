@@ -168,8 +168,8 @@ class _Reading:
     def _check_references(self, seq: int, record: Record) -> None:
         """Look whether the records that it speaks of are there, and are what it takes them for."""
         for name in _EARLIER:
-            if getattr(record, name, 0) > seq:
-                raise BadField(f"{name}: speaks of a record that comes later")
+            if getattr(record, name, 0) >= seq:  # whoever follows them back must come to an end
+                raise BadField(f"{name}: speaks of a record that does not come before")
         turn: int = getattr(record, "turn_seq", 0)
         if turn and turn not in self._turns:
             raise BadField(f"turn_seq: record {turn} is no turn")

@@ -266,7 +266,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "later record": (
         {"v": 2, "session": "s1", "seq": 2, "kind": "clear", "at_us": 2, "by": "x", "cleared": 9},
-        "line 2: cleared: speaks of a record that comes later",
+        "line 2: cleared: speaks of a record that does not come before",
+    ),
+    "the record itself": (
+        {"v": 2, "session": "s1", "seq": 2, "kind": "clear", "at_us": 2, "by": "x", "cleared": 2},
+        "line 2: cleared: speaks of a record that does not come before",
     ),
     "no such message": (
         {
@@ -357,7 +361,6 @@ SUMMARY: dict[str, Any] = {
     [
         ({"through": 2}, "stands for turns up to 2, when turn 0 was the last that was over"),
         ({"previous": 2}, "folds in 2, which is no earlier summary"),
-        ({"previous": 3}, "folds in 3, which is no earlier summary"),
         ({"for_turn": 1}, "was waited for by 1, which is no turn"),
         ({"others": [[9, 1, 1, 0]]}, "stands for log 9, which had not joined"),
         ({"covered_messages": 7}, "stands for 7 messages, when there were 1"),
