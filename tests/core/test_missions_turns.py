@@ -330,6 +330,8 @@ def test_a_note_is_recorded_and_starts_nothing(session: Session) -> None:
         next_seq=before.next_seq + 1,
         context_bound=before.context_bound + weight_of(note("12345")),
         context_messages=before.context_messages + 1,
+        unseen_bound=weight_of(note("12345")),
+        unseen_messages=1,
     )
 
 
@@ -406,6 +408,8 @@ def test_what_the_platform_tells_later_is_recorded_and_changes_nothing(session: 
         next_seq=before.next_seq + 1,
         context_bound=before.context_bound + weight_of(record),
         context_messages=before.context_messages + 1,
+        unseen_bound=weight_of(record),
+        unseen_messages=1,
     )
 
 
