@@ -7,9 +7,11 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import tiktoken
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,9 @@ import turnkeeper as tk
 from turnkeeper.tokens import CountFailed, counter_of, open_counter
 from turnkeeper.tokens.encoding_counter import EncodingCounter
 from turnkeeper.tokens.function_counter import FunctionCounter, estimate
+from turnkeeper.tokens.worker import RANK_FILE, shipped_encoding
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Characters:
@@ -220,3 +225,25 @@ def test_an_estimate_goes_by_the_characters_alone(text: str, times: int) -> None
 
 def test_an_estimate_of_a_large_text_is_that_of_its_characters() -> None:
     assert estimate("é" * 300_000 + "a" * 300_000) == 275_000
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ((DOCS / "context.md").read_text("utf-8"), 0.9, 1.2),
+        (Path(__file__).read_text("utf-8"), 0.9, 1.2),
+        ("Ich möchte für den zwölften Mai ein Zimmer in der Nähe des Bahnhofs buchen. ", 1.0, 1.4),
+        ("您好，我想预订五月十二日火车站附近的一间双人房。请问早餐是否包含在房价里？", 1.2, 1.6),
+        ("Здравствуйте, я хотел бы забронировать номер недалеко от вокзала. ", 1.9, 2.6),
+        (" ".join(str(number * 7919) for number in range(400)), 0.4, 0.6),
+    ],
+    ids=["english", "python", "german", "chinese", "russian", "numbers"],
+)
+def test_an_estimate_is_as_far_off_as_it_says(text: str, low: float, high: float) -> None:
+    counted = len(_o200k().encode_ordinary(text))
+    assert low < estimate(text) / counted < high
+
+
+@functools.cache
+def _o200k() -> tiktoken.Encoding:
+    return shipped_encoding(RANK_FILE)
