@@ -116,7 +116,7 @@ def _of_aside(store: Reads, record_id: str, stream: int, record: Record | None) 
             return None
         case other:
             lines = tuple(record_lines(session_id, other))
-            return Story(id=record_id, kind=other.kind, lines=lines)
+            return Story(id=record_id, kind="record", lines=lines)
 
 
 def _of_erased(store: Reads, record_id: str) -> Story | None:

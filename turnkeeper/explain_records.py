@@ -33,8 +33,8 @@ def record_lines(session_id: str, record: Record) -> Iterator[str]:
         case DeliveryRecord():
             yield f"{came}  attempt {record.attempt}: {text_of(record)}"
         case _:
-            first, *more = text_of(record).splitlines() or [f"a record of kind {record.kind}"]
-            yield f"{came}  {first}"
+            first, *more = text_of(record).splitlines() or [""]
+            yield f"{came}  {record.kind}{': ' if first else ''}{first}"
             yield from (f"| {line}" for line in more)
     turn = getattr(record, "turn_seq", 0) or getattr(record, "during", 0)
     if turn:

@@ -129,8 +129,10 @@ class Story:
         "command",
         "refusal",
         "messages",
+        "record",
     ]
-    """`refusal`: a message that was not let in. `messages`: several that have this id."""
+    """`refusal`: a message that was not let in. `messages`: several that have this id. `record`: any
+    other record of a session."""
     lines: tuple[str, ...]
 
 

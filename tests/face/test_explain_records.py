@@ -59,7 +59,7 @@ async def told(record: Record) -> tuple[str, tuple[str, ...]]:
         ),
         (
             MemoryRecord(at_us=AT_US, key="name", value="Ann", during=4),
-            (f"{CAME}name = Ann", "it is part of turn s1/4"),
+            (f"{CAME}memory: name = Ann", "it is part of turn s1/4"),
         ),
         (
             ForgottenRecord(at_us=AT_US, by="operator"),
@@ -67,11 +67,11 @@ async def told(record: Record) -> tuple[str, tuple[str, ...]]:
         ),
         (
             SilentRecord(at_us=AT_US, turn_seq=4),
-            (f"{CAME}a record of kind silent", "it is part of turn s1/4"),
+            (f"{CAME}silent", "it is part of turn s1/4"),
         ),
         (
             FailureRecord(at_us=AT_US, turn_seq=4, attempt=1, error="no\nreally"),
-            (f"{CAME}no", "| really", "it is part of turn s1/4"),
+            (f"{CAME}failure: no", "| really", "it is part of turn s1/4"),
         ),
         (
             DeliveryRecord(at_us=AT_US, delivery_seq=5, status="failed", reason="gone", attempt=3),
@@ -82,4 +82,4 @@ async def told(record: Record) -> tuple[str, tuple[str, ...]]:
 async def test_a_record_says_what_it_is_and_to_what_it_belongs(
     record: Record, lines: tuple[str, ...]
 ) -> None:
-    assert await told(record) == (record.kind, lines)
+    assert await told(record) == ("record", lines)
