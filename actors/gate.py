@@ -230,9 +230,7 @@ class OutputGate(TrioActor):
             with suppress(ActorDeadError):  # a stopping channel need not know
                 post.channels[place.instance].tell(ended)
 
-    def _answer_summarised(
-        self, effect: AnswerSummarised, answer: TrioFuture[Any] | None
-    ) -> None:
+    def _answer_summarised(self, effect: AnswerSummarised, answer: TrioFuture[Any] | None) -> None:
         if answer is not None:
             answer.resolve(effect.seq)
 
