@@ -129,10 +129,11 @@ def window_at(
 ) -> tuple[Message, ...]:
     """The window that the agent was given for turn `seq`, at the last attempt that was begun.
 
-    The system prompt, and what is left out since a link was undone, are those of now; so are the
-    limits, for a turn that has not ended. Where its agent did not look, it is all that could have
-    been seen. Of what has joined, it shows what is not newer than the attempt, by the clock. Reads
-    the whole log up to the turn.
+    It shows what the agent saw, and so also what was hidden only later, when a link was undone. But
+    the system prompt is that of now, and so are the limits for a turn that has not ended. Where its
+    agent did not look, it is all that could have been seen. Of sessions that have joined, it shows
+    what is not newer than the attempt, by the clock, and what is not hidden now. Reads the whole
+    log up to the turn.
 
     Raises:
         LookupError: there is no such turn, or it has not begun yet; the text says which.
