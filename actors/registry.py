@@ -29,6 +29,7 @@ from .core.conversation import Conversation
 from .core.directory import Directory
 from .core.intake import check
 from .core.records import MalformedRecord
+from .deletion import why_unknown
 from .deliveries import DeliveryReported, SendMessage
 from .door import Refusal
 from .errands import (
@@ -253,7 +254,7 @@ class RegistryActor(Sender):
         )
         conversation = load_conversation(store, stream) if stream is not None else None
         if stream is None or conversation is None:
-            raise UnknownSession(f"there is no session {session_id!r}")
+            raise UnknownSession(why_unknown(store, session_id))
         return self._start(session_id, stream, conversation)
 
     def _start(self, session_id: SessionId, stream: int, conversation: Conversation) -> Ref:

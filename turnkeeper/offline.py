@@ -15,6 +15,7 @@ from typing import Any, Final
 from .actors.acts import Act
 from .actors.core.access import AccessRules
 from .actors.core.routing import InstanceRules, read_binding
+from .actors.deletion import why_unknown
 from .actors.door import Door
 from .actors.journal import batch_for, load_conversation, load_session_number
 from .actors.ledger import starting_with
@@ -104,7 +105,7 @@ async def clear(state_dir: Path, session_id: str) -> Cleared:
         stream = load_session_number(store, session_id)
         conversation = load_conversation(store, stream) if stream is not None else None
         if stream is None or conversation is None:
-            raise UnknownSession(f"there is no session {session_id!r}")
+            raise UnknownSession(why_unknown(store, session_id))
         step = conversation.clear("operator", time.time_ns() // 1000)
         await store.commit(batch_for(stream, conversation, step))
         return Cleared(session_id=SessionId(session_id), seq=step.first_seq)

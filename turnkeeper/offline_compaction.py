@@ -15,6 +15,7 @@ import trio
 
 from .actors.compactions import Compact
 from .actors.core.compaction import Compacted
+from .actors.deletion import why_unknown
 from .actors.door import Door
 from .actors.journal import load_head, load_session_number
 from .actors.messages import SessionId
@@ -111,7 +112,7 @@ def _agent_of(store: Reads, session_id: str) -> str:
     stream = load_session_number(store, session_id)
     head = load_head(store, stream) if stream is not None else None
     if head is None:
-        raise UnknownSession(f"there is no session {session_id!r}")
+        raise UnknownSession(why_unknown(store, session_id))
     return head.agent
 
 

@@ -74,6 +74,9 @@ async def test_a_session_is_deleted(how: str, gateway: Gateway) -> None:
         out = await gateway.complaint(4, "sessions", "delete", "s1", "--yes")
         assert out.startswith("the session 's1' was deleted on 20")
         assert out.endswith(" by the operator")
+        for command in ("clear", "compact", "context", "export", "history", "memory"):
+            out = await gateway.complaint(4, "sessions", command, "s1")
+            assert out.startswith("the session 's1' was deleted on 20"), command
         out = await gateway.complaint(4, "sessions", "delete", "s7", "--yes")
         assert out.startswith("there is no session 's7'")
 

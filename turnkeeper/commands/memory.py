@@ -6,6 +6,7 @@ from typing import Final
 
 from .. import memory
 from ..actors.core.weight import bytes_of
+from ..actors.deletion import why_unknown
 from ..words import counted
 from .acting import ask_live
 from .base import Command, Exit, Invocation, NoSuchThing, argument
@@ -23,10 +24,9 @@ def _memory(invocation: Invocation) -> int:
         return _clear(invocation, session_id)
     with frozen(invocation.state_dir) as reads:
         kept = memory.memory(reads, session_id)
-    if kept is None:
-        raise NoSuchThing(
-            f"there is no session {session_id!r}; `turnkeeper sessions list` shows them"
-        )
+        if kept is None:
+            why = why_unknown(reads, session_id)
+            raise NoSuchThing(f"{why}; `turnkeeper sessions list` shows those there are")
     if invocation.json:
         print_json(kept)
     else:
