@@ -43,6 +43,7 @@ __all__ = [
     "batch_for",
     "binding_key",
     "find_session",
+    "head_in",
     "index_trouble",
     "last_key",
     "load_binding",

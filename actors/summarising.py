@@ -172,10 +172,13 @@ def _name_of(summariser: Summariser) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """What went wrong, short enough to be written down."""
+    """What went wrong, in one line, short enough to be written down."""
     try:
         text = str(error)
     except Exception as mute:  # an error may be as broken as what raised it
         logger.info("a %s cannot be shown", type(error).__name__, exc_info=mute)
         text = f"(cannot be shown: {type(mute).__name__})"
-    return f"{type(error).__name__}: {text}"[:_FAULT_CHARS]
+    shown = f"{type(error).__name__}: {text}"[:_FAULT_CHARS]
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
+    )

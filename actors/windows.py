@@ -271,7 +271,7 @@ class _Reading:
         if self._known:
             kept = self._fill(current, lambda log, seq, _: seq >= self._known.get(log.stream, 0))
         elif rules is None:
-            kept = self._fill(current, lambda *_: True)
+            kept = self._fill(current, lambda _log, _seq, _record: True)
         else:
             kept = self._fill_within(rules, current)
         cut = bool(self._known) or self.seen is not None

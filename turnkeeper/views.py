@@ -131,8 +131,8 @@ class Story:
         "messages",
         "record",
     ]
-    """`refusal`: a message that was not let in. `messages`: several that have this id. `record`: any
-    other record of a session."""
+    """`refusal`: a message that was not let in. `messages`: several that have this id.
+    `record`: any other record of a session."""
     lines: tuple[str, ...]
 
 

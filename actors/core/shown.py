@@ -284,7 +284,17 @@ def _cut_text(text: str, size: int) -> str:
     # So many bytes are in as many letters at most: of a long text, no more is encoded.
     first = text[:head].encode("utf-8", "surrogatepass")
     last = text[max(len(text) - tail, 0) :].encode("utf-8", "surrogatepass")
-    begin = first[:head].decode("utf-8", "ignore")
-    end = last[len(last) - tail :].decode("utf-8", "ignore")
+    tail = len(last) - tail
+    while _is_inside(first, head):
+        head -= 1
+    while _is_inside(last, tail):
+        tail += 1
+    begin = first[:head].decode("utf-8", "surrogatepass")
+    end = last[tail:].decode("utf-8", "surrogatepass")
     left_out = len(text) - len(begin) - len(end)
     return f"{begin}\n[{left_out:,} characters are left out here]\n{end}"
+
+
+def _is_inside(raw: bytes, place: int) -> bool:
+    """Whether a character of UTF-8 begins before `place` and ends behind it."""
+    return place < len(raw) and raw[place] & 0xC0 == 0x80

@@ -326,3 +326,20 @@ def test_a_summary_takes_what_was_counted_where_its_bound_does_not_fit(logs: Log
     assert not shown.cut
     (shown, _) = logs.window(5, WindowRules(1_000))
     assert shown.cut
+
+
+@given(text=st.text(min_size=400, max_size=900), size=st.integers(64, 400))
+def test_what_is_left_of_a_cut_text_is_its_beginning_and_its_end(text: str, size: int) -> None:
+    shown = message_of(1, user(1, text), None, {})
+    begin, _, rest = cut(shown, size).text.partition("\n[")
+    if "\n[" not in text and "here]\n" not in text:
+        end = rest.partition("here]\n")[2]
+        assert text.startswith(begin)
+        assert text.endswith(end)
+        assert len(begin.encode("utf-8", "surrogatepass")) > (size - 64) * 2 // 3 - 4
+
+
+def test_halves_of_surrogate_pairs_are_kept_where_there_is_room() -> None:
+    shown = cut(message_of(1, user(1, "\ud83d" * 600), None, {}), 664)
+    assert shown.text.startswith("\ud83d" * 133)
+    assert shown.text.endswith("\ud83d" * 66)

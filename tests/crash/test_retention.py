@@ -112,7 +112,12 @@ def test_a_session_that_was_being_deleted_is_whole_or_gone(filled: Path, tmp_pat
     for kill in range(KILLS):
         state_dir = tmp_path / f"state{kill}"
         shutil.copytree(filled, state_dir)
-        done = killed_after(rng.choice([0.0, 0.01, 0.03, 0.1, 1.0, 3.0]) * rng.uniform(0.5, 1.5), "delete", state_dir, "s1")
+        done = killed_after(
+            rng.choice([0.0, 0.01, 0.03, 0.1, 1.0, 3.0]) * rng.uniform(0.5, 1.5),
+            "delete",
+            state_dir,
+            "s1",
+        )
         with open_reader(state_dir) as reader:
             number = load_session_number(reader, "s1")
             erased = load_erased(reader, "s1")
