@@ -8,7 +8,7 @@ from typing import Any, Final
 from ..storage.errors import StorageError
 from .compactions import Compact, Measured, SummaryMade
 from .core.conversation import Conversation
-from .core.effects import Effect, StartTurn
+from .core.effects import Effect
 from .hearing import Hearing
 from .kernel import TrioFuture
 from .material import told_of_joined
@@ -27,8 +27,6 @@ class Compacting(Hearing):
     def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:
         super().__init__(services, stream, conversation)
         self._measured: Measured | None = None
-        self._given = 0
-        """The newest turn that was given to the agent."""
 
     def _durable(
         self,
@@ -37,9 +35,6 @@ class Compacting(Hearing):
         error: StorageError | None,
     ) -> None:
         core, compactor = self._core, self._services.compactor
-        for effect in effects:
-            if isinstance(effect, StartTurn):
-                self._given = effect.seq
         if error is None:
             if (
                 core.context_bound >= compactor.limits.trigger_tokens

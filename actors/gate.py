@@ -75,6 +75,8 @@ class OutputGate(TrioActor):
         self._stream = stream
         self._core = conversation
         self._waiting: dict[int, TrioFuture[Outcome]] | None = None
+        self._given = 0
+        """The newest turn that was given to the agent."""
 
     def __str__(self) -> str:
         return f"session {self._core.session_id}"
@@ -171,6 +173,7 @@ class OutputGate(TrioActor):
             answer.resolve(effect.cleared)
 
     def _start_turn(self, effect: StartTurn, _answer: object) -> None:
+        self._given = effect.seq
         try:
             turn = effect.turn or self._turn_at(effect.seq)
         except StorageError as error:
