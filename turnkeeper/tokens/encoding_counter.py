@@ -6,8 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import trio
 
@@ -35,7 +34,7 @@ _REFUSED_FOR_S: Final = 60.0
 _logger: Final = logging.getLogger(__name__)
 
 
-class EncodingCounter:
+class EncodingCounter(trio.abc.AsyncResource):
     """Counts the tokens of one encoding; special tokens count as the text they are written in.
 
     The first count starts a process, which `aclose` ends; it also ends when this one does, in
@@ -88,17 +87,6 @@ class EncodingCounter:
         """The process, if there is one."""
         worker = self._worker
         return None if worker is None else worker.pid
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def count(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text, in their order. Lone surrogates count as U+FFFD.

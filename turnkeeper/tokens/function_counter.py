@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import trio
 
@@ -20,7 +19,7 @@ _SLICE_CHARS: Final = 1 << 16
 """Encoded at once, which keeps the loop waiting for well under a millisecond."""
 
 
-class FunctionCounter:
+class FunctionCounter(trio.abc.AsyncResource):
     """Counts with `function`, which is called in a thread, for one text at a time.
 
     A count that is cancelled does not wait for the call that is running, but the next count does.
@@ -42,17 +41,6 @@ class FunctionCounter:
 
     def __repr__(self) -> str:
         return f"<FunctionCounter {self.name!r}>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def count(self, texts: Sequence[str]) -> list[int]:
         """What the function says of each text, in their order.
