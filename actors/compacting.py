@@ -76,9 +76,11 @@ class Compacting(Hearing):
 
     def _summary_made(self, message: SummaryMade) -> None:
         core, record = self._core, message.record
-        if not record.for_turn and core.running > self._given:
-            # Its agent has seen nothing yet, and waits for this: see `Compactor.room`.
-            record = replace(record, for_turn=core.running)
+        turn = core.running
+        is_new = turn > self._given or self._services.compactor.is_expected(core.session_id, turn)
+        if turn and not record.for_turn and is_new:
+            # Its agent has seen nothing yet: see `Compactor.room`.
+            record = replace(record, for_turn=turn)
         step = core.summarise(record, message.base, self._services.compaction_notice)
         self._commit(step, self.take_reply())
 

@@ -144,6 +144,8 @@ class Compactor:
             offload=self._aside,
         )
         self._jobs: dict[SessionId, _Job] = {}
+        self._expected: dict[SessionId, int] = {}
+        """Turns that were given out, until their agents are asked."""
         self.trigger_messages = limits.trigger_messages
         self._at_once = trio.CapacityLimiter(_AT_ONCE)
         self._threads = trio.CapacityLimiter(_IN_THREADS)
@@ -199,6 +201,18 @@ class Compactor:
             self._begin(job)
         job.asked = True
         job.answers.extend(answers)
+
+    def expect(self, session_id: SessionId, turn: int) -> None:
+        """Know of a turn that was given out, and whose agent has seen nothing yet."""
+        self._expected[session_id] = turn
+
+    def begin(self, session_id: SessionId) -> None:
+        """The agent is asked now: what comes later is not for this turn."""
+        self._expected.pop(session_id, None)
+
+    def is_expected(self, session_id: SessionId, turn: int) -> bool:
+        """Whether the agent of a turn that was given out has seen nothing yet."""
+        return self._expected.get(session_id) == turn
 
     def should_wait(self, session_id: SessionId) -> bool:
         """Whether a turn of the session should wait for :meth:`room`."""

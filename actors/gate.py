@@ -174,6 +174,7 @@ class OutputGate(TrioActor):
 
     def _start_turn(self, effect: StartTurn, _answer: object) -> None:
         self._given = effect.seq
+        self._services.compactor.expect(self._core.session_id, effect.seq)
         try:
             turn = effect.turn or self._turn_at(effect.seq)
         except StorageError as error:

@@ -235,6 +235,7 @@ class TurnHost:
         turn, compactor = job.turn, self._services.compactor
         if compactor.should_wait(job.session_id):
             await compactor.room(job.session_id, job.seq)
+        compactor.begin(job.session_id)
         if isinstance(turn, InboundTurn):
             context = _context(job, turn, await self._identify(turn))
         else:
