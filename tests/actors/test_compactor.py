@@ -474,6 +474,30 @@ async def test_a_summary_that_lands_as_a_turn_is_accepted_is_seen_by_that_turn(
         assert window_at(stage.store, 1, seq, RULES) == window
 
 
+async def test_a_summary_that_lands_before_an_agent_is_asked_is_seen_by_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    tg, summing, agent = LoopbackChannel("tg"), Summing("hold", "good"), Talker()
+    alone = {"max_running_turns": 1}
+    async with on_small_stage(agent, tg, summariser=summing, runtime=alone) as stage:
+        await talk(tg, "1", "2", "3")
+        await talk(tg, "4", chars=400)
+        await tg.receive("hold", conversation="c2", user_id="u2")
+        await wait_all_tasks_blocked()
+        await tg.receive("5 ".ljust(300, "x"))  # given out, and waits for the other agent
+        await wait_all_tasks_blocked()
+        summing.go.set()
+        await wait_all_tasks_blocked()
+        ((at, record),) = summaries(stage.store)
+        assert "5" not in agent.windows
+        agent.go.set()
+        assert {(await tg.next_sent()).text for _ in range(2)} == {"re: hold", "re: 5"}
+        window = agent.windows["5"]
+        assert record.for_turn == window[-1].seq < at
+        assert (window[0].kind, window[0].seq) == ("summary", at)
+        assert window_at(stage.store, 1, record.for_turn, RULES) == window
+
+
 async def test_a_stopping_runtime_waits_for_no_summary(autojump_clock: MockClock) -> None:
     tg, summing = LoopbackChannel("tg"), Summing("hang")
     async with on_small_stage(Talker(), tg, summariser=summing) as stage:
