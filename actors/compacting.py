@@ -85,7 +85,5 @@ class Compacting(Hearing):
         self._commit(step, self.take_reply())
 
     def _compact(self, _message: Compact) -> None:
-        self._ask_compaction(self.take_reply())
-
-    def _ask_compaction(self, answer: TrioFuture[Any] | None = None) -> None:
-        self._services.compactor.ask(self._core.session_id, self._stream, answer)
+        compactor = self._services.compactor
+        compactor.ask(self._core.session_id, self._stream, self.take_reply())

@@ -31,7 +31,7 @@ from .core.compaction import (
 )
 from .core.records import SummaryRecord
 from .core.shown import Message, cut
-from .core.weight import OVERHEAD, bytes_of, weight_of
+from .core.weight import OVERHEAD, prompt_tokens, weight_of
 from .counting import Counting
 from .counts import count_row
 from .errors import TurnRefused
@@ -158,15 +158,11 @@ class Compactor:
     def rules(self) -> WindowRules:
         """How windows are to be filled now."""
         return WindowRules(
-            self.limits.max_tokens + self._system_tokens,
+            self.limits.max_tokens + prompt_tokens(self._system),
             self._system,
             self._counting.mark,
             self.limits.max_messages,
         )
-
-    @property
-    def _system_tokens(self) -> int:
-        return bytes_of(self._system) + OVERHEAD if self._system is not None else 0
 
     def consider(self, session_id: SessionId, stream: int, *, full: bool) -> None:
         """Measure a context that may have become too large; `full`: for the window, even."""

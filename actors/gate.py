@@ -238,16 +238,8 @@ class OutputGate(TrioActor):
         if answer is not None:
             answer.resolve(effect.seq)
 
-    def _on_ask_compaction(self, _effect: AskCompaction, _answer: object) -> None:
-        self._ask_compaction()
-
-    def _ask_compaction(self) -> None:
-        """Have the older part of the context summarised: see `compacting`.
-
-        Called once the request is durable. There may be nothing to summarise, or it may be under
-        way already; nobody waits for it.
-        """
-        raise NotImplementedError
+    def _ask_compaction(self, _effect: AskCompaction, _answer: object) -> None:
+        self._services.compactor.ask(self._core.session_id, self._stream, None)
 
     def _end_run(self, effect: EndTurn, turn: MissionTurn) -> None:
         ended = MissionEnded(
@@ -387,7 +379,7 @@ class OutputGate(TrioActor):
         PauseTurn: _pause_turn,
         EndTurn: _end_turn,
         EndCommand: _end_command,
-        AskCompaction: _on_ask_compaction,
+        AskCompaction: _ask_compaction,
         Dispatch: _dispatch,
         SettleDelivery: _settle_delivery,
     }

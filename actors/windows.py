@@ -31,7 +31,7 @@ from .core.records import (
 from .core.shown import system_prompt
 from .core.state import State
 from .core.turns import NEVER, ended_by
-from .core.weight import OVERHEAD, bytes_of, frame_of, weight_of
+from .core.weight import OVERHEAD, frame_of, prompt_tokens, weight_of
 from .core.window import Message, build_window
 from .counts import Counts
 from .journal import load_head, load_record
@@ -76,9 +76,7 @@ class WindowRules(NamedTuple):
     @property
     def room(self) -> int:
         """Tokens that are left for the conversation."""
-        if self.system is None:
-            return self.max_tokens
-        return self.max_tokens - bytes_of(self.system) - OVERHEAD
+        return self.max_tokens - prompt_tokens(self.system)
 
 
 def read_window(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from inspect import iscoroutinefunction, unwrap
 from typing import TypeAlias, cast
@@ -15,8 +16,9 @@ from .actors.tokens import TokenCounter
 from .agents import load_callable
 from .config_context import context_limits
 from .config_tables import ConfigError, SessionConfig
+from .tokens import CounterSpec, open_counter
 
-__all__ = ["CompactionPlan", "SummariserSpec", "plan_compaction"]
+__all__ = ["CompactionPlan", "SummariserSpec", "enter_counter", "plan_compaction"]
 
 SummariserSpec: TypeAlias = Summariser | Mapping[str, Summariser] | None
 """One for all agents, or by the name of the agent; None for the built-in summary."""
@@ -45,6 +47,20 @@ class CompactionPlan:
             system=self.system,
             offload=self.offload,
         )
+
+
+async def enter_counter(
+    stack: AsyncExitStack, session: SessionConfig, given: CounterSpec = None
+) -> TokenCounter:
+    """The counter that the program has `given`, or else `session` names, closed with `stack`.
+
+    Raises:
+        ConfigError: there is no such counter.
+    """
+    try:
+        return await stack.enter_async_context(open_counter(given or session.token_counter))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"config: [session] {error}") from error
 
 
 def plan_compaction(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .actors.core.compaction import Limits, limits_of
-from .actors.core.weight import OVERHEAD, bytes_of
+from .actors.core.weight import prompt_tokens
 from .actors.windows import MAX_MESSAGES
 from .config_tables import ConfigError, SessionConfig
 from .tokens import check_name
@@ -21,14 +21,13 @@ def context_limits(session: SessionConfig, where: str = "config") -> Limits:
     Raises:
         ConfigError: keys contradict each other; the text names them.
     """
-    system = session.system_prompt
     try:
         return limits_of(
             session.max_context_tokens,
             session.compaction_threshold,
             session.keep_recent_tokens,
             session.summary_tokens,
-            system_tokens=bytes_of(system) + OVERHEAD if system else 0,
+            system_tokens=prompt_tokens(session.system_prompt or None),
             max_messages=MAX_MESSAGES,
         )
     except ValueError as error:

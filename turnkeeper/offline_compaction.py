@@ -17,14 +17,14 @@ from .actors.compactions import Compact
 from .actors.core.compaction import Compacted
 from .actors.deletion import why_unknown
 from .actors.door import Door
-from .actors.journal import load_head, load_session_number
+from .actors.journal import find_session
 from .actors.messages import SessionId
 from .actors.registry import RegistryActor
 from .actors.runner import TurnJob, TurnRunner
 from .actors.services import Post, Services
 from .actors.unknown import UnknownSession
-from .compaction import plan_compaction
-from .config import Config, ConfigError, SessionConfig
+from .compaction import enter_counter, plan_compaction
+from .config import Config, SessionConfig
 from .engine import next_stream
 from .hosting import kernel_of_this_loop
 from .offline import rules_at_rest
@@ -32,7 +32,6 @@ from .outlook import resting_outlook
 from .storage.base import Reads
 from .storage.lmdb_store import open_lmdb
 from .storage.state_dir import find_store
-from .tokens import open_counter
 
 __all__ = ["compact"]
 
@@ -66,11 +65,7 @@ async def compact(state_dir: Path, session_id: str, settings: Config | None) -> 
             stopping=True,  # what is open belongs to the next start
         )
         async with AsyncExitStack() as stack:
-            try:
-                counting = open_counter(settings.session.token_counter)
-                counter = await stack.enter_async_context(counting)
-            except ValueError as error:
-                raise ConfigError(f"config: [session] {error}") from error
+            counter = await enter_counter(stack, settings.session)
             plan = plan_compaction(settings.session, counter, None, {agent})
             services.compactor = plan.compactor(services)
             return await _ask(services, Compact(session_id=SessionId(session_id)))
@@ -109,11 +104,10 @@ def _agent_of(store: Reads, session_id: str) -> str:
     Raises:
         UnknownSession: there is no such session.
     """
-    stream = load_session_number(store, session_id)
-    head = load_head(store, stream) if stream is not None else None
-    if head is None:
+    found = find_session(store, session_id)
+    if found is None:
         raise UnknownSession(why_unknown(store, session_id))
-    return head.agent
+    return found[1].agent
 
 
 async def _refuse(job: TurnJob) -> NoReturn:

@@ -13,7 +13,7 @@ from .actors.messages import Instance
 from .agent import Agent
 from .channels.base import Channel
 from .channels.parcel import check_powers
-from .compaction import SummariserSpec, plan_compaction
+from .compaction import SummariserSpec, enter_counter, plan_compaction
 from .config import Config, ConfigError, load_config
 from .config_reset import reset_policy
 from .engine import Engine
@@ -23,7 +23,7 @@ from .rules import agents_of, check_exposure, instance_rules
 from .runtime import Runtime
 from .storage.base import Store
 from .storage.lmdb_store import open_lmdb
-from .tokens import CounterSpec, open_counter
+from .tokens import CounterSpec
 
 __all__ = ["RuntimeOptions", "open_runtime"]
 
@@ -90,11 +90,7 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     rules = instance_rules(settings, instances, agents_of(instances, settings, known))
     check_exposure(instances, rules)
     async with AsyncExitStack() as stack:
-        try:
-            counting = open_counter(token_counter or settings.session.token_counter)
-            counter = await stack.enter_async_context(counting)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"config: [session] {error}") from error
+        counter = await enter_counter(stack, settings.session, token_counter)
         compaction = plan_compaction(settings.session, counter, summariser, known)
         if store is None:
             if state_dir is None:

@@ -34,6 +34,7 @@ __all__ = [
     "bytes_of",
     "extra_of",
     "frame_of",
+    "prompt_tokens",
     "weight_of",
 ]
 
@@ -49,6 +50,11 @@ FILE_TOKENS: Final = 100
 def bytes_of(text: str) -> int:
     """How many bytes of UTF-8 `text` takes; half of a surrogate pair takes three."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def prompt_tokens(system: str | None) -> int:
+    """How many tokens a system prompt takes at most; 0 if there is none."""
+    return bytes_of(system) + OVERHEAD if system is not None else 0
 
 
 def weight_of(record: Record) -> int:
