@@ -30,7 +30,7 @@ def require(program: str) -> Path:
         path = folder / program
         if path.is_file() and os.access(path, os.X_OK):
             return path
-    missing(program)
+    return missing(program)
 
 
 def peers_python() -> Path:
