@@ -24,6 +24,7 @@ __all__ = [
     "FindSession",
     "InboundTurn",
     "Instance",
+    "MessageChange",
     "MissionTurn",
     "Passivate",
     "Passivated",
@@ -111,6 +112,23 @@ class InboundTurn:
     reply_to: str | None = None
     """Platform id of the message which this one quotes."""
     attachments: tuple[Attachment, ...] = ()
+
+
+@message
+class MessageChange:
+    """A human has edited or deleted a message that was heard before."""
+
+    address: Address
+    platform: str
+    message_id: str
+    """The platform's id of the message, as in its turn."""
+    change_id: str
+    """The same again when this change is told again, and no other change of the message has it."""
+    user_id: str | None
+    """Who has changed it: its author. None if the platform does not say; then only for a deletion,
+    which moderators may do too."""
+    text: str | None
+    """What it says now; None if it was deleted."""
 
 
 @message

@@ -20,28 +20,50 @@ from ..actors.messages import (
     DeliveryId,
     InboundTurn,
     Instance,
+    MessageChange,
     TurnEnded,
+    TurnId,
 )
+from .line import Line
 
 __all__ = [
     "Channel",
     "ChannelError",
     "ChannelPowers",
+    "Check",
     "Deliver",
+    "Draft",
     "KeepFile",
     "LateReceipt",
     "LostAnswer",
+    "MessageChange",
     "Outbound",
+    "OutboundFile",
     "Receipt",
     "Rejected",
     "TurnEnded",
     "Unreachable",
+    "Watermark",
 ]
 
 
 @message
+class OutboundFile:
+    """A file that the agent sends."""
+
+    kind: str
+    """`image`, `audio`, `video` or `file`."""
+    size_bytes: int
+    read: Callable[[], Awaitable[bytes]]
+    """All of it. Raises :class:`Rejected` if it is not there any more."""
+    mime: str | None = None
+    name: str | None = None
+    """What it is called; without any path."""
+
+
+@message
 class Outbound:
-    """One message to send, once, to one place."""
+    """One message to send, once, to one place: a text, or a file."""
 
     delivery_id: DeliveryId
     address: Address
@@ -56,6 +78,11 @@ class Outbound:
     """Which part of a text that `ChannelPowers.text_limit` has split; 1 for the first."""
     parts: int = 1
     """How many parts there are."""
+    file: OutboundFile | None = None
+    """What to send instead of the text, which is empty then. Only if `ChannelPowers.files`."""
+    draft: str | None = None
+    """The platform's id of a message that `Channel.draft` has shown: to be edited into this one. If
+    that is not possible any more, this is sent as a message of its own."""
 
     @property
     def part_id(self) -> str:
@@ -76,6 +103,50 @@ class Receipt:
     parts: tuple[str, ...] = ()
     """The platform's ids of all parts, in order, if the channel has split the text by itself. The
     `platform_message_id` is one of them. Only for a channel without a `text_limit`."""
+
+
+@message
+class Draft:
+    """What an agent has said so far in a turn that goes on."""
+
+    turn_id: TurnId
+    address: Address
+    text: str
+    """All of it up to now, and marked as unfinished; never longer than `text_limit`."""
+    reply_to: str | None = None
+    shown: str | None = None
+    """The platform's id of the message that shows an earlier state of it; None the first time."""
+
+
+@message
+class Check:
+    """One thing that `Channel.probe` has looked at."""
+
+    what: str
+    """In a few words: `token`, `may read messages`."""
+    ok: bool
+    detail: str = ""
+    """What was found, or what to do about it; never a secret."""
+
+
+class Watermark(Protocol):
+    """How far a channel has heard its platform; survives restarts."""
+
+    @property
+    def value(self) -> str | None:
+        """What was stored last; None for an instance that never stored anything."""
+        ...
+
+    async def move(self, value: str, /) -> None:
+        """Store `value`; returns once it is durable.
+
+        Move it past a message only when `deliver` has returned for it.
+
+        Raises:
+            ValueError: it is longer than 65,536 characters.
+            ShuttingDown: the runtime is stopping; nothing was stored.
+        """
+        ...
 
 
 Deliver: TypeAlias = Callable[[InboundTurn], Awaitable[Accepted]]
@@ -136,6 +207,16 @@ class ChannelPowers:
     late_receipts: bool = False
     """Whether the platform tells more of a message later. Then the ids of plain replies are kept
     too, so that `Channel.on_receipt` knows them."""
+    files: bool = False
+    """Whether it can send files. Where it cannot, a line of text says what would have come."""
+    file_limit_bytes: int | None = None
+    """The longest file that it can send; a line of text stands for a longer one."""
+    typing_every_s: float | None = None
+    """How long the platform shows that somebody is typing: `typing` is called again and again while
+    the agent works. None if it cannot show that."""
+    draft_every_s: float | None = None
+    """Least seconds between two states of a reply that is shown while it is being made: `draft` is
+    called then, if the agent yields its reply in pieces. None if messages cannot be edited."""
 
 
 class Channel(ABC):
@@ -157,12 +238,32 @@ class Channel(ABC):
     :class:`~turnkeeper.actors.errors.TurnRefused` when it can be heard again later only.
     """
 
+    on_change: Callable[[MessageChange], Awaitable[bool]] | None = None
+    """Set by the channel actor; await it on the loop when a human has edited or deleted a message.
+
+    Returns once that is durable, or at once if it was known; False if no such message was heard
+    from this human. Raises ValueError for what is no change, and
+    :class:`~turnkeeper.actors.errors.TurnRefused` when it can be heard again later only.
+    """
+    watermark: Watermark | None = None
+    """Set by the runtime before `run` is called."""
+    hook_url: str | None = None
+    """Set by the runtime before `run` is called, if there is a `hook`: where it can be reached from
+    outside, if the configuration says so under `[http]`, else on this machine."""
     keep_file: KeepFile | None = None
     """Set by the runtime; await it on the loop before delivering a turn that came with a file.
     It keeps the file, so that the agent can read it, however long ago it came."""
 
     def __init__(self, name: str) -> None:
         self.name = Instance(name)
+        self.line = Line()
+        """How the connection to the platform is: `line.up()` when it stands, `line.down(why)`
+        when it does not. The runtime notes by itself that `run` has ended."""
+
+    @property
+    def account(self) -> str | None:
+        """What two instances must not share: a digest of the token; None if they may."""
+        return None
 
     @property
     def exposed(self) -> bool:
@@ -179,7 +280,13 @@ class Channel(ABC):
         """Hear until cancelled.
 
         Returning means that no more input will ever come (the end of a piped stdin); raising means
-        that the channel broke, and it is run again after a pause.
+        that the channel broke, and it is run again after a pause, which grows with every failure.
+
+        Raises:
+            Unreachable: the platform cannot be reached, or has ended the connection. It is run
+                again after `retry_after_s` at least.
+            Rejected: the platform refuses for good: the token is wrong, a permission is missing. It
+                is run again rarely, in case somebody has mended it.
         """
 
     @abstractmethod
@@ -194,6 +301,36 @@ class Channel(ABC):
             Rejected: the platform refused for good.
             LostAnswer: bytes left and no answer came.
         """
+
+    async def typing(self, _address: Address, /) -> None:
+        """Show that the agent is at work there, when `powers.typing_every_s`.
+
+        A failure is nobody's concern; it is called again after that time.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares typing_every_s")
+
+    async def draft(self, _draft: Draft, /) -> Receipt:
+        """Show a reply that is being made, when `powers.draft_every_s`: send it, or edit it.
+
+        What is shown is no delivery: its final text comes to `send`, with `Outbound.draft`. After a
+        failure no more of it is shown.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares draft_every_s")
+
+    async def withdraw(self, _address: Address, _message_id: str, /) -> None:
+        """Take back a draft of which nothing came, when `powers.draft_every_s`."""
+        raise NotImplementedError(f"{type(self).__name__} declares draft_every_s")
+
+    async def probe(self) -> tuple[Check, ...]:
+        """Look whether token and permissions are right, by calls that change nothing.
+
+        Called without `run`, also while another process runs this instance. What it finds wrong
+        is a `Check` that is not `ok`.
+
+        Raises:
+            Unreachable: the platform cannot be asked.
+        """
+        return ()
 
     async def reconcile(self, _outbound: Outbound, /) -> Receipt | None:
         """Find out whether a message that was sent, and not answered, has arrived.
@@ -224,7 +361,7 @@ class Channel(ABC):
 
 
 class ChannelError(Exception):
-    """Root of what `Channel.send` may raise; the child says what became of the bytes."""
+    """Root of what a channel may raise; the child says what became of the bytes."""
 
 
 class Unreachable(ChannelError):

@@ -160,7 +160,10 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
     return imported & siblings
 
 
-FOR_EVERY_CHANNEL: Final = {"base", "display", "parts"}
+FOR_EVERY_CHANNEL: Final = {
+    *("base", "display", "fetching", "hooks", "hook_signing", "http_client", "http_json"),
+    *("limiter", "line", "markdown", "parts", "secret"),
+}
 CHANNEL_MODULES: Final = {
     path.stem: path for path in (ROOT / "channels").glob("*.py") if path.stem != "__init__"
 }

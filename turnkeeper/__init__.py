@@ -43,7 +43,15 @@ from .actors.errors import (
     Unidentified,
 )
 from .actors.happenings import FeedEvent
-from .actors.messages import Accepted, Address, Attachment, Cleared, InboundTurn, ToolCall
+from .actors.messages import (
+    Accepted,
+    Address,
+    Attachment,
+    Cleared,
+    InboundTurn,
+    MessageChange,
+    ToolCall,
+)
 from .actors.provenance import LateReceipt, Mirrored
 from .actors.tokens import TokenCounter
 from .actors.unknown import UnknownAttachment, UnknownInstance, UnknownMission, UnknownSession
@@ -51,12 +59,16 @@ from .agent import Agent, Quoted, Reply, Turn
 from .channels.base import (
     Channel,
     ChannelPowers,
+    Check,
     Deliver,
+    Draft,
     LostAnswer,
     Outbound,
+    OutboundFile,
     Receipt,
     Rejected,
     Unreachable,
+    Watermark,
 )
 from .config import Config, ConfigError
 from .context import (
@@ -100,6 +112,7 @@ __all__ = [
     "ChangeInfo",
     "Channel",
     "ChannelPowers",
+    "Check",
     "Cleared",
     "Compacted",
     "Config",
@@ -108,6 +121,7 @@ __all__ = [
     "Deleted",
     "Deliver",
     "DeliveryInfo",
+    "Draft",
     "Feed",
     "FeedEntry",
     "FeedEvent",
@@ -128,6 +142,7 @@ __all__ = [
     "LostAnswer",
     "MemoryFull",
     "Message",
+    "MessageChange",
     "MessageIdReused",
     "Mirrored",
     "MissionDelivery",
@@ -138,6 +153,7 @@ __all__ = [
     "Moved",
     "NotAddressed",
     "Outbound",
+    "OutboundFile",
     "Outcome",
     "Overloaded",
     "PairInfo",
@@ -172,6 +188,7 @@ __all__ = [
     "UnknownMission",
     "UnknownSession",
     "Unreachable",
+    "Watermark",
     "clear_session_context",
     "get_session_context",
     "open_runtime",
