@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from .frozen import message
-from .messages import Address, DeliveryId, SessionId
+from .messages import Address, DeliveryId, SessionId, TurnId
 
 __all__ = [
     "Deliver",
@@ -125,6 +125,8 @@ class Deliver:
     """The platform's ids of the parts that have arrived already, from the first one on."""
     keep_id: bool = False
     """Whether the platform's id must lead back to the delivery: to be echoed in the report."""
+    turn_id: TurnId | None = None
+    """The turn that it answers, if it answers one."""
 
 
 @message

@@ -226,7 +226,7 @@ class OutputGate(TrioActor):
         post = self._services.post
         if place.instance in post.hearers:
             ended = TurnEnded(
-                turn_id=TurnId(f"{self._core.session_id}/{seq}"),
+                turn_id=self._turn_id(seq),
                 address=place,
                 status=status,
                 delivery_id=self._delivery_id(delivery_seq) if delivery_seq else None,
@@ -290,6 +290,7 @@ class OutputGate(TrioActor):
             parts=effect.parts,
             keep_id=place is not None
             and (record.reply_to is None or place.instance in post.receipted),
+            turn_id=self._turn_id(record.turn_seq) if record.turn_seq else None,
         )
         target = post.feed if place is None else post.channels.get(place.instance)
         if target is None:
@@ -353,6 +354,9 @@ class OutputGate(TrioActor):
         gone = Passivated(session_id=self._core.session_id, ref=self.actor_ref)
         with suppress(ActorDeadError):  # a stopped registry loads nobody
             self._services.registry.tell(gone)
+
+    def _turn_id(self, seq: int) -> TurnId:
+        return TurnId(f"{self._core.session_id}/{seq}")
 
     def _delivery_id(self, seq: int) -> DeliveryId:
         return DeliveryId(f"{self._core.session_id}/{seq}")

@@ -14,7 +14,10 @@ __all__ = [
     "Accept",
     "Accepted",
     "Address",
+    "AgentBegan",
+    "AgentEnded",
     "AgentReply",
+    "AgentSays",
     "AnyTurn",
     "Attachment",
     "CatchUp",
@@ -183,6 +186,34 @@ class AgentReply:
     tools: tuple[ToolCall, ...] = ()
     saw: tuple[Any, ...] | None = None
     """What of the context its window held, if that was not all of it: see `windows.Seen`."""
+
+
+@message
+class AgentBegan:
+    """An agent has been asked to answer a human, for the first time or once more."""
+
+    turn_id: TurnId
+    address: Address
+    reply_to: str
+    """The platform's id of the human's message."""
+
+
+@message
+class AgentSays:
+    """An agent has yielded a piece of its reply; nothing of it is durable."""
+
+    turn_id: TurnId
+    text: str
+    """All of it up to now."""
+
+
+@message
+class AgentEnded:
+    """An agent has returned, raised or been stopped."""
+
+    turn_id: TurnId
+    answered: bool
+    """Whether there is a reply, for which a delivery will follow."""
 
 
 @message

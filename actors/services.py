@@ -51,6 +51,8 @@ class Post:
     """The actor that shows what has no channel."""
     hearers: frozenset[Instance]
     """Instances that want to know when a turn has ended."""
+    watchers: frozenset[Instance] = frozenset()
+    """Instances that show that an agent is at work."""
     receipted: frozenset[Instance] = frozenset()
     """Instances whose platform tells more of a message later."""
     scheduler: Ref | None = None

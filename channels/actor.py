@@ -27,10 +27,19 @@ from ..actors.deliveries import (
 )
 from ..actors.errors import Overloaded
 from ..actors.kernel import ActorDeadError, ActorRef, TrioActor, TrioFuture
-from ..actors.messages import Address, CatchUp, SessionId, TurnEnded
+from ..actors.messages import (
+    Address,
+    AgentBegan,
+    AgentEnded,
+    AgentSays,
+    CatchUp,
+    SessionId,
+    TurnEnded,
+)
 from ..actors.provenance import HearReceipt
 from .base import Channel
 from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word
+from .presence import Presence
 from .retry import GiveUp, RetryPolicy, Verdict
 
 __all__ = ["MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
@@ -90,6 +99,7 @@ class ChannelActor(TrioActor):
         self._sent = 0
         self._curious: list[TrioFuture[int]] = []
         self._receipts = trio.Semaphore(MAX_RECEIPTS_IN_FLIGHT)
+        self._presence = Presence(channel, nursery, lambda place: place not in self._lanes)
         channel.on_reachable = self._reachable
         channel.on_receipt = self._hear_receipt
 
@@ -105,6 +115,12 @@ class ChannelActor(TrioActor):
                 self._enqueue(_delivery_of(message, self._now_us()))
             case TurnEnded():
                 self._tell_channel(message)
+            case AgentBegan():
+                self._presence.began(message)
+            case AgentSays():
+                self._presence.says(message)
+            case AgentEnded():
+                self._presence.ended(message)
             case CatchUp():
                 self._answer_when_quiet(self.take_reply())
             case _:
@@ -188,6 +204,7 @@ class ChannelActor(TrioActor):
             self._give_up(parcel, attempt, "interrupted")
             return True
         tries = attempt
+        parcel.draft = await self._presence.claim(deliver.turn_id)
         while True:
             lane.reachable = False
             arrived = len(parcel.arrived)

@@ -7,7 +7,7 @@ channel has kept: whoever knows the digest of a file is not given the file for i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, Final, Protocol
 
 import trio
@@ -42,7 +42,15 @@ class Inlet:
     Turns reach the registry in the order of the calls, those that had to wait for room included.
     """
 
-    def __init__(self, instance: Instance, registry: ActorRef[Any], keep: Keep) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        registry: ActorRef[Any],
+        keep: Keep,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._heard = heard
+        """Called for every turn that was accepted."""
         self._instance = instance
         self._registry = registry
         self._keep = keep
@@ -78,7 +86,9 @@ class Inlet:
         else:
             self._waiting[answer] = turn
         try:
-            return await answer
+            accepted = await answer
+            self._heard()
+            return accepted
         except ActorDeadError as error:
             raise Overloaded(f"the session stopped before it took the turn: {error}") from error
         finally:

@@ -56,12 +56,14 @@ class Failure:
 class Parcel:
     """A delivery, for as long as its channel has it."""
 
-    __slots__ = ("_channel", "_doubtful", "_texts", "arrived", "deliver")
+    __slots__ = ("_channel", "_doubtful", "_texts", "arrived", "deliver", "draft")
 
     def __init__(self, channel: Channel, deliver: Deliver) -> None:
         self.deliver = deliver
         self.arrived = deliver.parts
         """The platform's ids of what has arrived, from the first part on."""
+        self.draft: str | None = None
+        """The platform's id of the message that has shown its first part as a draft."""
         self._channel = channel
         self._texts = _texts(deliver, channel.powers)
         self._doubtful = len(self._texts) if deliver.ambiguous else 0
@@ -149,6 +151,7 @@ class Parcel:
             resend=self.may_have_arrived,
             part=at + 1,
             parts=len(self._texts),
+            draft=self.draft if at == 0 else None,
         )
 
 

@@ -80,6 +80,8 @@ class Table(IntEnum):
     """Digest of a blob, then session and sequence number -> nothing: which records refer to it."""
     ERASED = 25
     """Hash of a session's id -> when a session was deleted, and by whom."""
+    WATERMARKS = 26
+    """Hash of an instance -> how far it has heard its platform."""
 
 
 Then: TypeAlias = Callable[[StorageError | None], None]

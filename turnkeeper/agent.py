@@ -38,6 +38,7 @@ from .keeping import Keeping
 from .memory import SessionMemory
 from .outlook import Outlook
 from .replies import Reply, join_parts, make_reply
+from .showing import Showing, showing
 from .sight import SessionDetails, session_details
 from .storage.base import Store
 from .views import SessionInfo, session_info
@@ -243,7 +244,8 @@ class TurnHost:
         given = Turn(job, self, context)
         token = set_session_context(context)
         try:
-            reply = await _answer(job.agent, agent(given))
+            with showing(self._services.post, job) as shown:
+                reply = await _answer(job.agent, agent(given), shown)
         finally:
             clear_session_context(token)
         return reply if given.saw is None else replace(reply, saw=given.saw)
@@ -310,16 +312,21 @@ class TurnHost:
         return read_seen(self.store, job.stream, self.rules, (job.seq, current))
 
 
-async def _answer(name: str, result: object) -> AgentReply:
+async def _answer(name: str, result: object, shown: Showing | None) -> AgentReply:
     """What the agent called `name` has made of its turn."""
     if type(result) is CoroutineType or inspect.isawaitable(result):
-        return make_reply(name, cast("object", await result))
-    if isinstance(result, AsyncIterator):
-        return await join_parts(name, cast("AsyncIterator[str]", result))
-    raise AgentFault(
-        f"agent {name!r} returned a {type(result).__name__} without being async; "
-        "an agent is an async function or an async generator"
-    )
+        reply = make_reply(name, cast("object", await result))
+    elif isinstance(result, AsyncIterator):
+        add = shown.add if shown is not None else None
+        reply = await join_parts(name, cast("AsyncIterator[str]", result), add)
+    else:
+        raise AgentFault(
+            f"agent {name!r} returned a {type(result).__name__} without being async; "
+            "an agent is an async function or an async generator"
+        )
+    if shown is not None:
+        shown.answered = bool(reply.text)
+    return reply
 
 
 def _context(job: TurnJob, turn: InboundTurn, user: str) -> SessionContext:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final, cast
@@ -45,6 +46,7 @@ from .channels.retry import RetryPolicy
 from .compaction import CompactionPlan
 from .config import Config, ConfigError
 from .config_reset import reset_policy
+from .hearing import keep_hearing
 from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
@@ -56,15 +58,12 @@ from .storage.base import Batch, Store, Table
 from .storage.blobs import Blobs
 from .storage.errors import StorageError
 from .sweeping import sweep
+from .watermarks import StoredWatermark
 
 __all__ = ["Actors", "Engine", "RuntimeFailed", "next_stream"]
 
 logger = logging.getLogger("turnkeeper")
 
-_RESTART_PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
-"""Seconds before a channel that broke is run again: the first, the second … failure in a row."""
-_STEADY_S: Final = 120.0
-"""Seconds of running after which a channel's earlier failures are forgotten."""
 _LAST_ROUNDS: Final = 2
 """How often everybody catches up before the actors stop: for what ended tasks have told, and for
 turns that were to begin because of it and are interrupted instead."""
@@ -228,8 +227,12 @@ class Engine:
             refs[name] = ChannelActor.start(
                 channel, registry, nursery, policy=policy, now_us=now_us, rng=self._rng
             )
-            self._inlets[name] = inlet = Inlet(name, registry, self._keeping.keep)
+            self._inlets[name] = inlet = Inlet(
+                name, registry, self._keeping.keep, channel.line.heard
+            )
             channel.keep_file = inlet.keep
+            channel.watermark = StoredWatermark(store, name)
+            channel.line.clock = now_us
         feed = FeedActor.start(store, now_us, registry, self.bus)
         scheduler = SchedulerActor.start(services, frozenset(self.agents), nursery)
         services.post = Post(
@@ -237,6 +240,11 @@ class Engine:
             feed=feed,
             hearers=frozenset(
                 name for name, c in self._channels.items() if c.powers.hears_turn_ends
+            ),
+            watchers=frozenset(
+                name
+                for name, c in self._channels.items()
+                if c.powers.typing_every_s is not None or c.powers.draft_every_s is not None
             ),
             receipted=frozenset(
                 name for name, c in self._channels.items() if c.powers.late_receipts
@@ -297,34 +305,9 @@ class Engine:
             return
         async with trio.open_nursery() as nursery:
             for name, channel in self._channels.items():
-                nursery.start_soon(self._hear, channel, self._inlets[name])
+                hear = partial(keep_hearing, bus=self.bus, now_us=self.now_us, rng=self._rng)
+                nursery.start_soon(hear, channel, self._inlets[name])
         self.exhausted.set()
-
-    async def _hear(self, channel: Channel, inlet: Inlet) -> None:
-        """Run `channel` until it has nothing more to hear; again and again if it breaks."""
-        failures = 0
-        while True:
-            began = trio.current_time()
-            try:
-                await channel.run(inlet)
-                return
-            except Exception as error:  # the supervisor's edge: one broken channel touches no other
-                logger.exception("channel %s broke", channel.name)
-                broke = error
-            if trio.current_time() - began > _STEADY_S:
-                failures = 0
-            pause_s = _RESTART_PAUSES_S[min(failures, len(_RESTART_PAUSES_S) - 1)]
-            failures += 1
-            self.bus.publish(
-                trouble(
-                    "channel",
-                    broke,
-                    self.now_us(),
-                    instance=channel.name,
-                    restarts_in_s=pause_s,
-                )
-            )
-            await trio.sleep(pause_s * (1 + 0.2 * self._rng.random()))
 
     async def _wake_open_sessions(self, registry: Ref) -> None:
         """Bring in what the last process left open, beside what happens already."""

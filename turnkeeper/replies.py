@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -50,8 +50,10 @@ def make_reply(agent: str, result: object) -> AgentReply:
     return reply
 
 
-async def join_parts(agent: str, parts: AsyncIterator[str]) -> AgentReply:
-    """The reply that `agent` yields in `parts`.
+async def join_parts(
+    agent: str, parts: AsyncIterator[str], hear: Callable[[str], None] | None = None
+) -> AgentReply:
+    """The reply that `agent` yields in `parts`; `hear` is told of each as it comes.
 
     Raises:
         AgentFault: a part is no str, or there are too many.
@@ -68,6 +70,8 @@ async def join_parts(agent: str, parts: AsyncIterator[str]) -> AgentReply:
             chars += len(part)
             if chars > MAX_REPLY_CHARS:
                 raise AgentFault(f"agent {agent!r} yielded more than {MAX_REPLY_CHARS} characters")
+            if hear is not None:
+                hear(texts[-1])
     return AgentReply(text="".join(texts))
 
 

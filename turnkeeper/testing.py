@@ -21,6 +21,7 @@ from .channels.base import (
     Channel,
     ChannelPowers,
     Deliver,
+    Draft,
     LostAnswer,
     Outbound,
     Receipt,
@@ -99,6 +100,12 @@ class LoopbackChannel(Channel):
         self._gate: trio.Event | None = None
         self._deliver: Deliver | None = None
         self._running = trio.Event()
+        self.typed: list[Address] = []
+        """Where it was shown that the agent is typing, each time."""
+        self.drafts: list[Draft] = []
+        """Every state of an unfinished reply that was shown."""
+        self.withdrawn: list[str] = []
+        """Ids of the drafts that were taken back."""
 
     async def run(self, deliver: Deliver) -> None:
         """Be there until cancelled."""
@@ -185,12 +192,29 @@ class LoopbackChannel(Channel):
             case "rejected":
                 raise Rejected("400: bad request")
             case "timeout_after_send" | None:
-                message = SentMessage(outbound, f"out-{self._life}-{next(self._ids)}")
+                message_id = outbound.draft or f"out-{self._life}-{next(self._ids)}"
+                message = SentMessage(outbound, message_id)
                 self.sent.append(message)
                 self._arrival.set()
                 if fault is not None:
                     raise LostAnswer("timed out while waiting for the answer")
                 return Receipt(platform_message_id=message.message_id)
+
+    async def typing(self, address: Address, /) -> None:
+        """Show that the agent is typing."""
+        self.typed.append(address)
+
+    async def draft(self, draft: Draft, /) -> Receipt:
+        """Show what the agent has said so far."""
+        if self._gate is not None:
+            await self._gate.wait()
+        self.drafts.append(draft)
+        shown = draft.shown or f"out-{self._life}-{next(self._ids)}"
+        return Receipt(platform_message_id=shown)
+
+    async def withdraw(self, _address: Address, message_id: str, /) -> None:
+        """Take a draft back."""
+        self.withdrawn.append(message_id)
 
     async def reconcile(self, outbound: Outbound, /) -> Receipt | None:
         """Whether a message has arrived: this platform knows what it holds."""

@@ -142,7 +142,15 @@ def test_after_a_rich_life_all_follows_from_the_logs(disk: MemoryDisk) -> None:
     lived_through = {record.kind for _, _, record in logs(disk)}
     assert lived_through >= set(KINDS)
     elsewhere = {Table.TROUBLE, Table.WAITING_NOTES, Table.MISSIONS, Table.DUE, Table.RUNS}
-    beside = {Table.TOKENS, Table.USAGE, Table.LIMITS, Table.MEMORY, Table.BLOBS, Table.ERASED}
+    beside = {
+        Table.TOKENS,
+        Table.USAGE,
+        Table.LIMITS,
+        Table.MEMORY,
+        Table.BLOBS,
+        Table.ERASED,
+        Table.WATERMARKS,
+    }
     for table in set(Table) - elsewhere - beside:
         assert rows(disk, table), table
     assert any(decode(data)[2] == COMMAND_DIGEST for _, data in rows(disk, Table.SEEN))

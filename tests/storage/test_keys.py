@@ -101,4 +101,5 @@ def test_hashes_and_table_numbers_are_part_of_the_stored_format() -> None:
         "MEMORY": 23,
         "BLOBS": 24,
         "ERASED": 25,
+        "WATERMARKS": 26,
     }

@@ -1,0 +1,188 @@
+"""What a conversation sees of an agent at work: that somebody is typing, and the reply as it grows.
+
+Owned by the channel actor. None of it is a delivery: nothing here is written down or tried again,
+and whatever fails is left at that. A draft that was shown becomes the reply: the first part of the
+delivery is edited into it. What was shown by a process that has died stands there as it was,
+marked as unfinished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from ..actors.messages import Address, AgentBegan, AgentEnded, AgentSays, TurnId
+from .base import Channel, ChannelError, Draft, Receipt
+from .parts import split_text
+
+__all__ = ["UNFINISHED", "Presence"]
+
+logger = logging.getLogger("turnkeeper.channels")
+
+UNFINISHED: Final = " …"
+"""Stands behind a reply that is still being made."""
+_MAX_UNCLAIMED: Final = 1_000
+"""Drafts whose reply has not come yet; the oldest is forgotten then, and stays as it is."""
+
+
+class _Work:
+    """One turn that an agent works on."""
+
+    __slots__ = ("address", "latest", "over", "reply_to", "showing", "shown", "typing")
+
+    def __init__(self, address: Address, reply_to: str | None) -> None:
+        self.address = address
+        self.reply_to = reply_to
+        self.latest = ""
+        """What has been said up to now."""
+        self.shown: str | None = None
+        """The platform's id of the message that shows some of it."""
+        self.typing: trio.CancelScope | None = None
+        self.showing: trio.Event | None = None
+        """Set when no state of it is on its way to the platform any more; None before the first."""
+        self.over = False
+        """Whether nothing more is to be shown."""
+
+
+class Presence:
+    """The turns of one instance that agents work on.
+
+    Args:
+        channel: shows them.
+        nursery: where that happens.
+        is_free: whether nothing else is on its way to a place: a draft never overtakes a message.
+    """
+
+    def __init__(
+        self, channel: Channel, nursery: trio.Nursery, is_free: Callable[[Address], bool]
+    ) -> None:
+        self._channel = channel
+        self._nursery = nursery
+        self._is_free = is_free
+        self._works: OrderedDict[TurnId, _Work] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Presence of {len(self._works)} turns>"
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def began(self, message: AgentBegan) -> None:
+        """An agent has begun; perhaps once more, after an attempt that came to nothing."""
+        work = self._works.get(message.turn_id)
+        if work is None:
+            work = self._works[message.turn_id] = _Work(message.address, message.reply_to)
+        if self._channel.powers.typing_every_s is not None and work.typing is None:
+            work.typing = trio.CancelScope()
+            self._nursery.start_soon(self._type, work, work.typing)
+
+    def says(self, message: AgentSays) -> None:
+        """An agent has yielded more of its reply."""
+        work = self._works.get(message.turn_id)
+        if work is None or self._channel.powers.draft_every_s is None:
+            return
+        work.latest = message.text
+        if work.showing is None and not work.over:
+            work.showing = trio.Event()
+            self._nursery.start_soon(self._show, message.turn_id, work, work.showing)
+
+    def ended(self, message: AgentEnded) -> None:
+        """An agent has returned; where it has answered, the delivery will follow."""
+        work = self._works.get(message.turn_id)
+        if work is None:
+            return
+        work.over = True
+        if work.typing is not None:
+            work.typing.cancel()
+            work.typing = None
+        if work.showing is None:
+            del self._works[message.turn_id]
+        elif not message.answered:
+            del self._works[message.turn_id]
+            self._nursery.start_soon(self._withdraw, work, work.showing)
+        else:
+            self._works.move_to_end(message.turn_id)
+            self._forget_oldest()
+
+    async def claim(self, turn_id: TurnId | None) -> str | None:
+        """The platform's id of the draft that is to become the reply to a turn; None without one.
+
+        Nothing more is shown of it, and what is on its way is waited for.
+        """
+        work = self._works.pop(turn_id, None) if turn_id is not None else None
+        if work is None:
+            return None
+        work.over = True
+        if work.typing is not None:
+            work.typing.cancel()
+        if work.showing is not None:
+            await work.showing.wait()
+        return work.shown
+
+    # -- tasks -----------------------------------------------------------------------------------
+
+    async def _type(self, work: _Work, scope: trio.CancelScope) -> None:
+        every_s = self._channel.powers.typing_every_s
+        assert every_s is not None  # else it is not begun
+        with scope:
+            while True:
+                await self._shielded_from_defects(self._channel.typing(work.address))
+                await trio.sleep(every_s)
+
+    async def _show(self, turn_id: TurnId, work: _Work, done: trio.Event) -> None:
+        every_s = self._channel.powers.draft_every_s
+        assert every_s is not None  # else it is not begun
+        told = ""
+        try:
+            while not work.over:
+                if work.latest != told and self._is_free(work.address):
+                    told = work.latest
+                    draft = Draft(
+                        turn_id=turn_id,
+                        address=work.address,
+                        text=self._shortened(told),
+                        reply_to=work.reply_to,
+                        shown=work.shown,
+                    )
+                    receipt = await self._shielded_from_defects(self._channel.draft(draft))
+                    if not isinstance(receipt, Receipt):
+                        return  # it has failed: no more of it is shown
+                    work.shown = receipt.platform_message_id
+                await trio.sleep(every_s)
+        finally:
+            done.set()
+
+    def _shortened(self, text: str) -> str:
+        """As much of an unfinished reply as its first part will hold."""
+        powers = self._channel.powers
+        text = text.strip() + UNFINISHED
+        if powers.text_limit is None:
+            return text
+        room = powers.text_limit - len(UNFINISHED.encode())
+        first, *more = split_text(text, room, powers.text_unit) or (text,)
+        return first + UNFINISHED if more else first
+
+    async def _withdraw(self, work: _Work, done: trio.Event) -> None:
+        await done.wait()
+        if work.shown is not None:
+            await self._shielded_from_defects(self._channel.withdraw(work.address, work.shown))
+
+    async def _shielded_from_defects(self, what: Awaitable[object]) -> object:
+        """What it returns; None if it fails: a missing sign of life stops no conversation."""
+        try:
+            return await what
+        except ChannelError as error:
+            logger.debug("%s cannot show that an agent is at work: %s", self._channel.name, error)
+        except Exception:  # the supervisor's edge: the channel's deliveries go on
+            logger.exception("%s broke while showing an agent at work", self._channel.name)
+        return None
+
+    def _forget_oldest(self) -> None:
+        if len(self._works) > _MAX_UNCLAIMED:
+            oldest = next((key for key, work in self._works.items() if work.over), None)
+            if oldest is not None:
+                del self._works[oldest]

@@ -1,0 +1,189 @@
+"""What a conversation sees of an agent at work: typing, and a reply that grows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import turnkeeper as tk
+from turnkeeper.channels.base import Draft, Receipt
+from turnkeeper.channels.presence import UNFINISHED
+from turnkeeper.testing import LoopbackChannel
+
+from ..actors.stage import on_stage
+
+POWERS = tk.ChannelPowers(typing_every_s=4.0, draft_every_s=1.0)
+
+
+class Agent:
+    """Yields pieces when told to."""
+
+    def __init__(self) -> None:
+        self.pieces, self._receive = trio.open_memory_channel[str](100)
+        self.attempts = 0
+
+    async def __call__(self, turn: tk.Turn) -> AsyncIterator[str]:
+        self.attempts += 1
+        async for piece in self._receive:
+            if piece == "END":
+                return
+            if piece == "BREAK":
+                raise RuntimeError("broken on purpose")
+            yield piece
+
+    def stream(self, turn: tk.Turn) -> AsyncIterator[str]:
+        """As an agent."""
+        return self(turn)
+
+
+async def test_somebody_types_while_the_agent_works_and_no_longer(
+    autojump_clock: MockClock,
+) -> None:
+    tg = LoopbackChannel("tg", powers=POWERS)
+
+    async def slow(turn: tk.Turn) -> str:
+        await trio.sleep(10)
+        return "done"
+
+    async with on_stage(slow, tg):
+        await tg.receive("hi", conversation="c1")
+        await tg.next_sent()
+        assert [place.conversation for place in tg.typed] == ["c1"] * 3
+        await trio.sleep(60)
+        assert len(tg.typed) == 3
+
+
+async def test_a_growing_reply_is_shown_in_one_message_which_becomes_the_reply(
+    autojump_clock: MockClock,
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi", conversation="c1", message_id="m1")
+        for piece in ("One ", "two ", "three."):
+            await trio.sleep(2)
+            await agent.pieces.send(piece)
+        await trio.sleep(2)
+        await agent.pieces.send("END")
+        sent = await tg.next_sent()
+    first, *later = tg.drafts
+    assert (first.shown, first.reply_to) == (None, "m1")
+    assert [draft.text for draft in tg.drafts] == [
+        "One" + UNFINISHED,
+        "One two" + UNFINISHED,
+        "One two three." + UNFINISHED,
+    ]
+    assert {draft.shown for draft in later} == {sent.message_id}
+    assert [message.text for message in tg.sent] == ["One two three."]
+    assert not tg.withdrawn
+
+
+async def test_a_reply_that_comes_at_once_is_never_shown_as_a_draft(
+    autojump_clock: MockClock,
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        for piece in ("One ", "two.", "END"):
+            await agent.pieces.send(piece)
+        await tg.receive("hi")
+        assert (await tg.next_sent()).text == "One two."
+        assert not tg.drafts
+
+
+async def test_a_draft_of_which_nothing_came_is_taken_back(autojump_clock: MockClock) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well, ")
+        await trio.sleep(2)
+        await agent.pieces.send("BREAK")
+        await trio.sleep(2)
+        await agent.pieces.send("Better.")
+        await agent.pieces.send("END")
+        assert (await tg.next_sent()).text == "Better."
+        assert tg.drafts[0].text == "Well," + UNFINISHED
+        (withdrawn,) = tg.withdrawn
+        assert withdrawn != tg.sent[0].message_id
+
+
+async def test_a_draft_waits_for_what_is_on_its_way_to_the_conversation(
+    autojump_clock: MockClock,
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg) as stage:
+        accepted = await tg.receive("hi", conversation="c1")
+        tg.hold()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.runtime.send_message, accepted.session_id, "By the way")
+            await trio.sleep(1)
+            await agent.pieces.send("Well")
+            await trio.sleep(30)
+            assert not tg.drafts
+            tg.release()
+        await trio.sleep(2)
+        assert [draft.text for draft in tg.drafts] == ["Well" + UNFINISHED]
+        await agent.pieces.send("END")
+        await trio.sleep(2)
+        assert [message.text for message in tg.sent] == ["By the way", "Well"]
+
+
+async def test_the_reply_waits_for_the_draft_that_is_on_its_way(autojump_clock: MockClock) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        tg.hold()
+        await agent.pieces.send("Well")
+        await trio.sleep(1)
+        await agent.pieces.send("END")
+        await trio.sleep(30)
+        assert not tg.sent
+        tg.release()
+        await tg.next_sent()
+        assert len(tg.drafts) == 1
+        assert tg.sent[0].text == "Well"
+
+
+async def test_a_draft_is_as_long_as_the_first_part_of_the_reply(autojump_clock: MockClock) -> None:
+    tg = LoopbackChannel("tg", powers=tk.ChannelPowers(text_limit=60, draft_every_s=1.0))
+    agent = Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Words of a reply. " * 10)
+        await trio.sleep(2)
+        await agent.pieces.send("END")
+        await trio.sleep(2)
+    (draft,) = tg.drafts
+    assert len(draft.text) <= 60
+    assert draft.text.endswith(UNFINISHED)
+    assert len({message.message_id for message in tg.sent}) == len(tg.sent) > 2
+
+
+class Broken(LoopbackChannel):
+    """A platform that shows nothing of an agent at work."""
+
+    async def typing(self, _address: tk.Address, /) -> None:
+        raise tk.Unreachable("no")
+
+    async def draft(self, _draft: Draft, /) -> Receipt:
+        raise RuntimeError("a defect")
+
+
+@pytest.mark.parametrize("powers", [POWERS])
+async def test_signs_of_life_that_fail_touch_no_reply(
+    powers: tk.ChannelPowers, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    tg, agent = Broken("tg", powers=powers), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(5)
+        await agent.pieces.send("END")
+        assert (await tg.next_sent()).text == "Well"
+        await wait_all_tasks_blocked()
+    assert "broke while showing" in caplog.text
