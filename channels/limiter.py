@@ -1,0 +1,230 @@
+"""How fast a channel may speak to its platform: token buckets, and turns in the order of asking.
+
+`Limiter` decides and has no clock; `limited` waits for what it decides.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+import trio
+
+from ..actors.frozen import message
+
+__all__ = ["Limiter", "Rate", "limited"]
+
+_SLACK: Final = 1e-9
+"""Tokens by which floats may err."""
+_FIRST_SWEEP: Final = 1_024
+"""Places that are remembered before the first search for those that can be forgotten."""
+
+
+@message
+class Rate:
+    """At most `burst + per_s × T` turns in any `T` seconds."""
+
+    per_s: float
+    """Turns a second in the long run."""
+    burst: int = 1
+    """Turns at once, after a pause."""
+    scope: Literal["all", "place"] = "all"
+    """Whether all places share it, or each place has its own."""
+
+    def __post_init__(self) -> None:
+        """Refuse rates that nobody could keep.
+
+        Raises:
+            ValueError: it lets nothing through.
+        """
+        if not 0 < self.per_s < float("inf") or self.burst < 1:
+            raise ValueError("a rate needs per_s above 0 and a burst of 1 or more")
+
+
+class _Bucket:
+    """The tokens of one rate, as its turns so far have left them."""
+
+    __slots__ = ("_at", "_tokens", "rate")
+
+    def __init__(self, rate: Rate, now_s: float) -> None:
+        self.rate = rate
+        self._tokens = float(rate.burst)
+        self._at = now_s
+
+    def copy(self) -> _Bucket:
+        twin = _Bucket(self.rate, self._at)
+        twin._tokens = self._tokens
+        return twin
+
+    def tokens_at(self, now_s: float) -> float:
+        grown = self._tokens + max(0.0, now_s - self._at) * self.rate.per_s
+        return min(float(self.rate.burst), grown)
+
+    def ready_at(self, now_s: float) -> float:
+        """The earliest time from now on at which there is a token."""
+        missing = 1.0 - self.tokens_at(now_s)
+        return now_s if missing <= _SLACK else max(now_s, self._at) + missing / self.rate.per_s
+
+    def take(self, at_s: float) -> bool:
+        """Take the token of a turn; False, if there is none. Turns come in the order of time."""
+        tokens = self.tokens_at(at_s)
+        self._tokens = tokens - 1.0
+        self._at = max(self._at, at_s)
+        return tokens >= 1.0 - _SLACK
+
+    def is_full_at(self, now_s: float) -> bool:
+        return self.tokens_at(now_s) >= self.rate.burst - _SLACK
+
+
+class _Place:
+    """The turns of one place."""
+
+    __slots__ = ("buckets", "paused_until_s", "turns_until_s")
+
+    def __init__(self, rates: Iterable[Rate], now_s: float) -> None:
+        self.buckets = [_Bucket(rate, now_s) for rate in rates]
+        self.paused_until_s = now_s
+        self.turns_until_s = now_s
+        """When its last turn is; nobody who asks later comes earlier."""
+
+
+class Limiter:
+    """Gives every message its turn.
+
+    The turns of a place are in the order in which they were asked for. A place that must wait
+    leaves the turns before its own to others.
+    """
+
+    def __init__(self, rules: Sequence[Rate]) -> None:
+        self._place_rates = [rate for rate in rules if rate.scope == "place"]
+        self._shared = [_Bucket(rate, 0.0) for rate in rules if rate.scope == "all"]
+        """As the turns that are over have left them."""
+        self._ahead: list[float] = []
+        """Turns that were given and are not over, in the order of time."""
+        self._places: dict[str, _Place] = {}
+        self._sweep_at = _FIRST_SWEEP
+        self._paused_until_s = float("-inf")
+        self._now_s = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Limiter: {len(self._ahead)} turns ahead, {len(self._places)} places>"
+
+    @property
+    def places(self) -> int:
+        """How many places are remembered; one whose buckets are full need not be."""
+        return len(self._places)
+
+    def reserve(self, place: str, now_s: float) -> float:
+        """Take the next turn of a place, and return in how many seconds it is.
+
+        The turn is taken, whether or not it is used.
+        """
+        now_s = self._advance(now_s)
+        record = self._place(place, now_s)
+        at = max(now_s, self._paused_until_s, record.paused_until_s, record.turns_until_s)
+        while True:
+            later = max((bucket.ready_at(at) for bucket in record.buckets), default=at)
+            later = self._gap_from(later)
+            if later <= at:
+                break
+            at = later
+        for bucket in record.buckets:
+            bucket.take(at)
+        record.turns_until_s = at
+        if self._shared:
+            insort(self._ahead, at)
+        return at - now_s
+
+    def held(self, place: str, now_s: float) -> float:
+        """For how many more seconds a pause holds the place."""
+        now_s = self._advance(now_s)
+        record = self._places.get(place)
+        until_s = max(self._paused_until_s, record.paused_until_s if record else now_s)
+        return max(0.0, until_s - now_s)
+
+    def pause(self, place: str | None, until_s: float) -> None:
+        """Give no turns before a time, because the platform said so; a pause is never shortened.
+
+        Args:
+            place: None for all.
+            until_s: on the clock of `reserve`.
+        """
+        if place is None:
+            self._paused_until_s = max(self._paused_until_s, until_s)
+        else:
+            record = self._place(place, max(self._now_s, 0.0))
+            record.paused_until_s = max(record.paused_until_s, until_s)
+
+    def _advance(self, now_s: float) -> float:
+        """Let the turns be over whose time has come. Time does not run backwards here."""
+        self._now_s = now_s = max(now_s, self._now_s)
+        over = bisect_right(self._ahead, now_s)
+        for at in self._ahead[:over]:
+            for bucket in self._shared:
+                bucket.take(at)
+        del self._ahead[:over]
+        return now_s
+
+    def _gap_from(self, at: float) -> float:
+        """The earliest time from `at` on at which one more turn fits in among those ahead."""
+        if not self._shared:
+            return at
+        buckets = [bucket.copy() for bucket in self._shared]
+        ahead = deque(self._ahead)
+        while True:
+            while ahead and ahead[0] <= at:
+                turn = ahead.popleft()
+                for bucket in buckets:
+                    bucket.take(turn)
+            ready = max(bucket.ready_at(at) for bucket in buckets)
+            if ahead and ready >= ahead[0]:
+                at = ahead[0]
+            elif ready > at:
+                at = ready
+            elif self._fits(buckets, at, ahead):
+                return at
+            else:
+                # Those ahead have been promised their time: the next gap is behind the next.
+                at = ahead[0]
+
+    @staticmethod
+    def _fits(buckets: Iterable[_Bucket], at: float, ahead: Iterable[float]) -> bool:
+        """Whether a turn at `at` leaves their tokens to those behind it."""
+        for bucket in buckets:
+            trial = bucket.copy()
+            trial.take(at)
+            if not all(trial.take(turn) for turn in ahead):
+                return False
+        return True
+
+    def _place(self, place: str, now_s: float) -> _Place:
+        record = self._places.get(place)
+        if record is None:
+            if len(self._places) >= self._sweep_at:
+                self._sweep(now_s)
+            record = self._places[place] = _Place(self._place_rates, now_s)
+        return record
+
+    def _sweep(self, now_s: float) -> None:
+        """Forget the places of which nothing is to be remembered."""
+        self._places = {
+            name: record
+            for name, record in self._places.items()
+            if max(record.paused_until_s, record.turns_until_s) > now_s
+            or not all(bucket.is_full_at(now_s) for bucket in record.buckets)
+        }
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._places))
+
+
+async def limited(limiter: Limiter, place: str) -> None:
+    """Wait for the turn of a place, on trio's clock.
+
+    Who is cancelled loses the turn, and nobody else gets it. Whoever a pause catches waiting takes
+    a new turn.
+    """
+    while True:
+        await trio.sleep(limiter.reserve(place, trio.current_time()))
+        if limiter.held(place, trio.current_time()) == 0.0:
+            return
