@@ -16,7 +16,7 @@ from ..actors.frozen import message
 
 __all__ = ["Limiter", "Rate", "limited"]
 
-_SLACK: Final = 1e-9
+_TOLERANCE: Final = 1e-9
 """Tokens by which floats may err."""
 _FIRST_SWEEP: Final = 1_024
 """Places that are remembered before the first search for those that can be forgotten."""
@@ -65,17 +65,17 @@ class _Bucket:
     def ready_at(self, now_s: float) -> float:
         """The earliest time from now on at which there is a token."""
         missing = 1.0 - self.tokens_at(now_s)
-        return now_s if missing <= _SLACK else max(now_s, self._at) + missing / self.rate.per_s
+        return now_s if missing <= _TOLERANCE else max(now_s, self._at) + missing / self.rate.per_s
 
     def take(self, at_s: float) -> bool:
         """Take the token of a turn; False, if there is none. Turns come in the order of time."""
         tokens = self.tokens_at(at_s)
         self._tokens = tokens - 1.0
         self._at = max(self._at, at_s)
-        return tokens >= 1.0 - _SLACK
+        return tokens >= 1.0 - _TOLERANCE
 
     def is_full_at(self, now_s: float) -> bool:
-        return self.tokens_at(now_s) >= self.rate.burst - _SLACK
+        return self.tokens_at(now_s) >= self.rate.burst - _TOLERANCE
 
 
 class _Place:
