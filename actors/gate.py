@@ -119,8 +119,7 @@ class OutputGate(TrioActor):
             fault.__cause__ = error
             answer.fail(fault)
         if self.actor_ref.is_alive():
-            self._begin_anew(error)
-            self.stop()
+            self._start_over(error)
 
     def _publish(self, effects: list[Effect], *, alive: bool) -> None:
         """Tell whoever watches what is durable now."""
@@ -348,6 +347,15 @@ class OutputGate(TrioActor):
             if broke is not None and self._services.bus.subscribers:
                 self._services.bus.publish(self._trouble("session", broke))
             self._services.runner.later(_COME_BACK_AFTER_S, Wake(session_id=session_id))
+
+    def _start_over(self, error: StorageError | None = None) -> None:
+        """Begin anew in good health, because what was decided here is not what is stored.
+
+        At once: what waits in the mailbox would be decided on that state too, and submitted behind
+        the back of the successor, which is loaded without it. It is lost, as when a session breaks.
+        """
+        self._begin_anew(error)
+        self.actor_ref.kill()
 
     def _left(self, _error: StorageError | None) -> None:
         """All that was decided here is durable: whoever loads the session next will find it."""

@@ -103,8 +103,7 @@ class Notebook(OutputGate):
         for batch, then in behind or ():
             self._submit(batch, then)
         if not message.kept:  # what was decided here is not stored
-            self._begin_anew()
-            self.stop()
+            self._start_over()
 
     # -- as the one who spoke --------------------------------------------------------------------
 

@@ -245,8 +245,7 @@ class SessionActor(Compacting):
 
     def _take_over(self, message: TakeOver) -> None:
         if self._core.next_seq != message.first_seq:
-            self._begin_anew()  # something was decided here meanwhile: the store knows the order
-            self.stop()
+            self._start_over()  # something was decided here meanwhile: the store knows the order
             return
         for record in message.records:
             self._core.apply(record)

@@ -20,6 +20,7 @@ from turnkeeper.testing import LoopbackChannel
 
 from .stage import Stage, echo, log, on_stage
 from .test_acting import assert_sound
+from .test_feed_bus import of_kind, watched
 from .test_notes import C2, greet, notes
 
 C9 = Address(Instance("tg"), "c9")
@@ -62,6 +63,21 @@ async def test_two_sessions_go_on_after_one_broke_before_it_handled_a_note(
             assert (await stage.runtime.send_message("s1", "more", C2)).noted_in == "s2"
             await tg.receive("yo", conversation="c2", user_id="u2")
             await stage.runtime.move_binding("tg", "c2", session_id="s1")
+        assert_sound(stage.store)
+
+
+async def test_an_owner_whose_note_is_not_kept_decides_nothing_more_on_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is asked next waits in its mailbox already, when it hears of it."""
+    tg = LoopbackChannel("tg")
+    async with on_stage(echo, tg) as stage, watched(stage.runtime) as seen:
+        await greet(tg, "c1", "c2")
+        await break_before(stage, monkeypatch, "s1", NoteLent)
+        await send(stage, C2)
+        await trio.sleep(30)
+        assert [event.session_id for event in of_kind(seen, "error")] == ["s1"]
+        assert len(notes(stage.store, 2)) == 1
         assert_sound(stage.store)
 
 
