@@ -4,13 +4,18 @@ When a session has spoken in a conversation that belongs to another, the outcome
 become durable together. Both sessions are engaged from then until the batch is submitted, and no
 session is engaged twice at once: what concerns it waits here, in order. Everything else that is
 meant for them goes on. Acts and notes wait for each other, because both hold sessions up.
+
+An owner that leaves memory meanwhile comes back only once the half that it lent is durable, or will
+not be: whoever was loaded before that would go on from an older state than the log's.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from abc import abstractmethod
+from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..storage.errors import StorageError
@@ -20,7 +25,7 @@ from .core.records import MalformedRecord
 from .deliveries import DeliveryReported
 from .journal import load_binding, load_session_number
 from .kernel import TrioFuture
-from .messages import Accept, Address, DeliveryId, SessionId
+from .messages import Accept, Address, DeliveryId, Passivated, SessionId
 from .provenance import KeepNote, NoteLent, NoteReturned, NoteWaits
 from .services import Services
 from .unknown import UnknownSession
@@ -51,12 +56,20 @@ class NoteDesk(Binder):
         super().__init__(services, next_stream)
         self._engaged: dict[SessionId, _Engagement] = {}
         """Each of two sessions that write one batch -> what they are about."""
+        self._halves: Counter[SessionId] = Counter()
+        """How many halves of an owner are lent, or on their way to the store."""
+        self._gone_meanwhile: dict[SessionId, Passivated] = {}
+        """Owners of such halves that have left memory."""
         self._after: dict[SessionId, deque[DeliveryReported]] = {}
         """What waits until a session is not engaged any more."""
         self._ownerless: dict[DeliveryId, DeliveryReported] = {}
         """What was heard in places without an owner, and is on its way to the store."""
         self._first_turns: list[Held] = []
         """Turns that would give them an owner."""
+
+    @abstractmethod
+    def _is_gone(self, gone: Passivated, _error: StorageError | None) -> None:
+        """All that a session which has left memory has submitted is durable."""
 
     def _writes_notes(self) -> bool:
         return bool(self._engaged or self._ownerless)
@@ -119,6 +132,7 @@ class NoteDesk(Binder):
             self._disengage(engagement)  # nobody keeps a note, and nobody will return one
         elif engagement is not None:
             engagement.lent = True
+            self._halves[engagement.owner] += 1
         self._to_session(message.session_id, message, None)
 
     def _note_returned(self, message: NoteReturned) -> None:
@@ -137,9 +151,26 @@ class NoteDesk(Binder):
         both = engagement.speaker, engagement.owner
         for session_id in both:
             self._engaged.pop(session_id, None)
+        if engagement.lent:  # whoever spoke has submitted it by now, or never will
+            self._when_durable(partial(self._half_settled, engagement.owner))
         for session_id in both:
             self._go_on_after(session_id)
         self._at_quiet()
+
+    def _goes_while_lent(self, gone: Passivated) -> bool:
+        """Keep the news that a session has left memory, if what it has lent is on its way."""
+        if gone.session_id not in self._halves:
+            return False
+        self._gone_meanwhile[gone.session_id] = gone
+        return True
+
+    def _half_settled(self, owner: SessionId, _error: StorageError | None) -> None:
+        """What an owner has lent is durable, or will not be."""
+        self._halves[owner] -= 1
+        if not self._halves[owner]:
+            del self._halves[owner]
+            if (gone := self._gone_meanwhile.pop(owner, None)) is not None:
+                self._is_gone(gone, None)
 
     def _notes_lost(self, session_id: SessionId, held: list[Held]) -> None:
         """A session has left memory: ask again for what was lost in its mailbox.

@@ -275,7 +275,9 @@ class RegistryActor(Sender):
         session_id = message.session_id
         if self._sessions.find_any(session_id) is not message.ref:
             return  # it is known already, and its successor may have come
-        held = self._sessions.left(session_id)
+        if self._goes_while_lent(message):
+            return
+        held = [one for one in self._sessions.left(session_id) if not _is_settled(one)]
         if self._binding:
             self._no_more_binding(session_id, held)
         if self._writes_notes():
@@ -337,6 +339,11 @@ class RegistryActor(Sender):
         **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo), _do_act),
         **dict.fromkeys((Approve, Allow, Revoke, Create, Delete), _do_act),
     }
+
+
+def _is_settled(held: Held) -> bool:
+    """Whether a message concerns only a life that is over: its successor knows what is stored."""
+    return isinstance(held[0], NoteReturned)
 
 
 def _refuse(answer: TrioFuture[Any], error: Exception) -> None:

@@ -18,7 +18,7 @@ from turnkeeper.actors.messages import Instance
 from turnkeeper.actors.provenance import KeepNote, NoteLent
 from turnkeeper.testing import LoopbackChannel
 
-from .stage import Stage, echo, log, on_stage
+from .stage import Stage, echo, kinds, log, on_stage, said
 from .test_acting import assert_sound
 from .test_feed_bus import of_kind, watched
 from .test_notes import C2, greet, notes
@@ -79,6 +79,52 @@ async def test_an_owner_whose_note_is_not_kept_decides_nothing_more_on_it(
         assert [event.session_id for event in of_kind(seen, "error")] == ["s1"]
         assert len(notes(stage.store, 2)) == 1
         assert_sound(stage.store)
+
+
+async def test_an_owner_that_broke_comes_back_once_the_note_it_lent_is_stored(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tg = LoopbackChannel("tg")
+    async with on_stage(echo, tg) as stage, trio.open_nursery() as nursery:
+        await greet(tg, "c1", "c2")
+        speaker = await stage.runtime.session_ref("s1")
+        owner = await stage.runtime.session_ref("s2")
+        on_its_way = keep_back(monkeypatch, speaker, NoteLent)
+        nursery.start_soon(send, stage, C2)
+        await trio.sleep(5)
+        (lent,) = on_its_way
+        owner.tell("what no session understands")
+        nursery.start_soon(say_yo, tg)
+        await trio.sleep(30)
+        assert said(stage.store, 2)[0] == ["hi"]
+        monkeypatch.undo()
+        speaker.tell(lent)
+        await trio.sleep(30)
+        assert said(stage.store, 2)[0] == ["hi", "yo"]
+        assert kinds(stage.store, 2).index("note") < kinds(stage.store, 2).index("user", 1)
+        with trio.fail_after(60):
+            assert (await stage.runtime.send_message("s1", "more", C2)).noted_in == "s2"
+        assert [note.text for note in notes(stage.store, 2)] == ["psst", "more"]
+        assert_sound(stage.store)
+
+
+def keep_back(monkeypatch: pytest.MonkeyPatch, receiver: ActorRef[Any], kind: type) -> list[object]:
+    """Let messages of `kind` not come to `receiver`, as though it were busy; returns them."""
+    tell: Callable[[ActorRef[Any], Any], None] = ActorRef[Any].tell
+    kept: list[object] = []
+
+    def tell_others(self: ActorRef[Any], message: Any) -> None:
+        if self is receiver and isinstance(message, kind):
+            kept.append(message)
+        else:
+            tell(self, message)
+
+    monkeypatch.setattr(ActorRef, "tell", tell_others)
+    return kept
+
+
+async def say_yo(tg: LoopbackChannel) -> None:
+    await tg.receive("yo", conversation="c2", user_id="u2")
 
 
 async def test_a_place_without_an_owner_gets_one_after_the_speaker_broke(
