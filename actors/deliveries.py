@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from .frozen import message
-from .messages import Address, DeliveryId, SessionId, TurnId
+from .messages import Address, Attachment, DeliveryId, SessionId, TurnId
 
 __all__ = [
     "Deliver",
     "DeliveryReported",
+    "FileToSend",
+    "LaneSeen",
     "LateReceipt",
     "LateStatus",
+    "LookAtLanes",
     "MayRetry",
     "Notice",
     "Outcome",
@@ -31,7 +34,7 @@ LateStatus: TypeAlias = Literal["delivered", "read", "failed"]
 
 @message
 class Part:
-    """What became of one part of a message that was too long for its platform."""
+    """What became of one part of a message that takes several: pieces of its text, then files."""
 
     number: int
     """1 for the first."""
@@ -45,6 +48,7 @@ class Outcome:
 
     `delivered`: the platform's id is held. `rendered`: shown in the feed. `failed`: it did not
     arrive, for `reason`. `retrying`: not yet, for `reason`. `unknown`: it left and no answer came.
+    What was delivered for the reason `file_not_sent` has a line of text in the place of a file.
     """
 
     status: OutcomeStatus
@@ -78,6 +82,8 @@ class SendMessage:
     """How `to` was found, if whoever asks knows it; else the registry fills it in."""
     dry_run: bool = False
     """Whether it is only asked where it would go; then the answer is a `SendPlan`."""
+    attachments: tuple[Attachment, ...] = ()
+    """Kept files that go with it; whoever asks has made sure that the session may see them."""
 
 
 @message
@@ -107,6 +113,22 @@ class RetryDelivery:
 
 
 @message
+class FileToSend:
+    """A kept file that is to be sent; what is in it stays where it is until it is read."""
+
+    kind: str
+    """`image`, `audio`, `video` or `file`."""
+    reference: str
+    """By which it is kept."""
+    size_bytes: int
+    label: str
+    """What it is, for a line of text: `file "report.pdf", application/pdf, 12,345 bytes`."""
+    mime: str | None = None
+    name: str | None = None
+    """What it is called; without any path."""
+
+
+@message
 class Deliver:
     """Request to send a durable message; `address` None means the feed."""
 
@@ -127,6 +149,8 @@ class Deliver:
     """Whether the platform's id must lead back to the delivery: to be echoed in the report."""
     turn_id: TurnId | None = None
     """The turn that it answers, if it answers one."""
+    files: tuple[FileToSend, ...] = ()
+    """What goes with the text: each a message of its own, behind those of the text."""
 
 
 @message
@@ -165,6 +189,26 @@ class DeliveryReported:
         return self.status in ("delivered", "unknown") or (
             self.status == "failed" and bool(self.parts)
         )
+
+
+@message
+class LookAtLanes:
+    """Request to tell what waits to be sent. Answered with a tuple of `LaneSeen`."""
+
+
+@message
+class LaneSeen:
+    """What waits to be sent to one place."""
+
+    address: Address
+    waiting: int
+    """Deliveries, the one that is first included."""
+    delivery_id: DeliveryId
+    """The first of them."""
+    next_try_at_us: int
+    """When it is tried again; 0 if an attempt is under way."""
+    reason: str | None
+    """Why the last attempt at it failed; None if none has."""
 
 
 @message

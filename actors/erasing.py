@@ -16,6 +16,7 @@ from ..storage.codec import decode, encode
 from ..storage.errors import Conflict, CorruptRecord, RecordFromFuture
 from ..storage.keys import hash16, log_key, number_key
 from .blob_rows import blob_keys
+from .core.attached import attachments_of
 from .core.intake import seen_window
 from .core.records import (
     AssistantRecord,
@@ -30,7 +31,6 @@ from .core.records import (
     ReopenedRecord,
     UserRecord,
     address_of,
-    heard,
     pack,
     unpack,
 )
@@ -193,7 +193,7 @@ class _Piece:
 
     def _user(self, seq: int, record: UserRecord) -> None:
         self._seen(seq, record)
-        for key in blob_keys(self._stream, seq, heard(record).attachments):
+        for key in blob_keys(self._stream, seq, attachments_of(record)):
             self._batch.delete(Table.BLOBS, key)
 
     def _seen(self, seq: int, record: UserRecord | CommandRecord) -> None:
@@ -207,6 +207,8 @@ class _Piece:
         place = address_of(record)
         if place is not None:
             self._batch.delete(Table.WAITING_NOTES, waiting_key(place, self._stream, seq))
+        for key in blob_keys(self._stream, seq, attachments_of(record)):
+            self._batch.delete(Table.BLOBS, key)
 
     def _reopened(self, _seq: int, record: ReopenedRecord) -> None:
         place = address_of(record)

@@ -80,12 +80,13 @@ class Address(NamedTuple):
 
 @message
 class Attachment:
-    """A file that came with a message, by reference."""
+    """A file that goes with a message, by reference."""
 
     kind: str
     """`image`, `audio`, `video` or `file`."""
     reference: str
-    """Where the channel can fetch it: an opaque id or URL of the platform."""
+    """A file that is kept here (`blob:…`), or where its channel can fetch it: an opaque id or URL
+    of the platform."""
     mime: str | None = None
     size_bytes: int | None = None
     name: str | None = None
@@ -180,12 +181,14 @@ class ToolCall:
 
 @message
 class AgentReply:
-    """What an agent made of a turn. Without text it has chosen silence."""
+    """What an agent made of a turn. Without text or files it has chosen silence."""
 
     text: str | None
     tools: tuple[ToolCall, ...] = ()
     saw: tuple[Any, ...] | None = None
     """What of the context its window held, if that was not all of it: see `windows.Seen`."""
+    attachments: tuple[Attachment, ...] = ()
+    """Kept files that go with it; it is no silence if it has any."""
 
 
 @message

@@ -195,6 +195,9 @@ _BY_NAME: Final[dict[tuple[str, str], _Check]] = {
     ("user", "attachments"): _or_none(
         _list_of(_row_of(_text, _text, _or_none(_text), _or_none(_whole), _or_none(_text)))
     ),
+    ("assistant", "attachments"): _or_none(
+        _list_of(_row_of(_text, _text, _or_none(_text), _whole, _or_none(_text)))
+    ),
     ("delivery", "parts"): _list_of(_text),
     ("reopened", "parts"): _list_of(_text),
     ("summary", "others"): _list_of(_row_of(_whole, _whole, _whole, _whole)),

@@ -217,6 +217,7 @@ class _Coming:
                 self._recognise(seq, record)
             case AssistantRecord():
                 self._said[seq] = address_of(record), record.reply_to is not None
+                self._name_files(seq, record)
             case ReopenedRecord():
                 _, is_answer = self._said[record.delivery_seq]
                 self._said[record.delivery_seq] = address_of(record), is_answer
@@ -256,9 +257,7 @@ class _Coming:
 
     def _hear(self, seq: int, record: UserRecord) -> None:
         self._recognise(seq, record)
-        attachments = attachments_of(record)
-        refer(self.batch, self._stream, seq, attachments)
-        self._files.update(attachment.reference for attachment in attachments)
+        self._name_files(seq, record)
         self._last[record.instance] = LastRow(
             record.instance,
             record.conversation,
@@ -266,6 +265,11 @@ class _Coming:
             self._core.session_id,
             record.at_us,
         )
+
+    def _name_files(self, seq: int, record: UserRecord | AssistantRecord) -> None:
+        attachments = attachments_of(record)
+        refer(self.batch, self._stream, seq, attachments)
+        self._files.update(attachment.reference for attachment in attachments)
 
     def _recognise(self, seq: int, record: UserRecord | CommandRecord) -> None:
         """Let a redelivery be recognised, as long as its like is."""

@@ -8,7 +8,7 @@ What the system says is a message at the beginning for OpenAI, and an argument o
 Anthropic: see :func:`system_of`.
 
 Both forms merge what one side said in a row, a blank line between, and show a group's messages with
-their speakers. Behind a text stands a line for each file that came with it. Texts of white space
+their speakers. Behind a text stands a line for each file that goes with it. Texts of white space
 are left out, but for a human's, who did send something. Halves of surrogate pairs, which no request
 can carry, become `�`.
 
@@ -177,9 +177,10 @@ def _is_shown(message: Message) -> bool:
 
 def _text(message: Message) -> str:
     """What a human or the agent said; empty if the agent said nothing."""
-    if message.role != "user":
-        return _valid(message.text.rstrip())
     came = [attachment_line(attachment) for attachment in message.attachments]
+    if message.role != "user":
+        said = message.text.rstrip()
+        return _valid("\n".join([said, *came] if said else came))
     if not _blank(message.text):
         said = message.attributed
     elif message.speaker is not None:

@@ -330,6 +330,7 @@ class Verification:
         The id of the session is empty where the record that holds it cannot be read.
         """
         place, session_id = _place(stream, seq), conversation.session_id
+        yield from self._files.named(stream, seq, record)
         match record:
             case OpenedRecord():
                 self._names[name_key(record.session_id)] = stream
@@ -348,7 +349,6 @@ class Verification:
             case UserRecord():
                 self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
-                yield from self._files.named(stream, seq, record)
             case CommandRecord():
                 yield from self._check_seen(stream, seq, record, session_id)
             case DeliveryRecord() if session_id:

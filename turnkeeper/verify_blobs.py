@@ -1,4 +1,4 @@
-"""Whether the files that came with messages are there, and the table that tells which records."""
+"""Whether the files that go with messages are there, and the table that tells which records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from .actors.blob_rows import BLOB_ROW, blob_keys, split_blob_key
 from .actors.core.attached import attachments_of, blob_reference
-from .actors.core.records import MalformedRecord, UserRecord
+from .actors.core.records import AssistantRecord, MalformedRecord, Record, UserRecord
 from .actors.journal import load_record
 from .actors.ledger import starting_with
 from .storage.base import Reads, Table
@@ -31,9 +31,9 @@ class KeptFiles:
         self._rows = 0
         """Rows that a record has been found to own."""
 
-    def named(self, stream: int, seq: int, record: UserRecord) -> Iterator[Problem]:
-        """A message has come; look for the rows that tell of its files."""
-        if not record.attachments:
+    def named(self, stream: int, seq: int, record: Record) -> Iterator[Problem]:
+        """A record was read; look for the rows that tell of its files."""
+        if not isinstance(record, UserRecord | AssistantRecord) or not record.attachments:
             return
         for key in sorted(blob_keys(stream, seq, attachments_of(record))):
             if self._reads.get(Table.BLOBS, key) is None:
@@ -67,7 +67,7 @@ class KeptFiles:
             if isinstance(wrong, BlobMissing) and stream in foreign:
                 continue
             if wrong is not None:
-                yield Problem(place=f"log {stream}/{seq}", text=f"came with a file: {wrong}")
+                yield Problem(place=f"log {stream}/{seq}", text=f"names a file: {wrong}")
         if rows != self._rows:
             yield from self._without_record(broken)
 
@@ -90,7 +90,8 @@ class KeptFiles:
                 record = load_record(self._reads, stream, seq)
             except (CorruptRecord, RecordFromFuture, MalformedRecord):
                 continue  # told where that log is read
-            named = attachments_of(record) if isinstance(record, UserRecord) else ()
+            is_said = isinstance(record, UserRecord | AssistantRecord)
+            named = attachments_of(record) if is_said else ()
             if key not in blob_keys(stream, seq, named):
                 text = f"leads to a record that names no {blob_reference(key[:32])}"
                 yield Problem(place=f"kept file of {stream}/{seq}", text=text)

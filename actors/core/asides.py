@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from .attached import told_of
 from .names import quoted_name
 from .records import AssistantRecord, NoteRecord, ReceiptRecord
 
@@ -77,7 +78,7 @@ def receipt_text(
         said: what had been delivered, if that can be read.
     """
     of = f" {_exact(f'{session_id}/{receipt.delivery_seq}')}" if session_id is not None else ""
-    beginning = f" ({quoted_name(said.text[:_LOOKED_AT], '')})" if said is not None else ""
+    beginning = f" ({quoted_name(told_of(said)[:_LOOKED_AT], '')})" if said is not None else ""
     if receipt.status == "read":
         became = f"was read at {_minute(receipt.at_us)}"
     else:

@@ -19,6 +19,7 @@ from ..messages import (
     Address,
     AgentReply,
     AnyTurn,
+    Attachment,
     Cleared,
     InboundTurn,
     MissionTurn,
@@ -65,6 +66,7 @@ from .records import (
     SilentRecord,
     SummaryRecord,
     ToolRecord,
+    flat_files,
     user_record,
 )
 from .reset import ResetPolicy, reset_due
@@ -258,12 +260,19 @@ class Conversation(State):
                     result=call.result,
                 ),
             )
-        if reply.text and not reply.text.isspace():
-            if isinstance(turn, InboundTurn):
-                place, reply_to = turn.address, turn.message_id
-                said = self._say(step, reply.text, place, now_us, seq, reply_to, saw=reply.saw)
-            else:
-                said = self._say(step, reply.text, self.target, now_us, seq, saw=reply.saw)
+        text = reply.text if reply.text and not reply.text.isspace() else ""
+        if text or reply.attachments:
+            is_asked = isinstance(turn, InboundTurn)
+            said = self._say(
+                step,
+                text,
+                turn.address if is_asked else self.target,
+                now_us,
+                seq,
+                turn.message_id if is_asked else None,
+                saw=reply.saw,
+                files=reply.attachments,
+            )
             step.effects.append(EndTurn(seq, turn, "answered", said))
         else:
             self._record(step, SilentRecord(at_us=now_us, turn_seq=seq, saw=reply.saw))
@@ -359,6 +368,7 @@ class Conversation(State):
         by: str | None = None,
         during: int = 0,
         route: str | None = None,
+        files: Sequence[Attachment] = (),
     ) -> tuple[int, Step]:
         """Say something that is no answer to a turn.
 
@@ -369,6 +379,7 @@ class Conversation(State):
             by: who asked for it.
             during: the turn in which the agent asked for it; 0 for none.
             route: how the place was found.
+            files: what goes with it; all of it is kept.
 
         Returns:
             The sequence number of the delivery, and the step.
@@ -377,7 +388,8 @@ class Conversation(State):
         target = to if to is not None else self.target
         if route is None:
             route = "feed" if target[0] is None else "active channel"
-        return self._say(step, text, target, now_us, by=by, during=during, route=route), step
+        seq = self._say(step, text, target, now_us, by=by, during=during, route=route, files=files)
+        return seq, step
 
     def _say(  # noqa: PLR0913  (the fields of one record)
         self,
@@ -392,6 +404,7 @@ class Conversation(State):
         during: int = 0,
         route: str | None = None,
         saw: tuple[Any, ...] | None = None,
+        files: Sequence[Attachment] = (),
     ) -> int:
         instance, conversation, thread = target
         record = AssistantRecord(
@@ -406,6 +419,7 @@ class Conversation(State):
             during=during,
             route=route,
             saw=saw,
+            attachments=flat_files(files),
         )
         seq = self._record(step, record)
         if self._outbox and self._outbox.is_first(seq):

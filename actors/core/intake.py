@@ -15,12 +15,14 @@ from ..messages import Attachment, InboundTurn
 
 __all__ = [
     "MAX_ATTACHMENTS",
+    "MAX_FILES",
     "MAX_ID_CHARS",
     "MAX_REFERENCE_CHARS",
     "MAX_TEXT_CHARS",
     "SEEN_WINDOW_S",
     "body_digest",
     "check",
+    "check_files",
     "check_outgoing",
     "seen_window",
 ]
@@ -31,6 +33,8 @@ MAX_ID_CHARS: Final = 1_024
 """Longest id or name of anything a platform names."""
 MAX_ATTACHMENTS: Final = 64
 """Most attachments of one message."""
+MAX_FILES: Final = 10
+"""Most files that an agent may send with one message."""
 MAX_REFERENCE_CHARS: Final = 16_384
 """Longest reference of an attachment: a signed URL is long, a `data:` URL does not belong here."""
 SEEN_WINDOW_S: Final = 7 * 86_400
@@ -93,24 +97,44 @@ def check(turn: InboundTurn) -> None:
 
 
 def _check_attachments(attachments: object) -> None:
+    wrong = _wrong_with(attachments, MAX_ATTACHMENTS)
+    if wrong is not None:
+        raise InvalidTurn(wrong)
+
+
+def check_files(attachments: object) -> tuple[Attachment, ...]:
+    """The files that are to be sent, if there can be such ones.
+
+    Raises:
+        ValueError: they are no tuple of attachments, or too many; the text names what is wrong.
+    """
+    wrong = _wrong_with(attachments, MAX_FILES)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return cast("tuple[Attachment, ...]", attachments)
+
+
+def _wrong_with(attachments: object, most: int) -> str | None:
+    """What is wrong with the attachments of a message; None if nothing is."""
     if not isinstance(attachments, tuple):
-        raise InvalidTurn(f"attachments must be a tuple, not {type(attachments).__name__}")
+        return f"attachments must be a tuple, not {type(attachments).__name__}"
     items = cast("tuple[object, ...]", attachments)
-    if len(items) > MAX_ATTACHMENTS:
-        raise InvalidTurn(f"{len(items)} attachments; {MAX_ATTACHMENTS} are allowed")
+    if len(items) > most:
+        return f"{len(items)} attachments; {most} are allowed"
     for number, item in enumerate(items, 1):
         place = f"attachment {number}"
         if not isinstance(item, Attachment):
-            raise InvalidTurn(f"{place} must be an Attachment, not {type(item).__name__}")
+            return f"{place} must be an Attachment, not {type(item).__name__}"
         for field, limit in _ATTACHMENT_CHARS.items():
             value: object = getattr(item, field)
             if value is None and field in ("mime", "name"):
                 continue
             if type(value) is not str or len(value) > limit:
-                raise InvalidTurn(f"{place}: {field} must be a str of at most {limit} characters")
+                return f"{place}: {field} must be a str of at most {limit} characters"
         size = item.size_bytes
         if size is not None and (type(size) is not int or not 0 <= size < 2**63):
-            raise InvalidTurn(f"{place}: size_bytes must be a number of bytes, not {size!r:.40}")
+            return f"{place}: size_bytes must be a number of bytes, not {size!r:.40}"
+    return None
 
 
 def _is(value: object) -> str:
@@ -118,8 +142,12 @@ def _is(value: object) -> str:
     return f", not a {type(value).__name__}{size}"
 
 
-def check_outgoing(text: object) -> None:
+def check_outgoing(text: object, *, files: bool = False) -> None:
     """Refuse a text that could not be stored.
+
+    Args:
+        text: what is to be said.
+        files: whether files go with it; then it may be empty.
 
     Raises:
         TypeError: it is no plain str.
@@ -129,7 +157,7 @@ def check_outgoing(text: object) -> None:
         raise TypeError(f"text must be a str, not {type(text).__name__}")
     if len(text) > MAX_TEXT_CHARS:
         raise ValueError(f"text has {len(text)} characters; {MAX_TEXT_CHARS} are allowed")
-    if not text or text.isspace():
+    if not files and (not text or text.isspace()):
         raise ValueError("the text is empty: there is nothing to say")
 
 

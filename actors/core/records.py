@@ -59,6 +59,7 @@ __all__ = [
     "UnlinkedRecord",
     "UserRecord",
     "address_of",
+    "flat_files",
     "heard",
     "pack",
     "record_kinds",
@@ -349,6 +350,8 @@ class AssistantRecord:
     """How the place was found, where it is no answer: see `addressing`."""
     saw: tuple[Any, ...] | None = None
     """Of an answer: what its agent was shown, if that was not the whole context."""
+    attachments: tuple[Any, ...] | None = None
+    """The files that go with it: kept ones only, laid flat as those of a human's message are."""
 
 
 @message
@@ -606,11 +609,14 @@ def user_record(turn: InboundTurn, at_us: int) -> UserRecord:
         guild=turn.guild,
         direct=turn.direct,
         reply_to=turn.reply_to,
-        attachments=tuple(
-            (a.kind, a.reference, a.mime, a.size_bytes, a.name) for a in turn.attachments
-        )
-        or None,
+        attachments=flat_files(turn.attachments),
     )
+
+
+def flat_files(attachments: Sequence[Attachment]) -> tuple[Any, ...] | None:
+    """Files as records hold them; None for none."""
+    rows = ((a.kind, a.reference, a.mime, a.size_bytes, a.name) for a in attachments)
+    return tuple(rows) or None
 
 
 def turn_of(record: UserRecord | MissionRecord) -> InboundTurn | MissionTurn:

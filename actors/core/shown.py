@@ -85,7 +85,7 @@ class Message:
     source: Source | None = None
     """Of a note: who said it. Its text tells that in its first line."""
     attachments: tuple[Attachment, ...] = ()
-    """Of a human's message: the files that came with it."""
+    """The files that came with a human's message, or that the agent sent with its own."""
 
     cut: bool = False
     """Whether its middle is left out, because the window has no room for all of it."""
@@ -144,6 +144,7 @@ def message_of(
                 instance=record.instance,
                 conversation=record.conversation,
                 session_id=session_id,
+                attachments=attachments_of(record) if record.attachments else (),
             )
         case ToolRecord():
             return Message(

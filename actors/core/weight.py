@@ -67,7 +67,7 @@ def weight_of(record: Record) -> int:
         case AssistantRecord(by="runtime", route="command"):
             return 0  # what the runtime answers for itself: see `turns.in_context`
         case AssistantRecord() | MissionRecord():
-            return OVERHEAD + bytes_of(record.text)
+            return OVERHEAD + bytes_of(record.text) + extra_of(record)
         case ToolRecord():
             return frame_of(record) + bytes_of(record.arguments) + bytes_of(record.result)
         case NoteRecord():
@@ -105,8 +105,8 @@ def _speaker_bytes(user_name: str | None, user_id: str) -> int:
 
 
 def extra_of(record: Record) -> int:
-    """What came with a message takes beside its text, by the rule; never counted."""
-    if not isinstance(record, UserRecord) or not record.attachments:
+    """What the files of a message take beside its text, by the rule; never counted."""
+    if not isinstance(record, UserRecord | AssistantRecord) or not record.attachments:
         return 0
     return sum(map(attachment_tokens, attachments_of(record)))
 

@@ -81,7 +81,7 @@ def test_what_a_runtime_has_kept_holds(life: Life) -> None:
 def test_a_file_that_is_missing_names_the_record_that_it_came_with(life: Life) -> None:
     life.path.unlink()
     assert life.problems() == [
-        f"log 1/{life.seq}: came with a file: {life.path} is missing: restore it from a copy"
+        f"log 1/{life.seq}: names a file: {life.path} is missing: restore it from a copy"
     ]
     examined = Verification(MemoryReads(life.disk), 0)
     assert list(examined.problems()) == []  # whoever has no folder looks at none
@@ -99,7 +99,7 @@ def test_a_file_that_is_damaged_names_every_record_that_it_came_with(life: Life)
 
     turn_id = trio.run(again)
     life.path.write_bytes(b"a picture of a dog")
-    damaged = f"came with a file: {life.path} is damaged: restore it from a copy"
+    damaged = f"names a file: {life.path} is damaged: restore it from a copy"
     later = turn_id.removeprefix("s1/")
     assert life.problems() == [f"log 1/{life.seq}: {damaged}", f"log 1/{later}: {damaged}"]
 
@@ -152,6 +152,6 @@ def test_the_command_reads_the_files_too(tmp_path: Path) -> None:
     assert json.loads(found.stdout)["problems"] == [
         {
             "place": f"log 1/{seq}",
-            "text": f"came with a file: {path} is damaged: restore it from a copy",
+            "text": f"names a file: {path} is damaged: restore it from a copy",
         }
     ]
