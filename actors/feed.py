@@ -50,17 +50,18 @@ class FeedActor(TrioActor):
         if message.ambiguous and self._was_shown(message):
             self._tell_shown(message)
             return
+        text = _text(message)
         record = FeedRecord(
             at_us=self._now_us(),
             session_id=message.session_id,
             delivery_id=message.delivery_id,
-            text=message.text,
+            text=text,
         )
         batch = Batch()
         batch.append(FEED_STREAM, self._next_seq, [encode(pack(record))])
         self._next_seq += 1
         with suppress(StoreClosed):  # as in _shown
-            self._store.submit(batch, partial(self._shown, message))
+            self._store.submit(batch, partial(self._shown, message, text))
 
     def _was_shown(self, message: Deliver) -> bool:
         newest = load_records(self._store, FEED_STREAM, reverse=True)
@@ -69,12 +70,12 @@ class FeedActor(TrioActor):
             for _, record in islice(newest, _LOOK_BACK)
         )
 
-    def _shown(self, message: Deliver, error: StorageError | None) -> None:
+    def _shown(self, message: Deliver, text: str, error: StorageError | None) -> None:
         if error is not None:
             return  # the store has failed and the runtime is stopping: the delivery stays open
         if self._bus.subscribers:
             self._bus.publish(
-                rendered(message.session_id, message.delivery_id, message.text, self._now_us())
+                rendered(message.session_id, message.delivery_id, text, self._now_us())
             )
         self._tell_shown(message)
 
@@ -85,5 +86,14 @@ class FeedActor(TrioActor):
                 delivery_id=message.delivery_id,
                 attempt=message.attempt,
                 status="rendered",
+                reason="file_not_sent" if message.files else None,
             )
         )
+
+
+def _text(message: Deliver) -> str:
+    """What is shown of a message: a line stands for each of its files."""
+    if not message.files:
+        return message.text
+    lines = [f"[{file.label}: cannot be shown here]" for file in message.files]
+    return "\n".join([message.text, *lines] if message.text.strip() else lines)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Final, Literal
 
 from ..storage.base import Batch, Then
 from ..storage.errors import Conflict, StorageError, StoreClosed
+from .blob_rows import refer
+from .core.attached import attachments_of, files_to_send
 from .core.conversation import Conversation
 from .core.effects import (
     AnswerAccepted,
@@ -83,10 +85,11 @@ class OutputGate(TrioActor):
 
     def _commit(self, step: Step, answer: TrioFuture[Any] | None = None) -> None:
         if step.records or step.effects:
-            self._submit(
-                batch_for(self._stream, self._core, step),
-                partial(self._durable, step.effects, answer),
-            )
+            batch = batch_for(self._stream, self._core, step)
+            for seq, record in enumerate(step.records, step.first_seq):
+                if type(record) is AssistantRecord and record.attachments:
+                    refer(batch, self._stream, seq, attachments_of(record))
+            self._submit(batch, partial(self._durable, step.effects, answer))
 
     def _submit(self, batch: Batch, then: Then) -> None:
         try:
@@ -290,6 +293,7 @@ class OutputGate(TrioActor):
             keep_id=place is not None
             and (record.reply_to is None or place.instance in post.receipted),
             turn_id=self._turn_id(record.turn_seq) if record.turn_seq else None,
+            files=files_to_send(record) if record.attachments else (),
         )
         target = post.feed if place is None else post.channels.get(place.instance)
         if target is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
+from .core.attached import told_of
 from .core.effects import (
     AnswerAccepted,
     AnswerMirrored,
@@ -150,7 +151,7 @@ class Reporter:
             session_id=self._session_id,
             record_id=f"{self._session_id}/{record.delivery_seq}",
             place=address_of(said) if isinstance(said, AssistantRecord) else None,
-            text=said.text if isinstance(said, AssistantRecord) else "",
+            text=told_of(said) if isinstance(said, AssistantRecord) else "",
             detail={
                 "status": record.status,
                 "reason": record.reason,
@@ -208,7 +209,7 @@ class Reporter:
             record_id=turn_id,
             place=place,
             mission=mission,
-            text=said.text if isinstance(said, AssistantRecord) else "",
+            text=told_of(said) if isinstance(said, AssistantRecord) else "",
             detail={
                 "status": effect.status,
                 "delivery_id": f"{self._session_id}/{effect.delivery_seq}"
@@ -241,7 +242,7 @@ class Reporter:
             record_id=f"{self._session_id}/{effect.seq}",
             place=place,
             mission=turn.mission if isinstance(turn, MissionRecord) else None,
-            text=said.text if isinstance(said, AssistantRecord) else "",
+            text=told_of(said) if isinstance(said, AssistantRecord) else "",
             detail={
                 "status": report.status,
                 "reason": report.reason,

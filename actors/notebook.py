@@ -16,6 +16,7 @@ from ..storage.base import Batch, Table, Then
 from ..storage.codec import encode, encode_known
 from ..storage.errors import Conflict, StorageError
 from ..storage.keys import log_key
+from .core.attached import told_of
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.records import AssistantRecord, NoteRecord, pack
@@ -198,7 +199,7 @@ def note_of(services: Services, stream: int, seq: int, report: DeliveryReported)
     arrived = report.status if report.status in ("delivered", "unknown") else "partial"
     return NoteRecord(
         at_us=services.now_us(),
-        text=said.text,
+        text=told_of(said),
         source=f"mission {mission}" if mission is not None else f"session {report.session_id}",
         session_id=report.session_id,
         mission=mission,

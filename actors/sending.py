@@ -38,7 +38,7 @@ class Sender(NoteDesk):
     def _send(self, message: SendMessage, answer: TrioFuture[Any] | None) -> None:
         """Pass a message on to its session, if that may speak where it is to go."""
         if not message.dry_run:
-            check_outgoing(message.text)
+            check_outgoing(message.text, files=bool(message.attachments))
         is_fresh = message.route is None  # else it has waited for an act, with its place
         if is_fresh and message.to is not None and message.user is not None:
             raise ValueError("a message goes to a conversation or to a user, not to both")

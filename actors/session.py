@@ -171,6 +171,7 @@ class SessionActor(Compacting):
             by=message.by,
             during=message.during,
             route=message.route,
+            files=message.attachments,
         )
         self._await_outcome(seq, self.take_reply())
         self._commit(step)

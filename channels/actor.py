@@ -40,6 +40,7 @@ from ..actors.provenance import HearReceipt
 from .base import Channel
 from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word
 from .presence import Presence
+from .file_desk import FileDesk, ReadFile
 from .retry import GiveUp, RetryPolicy, Verdict
 
 __all__ = ["MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
@@ -89,9 +90,11 @@ class ChannelActor(TrioActor):
         self._registry = registry
         self._nursery = nursery
         self._policy = policy
+        read_file: ReadFile,
         self._now_us = now_us
         self._rng = rng
         self._lanes: dict[Address, _Lane] = {}
+        self._files = FileDesk(read_file)
         self._new_lanes: deque[tuple[Address, _Lane]] = deque()
         self._resting = trio.lowlevel.ParkingLot()
         self._queued = 0
@@ -157,7 +160,8 @@ class ChannelActor(TrioActor):
             self._asked_again(lane, deliver)
             return
         if self._queued >= MAX_QUEUED:
-            self._give_up(Parcel(self._channel, deliver), deliver.attempt, "outbox_full")
+            parcel = Parcel(self._channel, deliver, self._files)
+            self._give_up(parcel, deliver.attempt, "outbox_full")
             return
         self._queued += 1
         if lane is not None:
@@ -198,7 +202,7 @@ class ChannelActor(TrioActor):
 
     async def _settle(self, lane: _Lane, deliver: Deliver) -> bool:
         """Try until the delivery has an outcome; False if its session does not want this try."""
-        parcel = Parcel(self._channel, deliver)
+        parcel = Parcel(self._channel, deliver, self._files)
         attempt = deliver.attempt
         if deliver.ambiguous and self._channel.powers.after_unknown == "never":
             self._give_up(parcel, attempt, "interrupted")
@@ -214,7 +218,7 @@ class ChannelActor(TrioActor):
             finally:
                 lane.sending = False
             if failure is None:
-                self._report(parcel, attempt, "delivered")
+                self._report(parcel, attempt, "delivered", parcel.shortfall)
                 return True
             if len(parcel.arrived) > arrived:
                 tries = 1  # of the part that is next: a long text need not wear out its platform

@@ -1,19 +1,24 @@
 """One delivery on its way: its parts, what is known of each, and what its channel says.
 
+First come the parts of its text, then its files, one in each. A file that the channel cannot send
+has a line in the text instead.
+
 The parts are made anew in every process, and what has arrived is known by its number alone; so they
-depend on nothing but the text and what the channel can do. Where the actor may have to mark a text
-as one that comes twice, the parts of every long text leave room for that.
+depend on nothing but the delivery and what the channel can do. Where the actor may have to mark a
+text as one that comes twice, the parts of every long text leave room for that.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Final, TypeGuard, cast, get_args
 
 from ..actors.deliveries import Deliver
 from ..actors.frozen import fact
 from .base import Channel, ChannelPowers, LostAnswer, Outbound, Receipt, Rejected, Unreachable
+from .file_desk import FileDesk, in_place_of
 from .parts import MIN_LIMIT, LimitUnit, split_text, text_size
 
 __all__ = [
@@ -56,17 +61,37 @@ class Failure:
 class Parcel:
     """A delivery, for as long as its channel has it."""
 
-    __slots__ = ("_channel", "_doubtful", "_texts", "arrived", "deliver", "draft")
+    __slots__ = (
+        "_channel",
+        "_desk",
+        "_doubtful",
+        "_files",
+        "_in_all",
+        "_texts",
+        "arrived",
+        "deliver",
+        "draft",
+        "shortfall",
+    )
 
-    def __init__(self, channel: Channel, deliver: Deliver) -> None:
+    def __init__(self, channel: Channel, deliver: Deliver, desk: FileDesk) -> None:
         self.deliver = deliver
         self.arrived = deliver.parts
         """The platform's ids of what has arrived, from the first part on."""
         self.draft: str | None = None
         """The platform's id of the message that has shown its first part as a draft."""
         self._channel = channel
-        self._texts = _texts(deliver, channel.powers)
-        self._doubtful = len(self._texts) if deliver.ambiguous else 0
+        self._desk = desk
+        instead = [in_place_of(file, channel.powers) for file in deliver.files]
+        lines = [line for line in instead if line is not None]
+        self.shortfall: Final = "file_not_sent" if lines else None
+        """What is missing of it when all has arrived: a file that has a line in its place."""
+        self._texts = _texts(deliver, lines, channel.powers)
+        self._files = [
+            file for file, line in zip(deliver.files, instead, strict=True) if line is None
+        ]
+        self._in_all = len(self._texts) + len(self._files)
+        self._doubtful = self._in_all if deliver.ambiguous else 0
         """How many parts, from the first one on, may have arrived since the delivery was opened."""
 
     def __repr__(self) -> str:
@@ -75,7 +100,7 @@ class Parcel:
     @property
     def parts_in_all(self) -> int:
         """How many parts it has; a channel that splits by itself says so when they have arrived."""
-        return max(len(self._texts), len(self.arrived))
+        return max(self._in_all, len(self.arrived))
 
     @property
     def in_doubt(self) -> bool:
@@ -89,9 +114,9 @@ class Parcel:
 
     async def attempt(self, number: int) -> Failure | None:
         """Send what is missing, part by part; None once all of it has arrived."""
-        if len(self.arrived) >= len(self._texts):
+        if len(self.arrived) >= self._in_all:
             return Failure("text_limit_changed", final=True)  # nobody knows what is missing
-        while len(self.arrived) < len(self._texts):
+        while len(self.arrived) < self._in_all:
             found: tuple[str, ...] | Failure | None = None
             if self.in_doubt and self._channel.powers.after_unknown == "reconcile":
                 found = await self._ask(self._channel.reconcile, number)
@@ -115,7 +140,8 @@ class Parcel:
         """The ids of what has arrived of the next part, as the channel says."""
         outbound, name = self._outbound(number), self._channel.name
         try:
-            receipt = await ask(outbound)
+            async with self._desk.room if outbound.file is not None else nullcontext():
+                receipt = await ask(outbound)
         except Unreachable as error:
             return Failure(word(error.reason), _least_pause_s(error.retry_after_s))
         except Rejected as error:
@@ -130,7 +156,7 @@ class Parcel:
             return Failure("channel_error", lost=True)
         if receipt is None:
             return None
-        ids = _ids(receipt, outbound)
+        ids = _ids(receipt, outbound, self._channel.powers)
         if ids is None:
             logger.error("%s returned %r as a receipt", name, receipt)
             return Failure("no_receipt", lost=True)
@@ -139,19 +165,24 @@ class Parcel:
     def _outbound(self, number: int) -> Outbound:
         deliver, at = self.deliver, len(self.arrived)
         assert deliver.address is not None  # what has no place goes to the feed
-        text = self._texts[at]
-        if at == len(deliver.parts) and _is_marked_here(deliver, self._channel.powers):
-            text = AGAIN + text
+        text = self._texts[at] if at < len(self._texts) else None
+        if text is None:
+            file = self._desk.outbound(self._files[at - len(self._texts)])
+        else:
+            file = None
+            if at == len(deliver.parts) and _is_marked_here(deliver, self._channel.powers):
+                text = AGAIN + text
         return Outbound(
             delivery_id=deliver.delivery_id,
             address=deliver.address,
-            text=text,
+            text=text or "",
             reply_to=deliver.reply_to if at == 0 else None,
             attempt=number,
             resend=self.may_have_arrived,
             part=at + 1,
-            parts=len(self._texts),
-            draft=self.draft if at == 0 else None,
+            parts=self._in_all,
+            file=file,
+            draft=self.draft if at == 0 and file is None else None,
         )
 
 
@@ -174,6 +205,12 @@ def check_powers(channel: Channel) -> None:
             raise ValueError(
                 f"channel {channel.name!r} declares {field}={value!r}; there is: {', '.join(known)}"
             )
+    files: object = powers.file_limit_bytes
+    if files is not None and (type(files) is not int or files < 1):
+        raise ValueError(
+            f"channel {channel.name!r} has a file_limit_bytes of {files!r}; "
+            "it must be None or a number from 1 on"
+        )
     if powers.after_unknown == "reconcile" and type(channel).reconcile is Channel.reconcile:
         raise ValueError(
             f"channel {channel.name!r} declares after_unknown='reconcile' and has no reconcile()"
@@ -185,9 +222,17 @@ def word(reason: object) -> str:
     return str.__str__(reason)[:_REASON_CHARS] if isinstance(reason, str) else "unnamed"
 
 
-def _texts(deliver: Deliver, powers: ChannelPowers) -> tuple[str, ...]:
-    """The text in parts; a text of white space only, which has none, as it is."""
+def _texts(deliver: Deliver, lines: Sequence[str], powers: ChannelPowers) -> tuple[str, ...]:
+    """The text in parts, `lines` behind it; none if there are only files.
+
+    A text of white space only, which has no parts, stays as it is, if no files go with it.
+    """
     text, limit, unit = deliver.text, powers.text_limit, powers.text_unit
+    if deliver.files:
+        said = [text] if text and not text.isspace() else []
+        text = "\n\n".join([*said, "\n".join(lines)] if lines else said)
+        if not text:
+            return ()
     if limit is None:
         return (text,)
     mark = len(AGAIN) if _is_marked_here(deliver, powers) else 0
@@ -202,8 +247,12 @@ def _is_marked_here(deliver: Deliver, powers: ChannelPowers) -> bool:
     return deliver.duplicate and powers.after_unknown in _MARKED_BY_ACTOR
 
 
-def _ids(receipt: object, outbound: Outbound) -> tuple[str, ...] | None:
-    """The ids that a receipt holds; None if it is none."""
+def _ids(receipt: object, outbound: Outbound, powers: ChannelPowers) -> tuple[str, ...] | None:
+    """The ids that a receipt holds; None if it is none.
+
+    A channel that splits texts by itself has many of one text. Where files follow it, that text is
+    a part, and known by one of them.
+    """
     if type(receipt) is not Receipt:
         return None
     first, parts = cast("tuple[object, object]", (receipt.platform_message_id, receipt.parts))
@@ -212,8 +261,10 @@ def _ids(receipt: object, outbound: Outbound) -> tuple[str, ...] | None:
     if parts == ():
         return (first,)
     ids = cast("tuple[object, ...]", parts)
-    if outbound.parts > 1 or not all(map(is_id, ids)) or first not in ids:
+    if not all(map(is_id, ids)) or first not in ids:
         return None
+    if outbound.parts > 1:
+        return (first,) if powers.text_limit is None else None
     return cast("tuple[str, ...]", ids)
 
 

@@ -1,4 +1,4 @@
-"""Files that came with messages: each kept once, under the digest of what is in it.
+"""Files that go with messages: each kept once, under the digest of what is in it.
 
     <state_dir>/blobs/          0700; made when the first file is kept
         ab/cdef…                0600; SHA-256 in hexadecimal, the first byte as the folder's name
@@ -150,6 +150,24 @@ class Blobs:
             _make_directory(place.parent)
             with self._placing:
                 writing.move_to(place)
+
+    async def renew(self, digest: bytes) -> int:
+        """Count a file as kept now; its size in bytes. What is in it is not looked at.
+
+        Raises:
+            BlobMissing: it is not here.
+            StoreUnusable: the operating system refuses.
+        """
+        return await self._in_thread(self._renew, digest, self._now_us())
+
+    def _renew(self, digest: bytes, at_us: int) -> int:
+        place = self.path(digest)
+        with os_errors(self._folder), self._placing:
+            try:
+                os.utime(place, ns=(at_us * 1000, at_us * 1000), follow_symlinks=False)
+                return os.lstat(place).st_size
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise BlobMissing(f"{place} is missing: restore it from a copy") from error
 
     def remove_older(self, digest: bytes, than_us: int) -> bool:
         """Remove a file, unless it was kept at `than_us` or later.

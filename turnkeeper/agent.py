@@ -8,12 +8,13 @@ yields nothing all mean silence.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, TypeAlias, cast
 
+from .actors.core.attached import told_of
 from .actors.core.names import clean_name
 from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.window import Message
@@ -32,6 +33,7 @@ from .actors.messages import (
 )
 from .actors.runner import AgentFault, TurnJob
 from .actors.services import Services
+from .actors.unknown import UnknownAttachment
 from .actors.windows import Seen, WindowRules, read_seen
 from .context import SessionContext, clear_session_context, set_session_context
 from .keeping import Keeping
@@ -147,7 +149,12 @@ class Turn:
         return self._host.memory(self._job)
 
     async def send_message(
-        self, text: str, to: Address | None = None, *, user: str | None = None
+        self,
+        text: str,
+        to: Address | None = None,
+        *,
+        user: str | None = None,
+        attachments: tuple[Attachment, ...] = (),
     ) -> Outcome:
         """Say something before the turn ends.
 
@@ -155,18 +162,48 @@ class Turn:
         where the turn came from; in a mission's run, to the session's active channel. Returns as
         soon as the outcome is known, or `retrying` after the first failure.
 
+        At most ten files may go with it, as with a :class:`Reply`; then the text may be empty.
+
         Raises:
-            TypeError, ValueError: the text cannot be sent, or both `to` and `user` are given.
+            TypeError, ValueError: the text or a file cannot be sent, or both `to` and `user` are
+                given.
         """
-        return await self._host.send(self._job, text, to, user)
+        return await self._host.send(self._job, text, to, user, attachments)
+
+    async def keep_file(
+        self,
+        content: bytes | AsyncIterable[bytes] | Path,
+        *,
+        kind: str = "file",
+        mime: str | None = None,
+        name: str | None = None,
+    ) -> Attachment:
+        """Keep a file, durably, so that a reply or a message of this session can go with it.
+
+        A record must name it within twelve hours; if none does it is removed.
+
+        Args:
+            content: the file, its pieces in their order, or the path of one to be copied.
+            kind: `image`, `audio`, `video` or `file`.
+            mime: its media type.
+            name: what humans see it called; by default the last part of the path.
+
+        Raises:
+            FileTooLarge: it is longer than the configured `attachment_max_bytes`.
+            FileNotKept: there is no room, or no state directory to keep it in.
+            ValueError: there is no such kind, or the name or the media type is too long.
+            OSError: the file at the path cannot be read.
+        """
+        keeping = self._host.keeping
+        return await keeping.keep_for(self._job.stream, content, kind, mime, name)
 
     async def read_attachment(self, attachment: Attachment) -> bytes:
-        """All of a file that came with a message of this session, of now or long ago.
+        """All of a file that goes with a message of this session, of now or long ago.
 
-        It is what its channel has kept, at most `attachment_max_bytes` long, and exactly that.
+        It is what was kept of it, at most `attachment_max_bytes` long, and exactly that.
 
         Raises:
-            UnknownAttachment: the channel has kept no such file, or it came to another session.
+            UnknownAttachment: no such file was kept, or it is another session's.
             StorageError: the file cannot be read, or is damaged; the text says which file.
         """
         return await self._host.keeping.read(self._host.store, self._job.stream, attachment)
@@ -246,12 +283,33 @@ class TurnHost:
         try:
             with showing(self._services.post, job) as shown:
                 reply = await _answer(job.agent, agent(given), shown)
+                if reply.attachments:
+                    reply = await self._with_files(job, reply)
         finally:
             clear_session_context(token)
         return reply if given.saw is None else replace(reply, saw=given.saw)
 
-    async def send(self, job: TurnJob, text: str, to: Address | None, user: str | None) -> Outcome:
+    async def _with_files(self, job: TurnJob, reply: AgentReply) -> AgentReply:
+        """The reply of a turn, if its session may send all that goes with it."""
+        try:
+            files = await self.keeping.ready(self.store, job.stream, reply.attachments)
+        except UnknownAttachment as error:
+            raise AgentFault(f"agent {job.agent!r} replied with a strange file: {error}") from error
+        return replace(reply, attachments=files)
+
+    async def send(
+        self,
+        job: TurnJob,
+        text: str,
+        to: Address | None,
+        user: str | None,
+        attachments: tuple[Attachment, ...],
+    ) -> Outcome:
         """Send from the session of a turn, and wait for the first outcome."""
+        try:
+            files = await self.keeping.ready(self.store, job.stream, attachments)
+        except UnknownAttachment as error:
+            raise ValueError(f"a file cannot be sent: {error}") from error
         route: str | None = None
         if to is None and user is None and isinstance(job.turn, InboundTurn):
             to, route = job.turn.address, "turn"
@@ -263,6 +321,7 @@ class TurnHost:
             by="turn",
             during=job.seq,
             route=route,
+            attachments=files,
         )
         return cast("Outcome", await self._registry.ask(message, block=False))
 
@@ -283,7 +342,7 @@ class TurnHost:
             delivery_id=f"{sent.session_id}/{sent.seq}",
             session_id=sent.session_id,
             mission=mission_behind(self.store, sent.stream, said),
-            text=said.text,
+            text=told_of(said),
         )
 
     def _run_context(self, job: TurnJob, turn: MissionTurn) -> SessionContext:
@@ -325,7 +384,7 @@ async def _answer(name: str, result: object, shown: Showing | None) -> AgentRepl
             "an agent is an async function or an async generator"
         )
     if shown is not None:
-        shown.answered = bool(reply.text)
+        shown.answered = bool(reply.text or reply.attachments)
     return reply
 
 

@@ -117,7 +117,8 @@ class Engine:
         """The time, in microseconds since the Unix epoch, UTC."""
         self._compaction = compaction
         blobs = Blobs(state_dir, self.now_us) if state_dir is not None else None
-        self._keeping = Keeping(blobs, settings.runtime.attachment_max_bytes)
+        self.keeping = Keeping(blobs, settings.runtime.attachment_max_bytes)
+        """What it keeps of files."""
         self._rng = Random(seed)  # noqa: S311  (jitter needs no secrecy)
         self._inlets: dict[Instance, Inlet] = {}
         self._patience = trio.CancelScope()
@@ -151,7 +152,7 @@ class Engine:
             StoreUnusable: the operating system refuses the folder of kept files.
         """
         raised: BaseException | None = None
-        await self._keeping.clear_leftovers()
+        await self.keeping.clear_leftovers()
         async with kernel_of_this_loop(), AsyncExitStack() as stack, trio.open_nursery() as nursery:
             actors = self._start(nursery)
             stack.push_async_callback(self._stop, actors)
@@ -207,7 +208,7 @@ class Engine:
             store,
             registry,
             Identifier(services, self.resolver),
-            self._keeping,
+            self.keeping,
             services=services,
             outlook=self.outlook,
         )
@@ -225,10 +226,16 @@ class Engine:
         refs: dict[Instance, Ref] = {}
         for name, channel in self._channels.items():
             refs[name] = ChannelActor.start(
-                channel, registry, nursery, policy=policy, now_us=now_us, rng=self._rng
+                channel,
+                registry,
+                nursery,
+                policy=policy,
+                now_us=now_us,
+                rng=self._rng,
+                read_file=self.keeping.fetch,
             )
             self._inlets[name] = inlet = Inlet(
-                name, registry, self._keeping.keep, channel.line.heard
+                name, registry, self.keeping.keep, channel.line.heard
             )
             channel.keep_file = inlet.keep
             channel.watermark = StoredWatermark(store, name)
@@ -253,7 +260,7 @@ class Engine:
         )
         nursery.start_soon(self._wake_open_sessions, registry)
         nursery.start_soon(self._rotate, registry)
-        nursery.start_soon(sweep, store, now_us, self._keeping.blobs)
+        nursery.start_soon(sweep, store, now_us, self.keeping.blobs)
         return Actors(
             nursery=nursery, registry=registry, feed=feed, scheduler=scheduler, channels=refs
         )

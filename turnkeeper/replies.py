@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from .actors.messages import AgentReply, ToolCall
+from .actors.core.intake import check_files
+from .actors.messages import AgentReply, Attachment, ToolCall
 from .actors.runner import AgentFault
 
 __all__ = ["MAX_REPLY_CHARS", "Reply", "join_parts", "make_reply"]
@@ -22,6 +23,9 @@ class Reply:
 
     text: str | None
     tools: tuple[ToolCall, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    """Files that go with it, at most ten: of `Turn.keep_file`, or of a message of this session.
+    With any, it is no silence, even without a text."""
 
 
 def make_reply(agent: str, result: object) -> AgentReply:
@@ -99,7 +103,13 @@ def _checked(agent: str, reply: Reply) -> AgentReply:
                 result=_exact(call.result),
             )
         )
-    return AgentReply(text=None if text is None else _exact(text), tools=tuple(calls))
+    try:
+        files = check_files(reply.attachments)
+    except ValueError as error:
+        raise refuse(f"a Reply that cannot be sent: {error}") from error
+    return AgentReply(
+        text=None if text is None else _exact(text), tools=tuple(calls), attachments=files
+    )
 
 
 def _exact(text: str) -> str:

@@ -7,7 +7,8 @@ another try at a delivery.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from .actors.acts import (
@@ -17,10 +18,12 @@ from .actors.compactions import Compact
 from .actors.core.compaction import Compacted
 from .actors.deliveries import Outcome, RetryDelivery, SendMessage, SendPlan
 from .actors.errors import TurnRefused
+from .actors.journal import load_session_number
 from .actors.kernel import ActorDeadError
 from .actors.memories import Forget
 from .actors.messages import (
     Address,
+    Attachment,
     Clear,
     Cleared,
     DeliveryId,
@@ -29,7 +32,7 @@ from .actors.messages import (
     split_record_id,
 )
 from .actors.provenance import AimAtDefault, Mirrored
-from .actors.unknown import UnknownSession
+from .actors.unknown import UnknownAttachment, UnknownSession
 from .looking import Looking
 from .mirroring import mirror
 from .storage.errors import StorageError
@@ -50,6 +53,7 @@ class Speaking(Looking):
         *,
         user: str | None = None,
         by: Literal["program", "operator"] = "program",
+        attachments: tuple[Attachment, ...] = (),
     ) -> Outcome:
         """Say something in a session that no human asked for.
 
@@ -64,15 +68,66 @@ class Speaking(Looking):
             user: instead of a conversation, whom it is for: it goes to the direct conversation in
                 which they last wrote to the agent.
             by: who asks.
+            attachments: at most ten files that go with it: of :meth:`keep_file`, or of a message of
+                the session. Then the text may be empty.
 
         Raises:
             UnknownSession: there is no such session.
             TypeError, ValueError: the text is no plain str, or has more than 4,194,304 characters,
-                or both `to` and `user` are given.
+                or both `to` and `user` are given, or the session may not see one of the files.
         """
         _check_recipient(to, user)
-        message = SendMessage(session_id=SessionId(session_id), text=text, to=to, user=user, by=by)
+        if attachments != ():
+            stream, keeping = self._stream_of(session_id), self._engine.keeping
+            try:
+                attachments = await keeping.ready(self.store, stream, attachments)
+            except UnknownAttachment as error:
+                raise ValueError(f"a file cannot be sent: {error}") from error
+        message = SendMessage(
+            session_id=SessionId(session_id),
+            text=text,
+            to=to,
+            user=user,
+            by=by,
+            attachments=attachments,
+        )
         return cast("Outcome", await self._registry.ask(message, block=False))
+
+    async def keep_file(
+        self,
+        session_id: str,
+        content: bytes | AsyncIterable[bytes] | Path,
+        *,
+        kind: str = "file",
+        mime: str | None = None,
+        name: str | None = None,
+    ) -> Attachment:
+        """Keep a file, durably, so that a message of a session can go with it.
+
+        A record must name it within twelve hours; if none does it is removed.
+
+        Args:
+            session_id: the session that may send it.
+            content: the file, its pieces in their order, or the path of one to be copied.
+            kind: `image`, `audio`, `video` or `file`.
+            mime: its media type.
+            name: what humans see it called; by default the last part of the path.
+
+        Raises:
+            UnknownSession: there is no such session.
+            FileTooLarge: it is longer than the configured `attachment_max_bytes`.
+            FileNotKept: there is no room, or no state directory to keep it in.
+            ValueError: there is no such kind, or the name or the media type is too long.
+            OSError: the file at the path cannot be read.
+        """
+        stream = self._stream_of(session_id)
+        return await self._engine.keeping.keep_for(stream, content, kind, mime, name)
+
+    def _stream_of(self, session_id: str) -> int:
+        stream = load_session_number(self.store, session_id)
+        if stream is None:
+            raise UnknownSession(f"there is no session {session_id!r}")
+        return stream
 
     async def plan_send(
         self, session_id: str, to: Address | None = None, *, user: str | None = None

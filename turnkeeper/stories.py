@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from .actors.core.attached import told_of
 from .actors.core.records import (
     AssistantRecord,
     DeliveryRecord,
@@ -80,7 +81,7 @@ class _Tale:
             nobody_at=self.asked.instance if address_of(self.asked) is None else None,
             asked=time_of(self.asked.at_us),
             updated=time_of(self.updated_us),
-            text=self.asked.text,
+            text=told_of(self.asked),
         )
 
 

@@ -11,7 +11,7 @@ import itertools
 import secrets
 from collections import deque
 from collections.abc import AsyncIterable
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import trio
 
@@ -24,12 +24,13 @@ from .channels.base import (
     Draft,
     LostAnswer,
     Outbound,
+    OutboundFile,
     Receipt,
     Rejected,
     Unreachable,
 )
 
-__all__ = ["Fault", "LoopbackChannel", "SentMessage"]
+__all__ = ["Fault", "LoopbackChannel", "SentFile", "SentMessage"]
 
 Fault: TypeAlias = Literal[
     "refused", "timeout_before_send", "timeout_after_send", "rate_limited", "rejected"
@@ -40,6 +41,15 @@ _FAULTS: Final[frozenset[str]] = frozenset(
 )
 
 
+class SentFile(NamedTuple):
+    """A file that arrived on the loopback platform."""
+
+    kind: str
+    mime: str | None
+    name: str | None
+    content: bytes
+
+
 class SentMessage:
     """A message that arrived on the loopback platform."""
 
@@ -47,6 +57,7 @@ class SentMessage:
         "attempt",
         "conversation",
         "delivery_id",
+        "file",
         "message_id",
         "part",
         "parts",
@@ -56,7 +67,7 @@ class SentMessage:
         "thread",
     )
 
-    def __init__(self, outbound: Outbound, message_id: str) -> None:
+    def __init__(self, outbound: Outbound, message_id: str, file: SentFile | None = None) -> None:
         self.conversation = outbound.address.conversation
         self.thread = outbound.address.thread
         self.text = outbound.text
@@ -70,9 +81,12 @@ class SentMessage:
         self.attempt = outbound.attempt
         self.resend = outbound.resend
         """Whether it was sent although it may have arrived before."""
+        self.file = file
+        """The file that it is, instead of a text."""
 
     def __repr__(self) -> str:
-        return f"<SentMessage to {self.conversation!r}: {self.text!r}>"
+        what = self.text if self.file is None else self.file.name or self.file.kind
+        return f"<SentMessage to {self.conversation!r}: {what!r}>"
 
 
 class LoopbackChannel(Channel):
@@ -193,7 +207,8 @@ class LoopbackChannel(Channel):
                 raise Rejected("400: bad request")
             case "timeout_after_send" | None:
                 message_id = outbound.draft or f"out-{self._life}-{next(self._ids)}"
-                message = SentMessage(outbound, message_id)
+                file = await _arrived(outbound.file) if outbound.file is not None else None
+                message = SentMessage(outbound, message_id, file)
                 self.sent.append(message)
                 self._arrival.set()
                 if fault is not None:
@@ -309,3 +324,7 @@ class LoopbackChannel(Channel):
             raise ValueError(f"no fault {fault!r}; there are: {', '.join(sorted(_FAULTS))}")
         self._faults.extend((None, None) for _ in range(after))
         self._faults.extend((fault, retry_after_s) for _ in range(times))
+
+
+async def _arrived(file: OutboundFile) -> SentFile:
+    return SentFile(file.kind, file.mime, file.name, await file.read())

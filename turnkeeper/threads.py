@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 import trio
@@ -23,7 +24,7 @@ from .actors.core.compaction import Compacted
 from .actors.core.window import Message
 from .actors.deliveries import Outcome, SendPlan
 from .actors.happenings import FeedEvent
-from .actors.messages import Address, Cleared
+from .actors.messages import Address, Attachment, Cleared
 from .actors.provenance import Mirrored
 from .actors.services import Ref
 from .config import Config
@@ -212,10 +213,30 @@ class Handle:
         return self.call(self._runtime.revoke, instance, user_id)
 
     def send_message(
-        self, session_id: str, text: str, to: Address | None = None, *, user: str | None = None
+        self,
+        session_id: str,
+        text: str,
+        to: Address | None = None,
+        *,
+        user: str | None = None,
+        attachments: tuple[Attachment, ...] = (),
     ) -> Outcome:
         """Like `Runtime.send_message`."""
-        return self.call(partial(self._runtime.send_message, user=user), session_id, text, to)
+        send = partial(self._runtime.send_message, user=user, attachments=attachments)
+        return self.call(send, session_id, text, to)
+
+    def keep_file(
+        self,
+        session_id: str,
+        content: bytes | Path,
+        *,
+        kind: str = "file",
+        mime: str | None = None,
+        name: str | None = None,
+    ) -> Attachment:
+        """Like `Runtime.keep_file`."""
+        keep = partial(self._runtime.keep_file, kind=kind, mime=mime, name=name)
+        return self.call(keep, session_id, content)
 
     def plan_send(
         self, session_id: str, to: Address | None = None, *, user: str | None = None

@@ -90,8 +90,9 @@ class KeptFiles:
                 record = load_record(self._reads, stream, seq)
             except (CorruptRecord, RecordFromFuture, MalformedRecord):
                 continue  # told where that log is read
-            is_said = isinstance(record, UserRecord | AssistantRecord)
-            named = attachments_of(record) if is_said else ()
+            named = (
+                attachments_of(record) if isinstance(record, UserRecord | AssistantRecord) else ()
+            )
             if key not in blob_keys(stream, seq, named):
                 text = f"leads to a record that names no {blob_reference(key[:32])}"
                 yield Problem(place=f"kept file of {stream}/{seq}", text=text)

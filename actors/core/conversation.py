@@ -262,14 +262,14 @@ class Conversation(State):
             )
         text = reply.text if reply.text and not reply.text.isspace() else ""
         if text or reply.attachments:
-            is_asked = isinstance(turn, InboundTurn)
+            asked = turn if isinstance(turn, InboundTurn) else None
             said = self._say(
                 step,
                 text,
-                turn.address if is_asked else self.target,
+                asked.address if asked is not None else self.target,
                 now_us,
                 seq,
-                turn.message_id if is_asked else None,
+                asked.message_id if asked is not None else None,
                 saw=reply.saw,
                 files=reply.attachments,
             )
