@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import trio
 from starlette.requests import Request
@@ -49,17 +49,21 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value
+    match value:
+        case dict():
+            return {str(key): plain(inner) for key, inner in cast("dict[Any, Any]", value).items()}
+        case list() | tuple():
+            return [plain(inner) for inner in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _bytes(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"base64"}:
-        return base64.b64decode(value["base64"])
-    return value
+    match value:
+        case {"base64": str(encoded)}:
+            return base64.b64decode(encoded)
+        case _:
+            return value
 
 
 def run_peer(open_peer: Callable[..., AbstractAsyncContextManager[Peer]]) -> None:

@@ -8,8 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from starlette.responses import JSONResponse, Response
 
-__all__ = ["Fault", "Faults", "Hold", "Rates"]
+from .web import cut_connection
+
+__all__ = ["Call", "Fault", "Faults", "Hold", "Rates", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that a client has made, and how it was answered."""
+
+    method: str
+    """As the client wrote it."""
+    parameters: dict[str, Any]
+    uploads: tuple[str, ...]
+    status: int
+    """0 when no answer was given."""
 
 
 @dataclass(slots=True)
@@ -26,6 +41,16 @@ class Fault:
     after_acting: bool = False
     """Whether the platform has done what it was asked for when this goes wrong."""
     headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def broken(fault: Fault) -> Response:
+    """The answer that a fault gives; without one, the connection of the request is reset."""
+    if fault.status == 0:
+        cut_connection()
+        return Response(status_code=500)
+    if isinstance(fault.body, str):
+        return Response(fault.body, fault.status, fault.headers, "text/html")
+    return JSONResponse(fault.body, fault.status, fault.headers)
 
 
 class Hold:

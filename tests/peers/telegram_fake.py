@@ -12,7 +12,6 @@ import pickle
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,33 +22,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .control import control_route, run_peer
-from .faults import Fault, Faults, Hold, Rates
+from .faults import Call, Fault, Faults, Hold, Rates, broken
 from .telegram_fake_methods import SENDS, Methods
 from .telegram_fake_people import People
 from .telegram_fake_requests import ApiError, Parameters, read_parameters
 from .telegram_fake_updates import Answered, Pusher, Updates
 from .telegram_fake_world import TOKEN, Json, World
-from .web import Pulse, WebServer, cut_connection, open_web
+from .web import Pulse, WebServer, open_web
 
-__all__ = ["TOKEN", "Call", "Telegram", "open_telegram"]
+__all__ = ["TOKEN", "Telegram", "open_telegram"]
 
 _TOKEN: Final = re.compile(r"\d+:[\w-]{30,}")
 _BAD_GATEWAY: Final = "<html><head><title>502 Bad Gateway</title></head></html>"
 _REMOTE: Final = frozenset(
     name for name in vars(People) if not name.startswith("_") and name != "updates_pending"
 ) | {"fails", "limits", "loses_answers", "loses_requests", "pending", "methods_called"}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request that the bot has made, and how it was answered."""
-
-    method: str
-    """As the bot wrote it."""
-    parameters: Json
-    uploads: tuple[str, ...]
-    status: int
-    """0 when no answer was given."""
 
 
 class Telegram(People):
@@ -97,12 +84,11 @@ class Telegram(People):
             429: f"Too Many Requests: retry after {retry_after or 1}",
             500: "Internal Server Error",
         }.get(status, "Bad Request")
-        body: Json | str = {"ok": False, "error_code": status, "description": words}
-        if status == 429 and isinstance(body, dict):
+        body: Json = {"ok": False, "error_code": status, "description": words}
+        if status == 429:
             body["parameters"] = {"retry_after": retry_after or 1}
-        if status in (502, 503, 504):
-            body = _BAD_GATEWAY
-        self.faults.add(Fault(method.lower(), times, status, body))
+        page = _BAD_GATEWAY if status in (502, 503, 504) else body
+        self.faults.add(Fault(method.lower(), times, status, page))
 
     def loses_answers(self, method: str, *, times: int = 1) -> None:
         """Let Telegram act, and the connection break before the answer."""
@@ -170,7 +156,7 @@ class Telegram(People):
         await self.faults.wait("file")
         fault = self.faults.take("file")
         if fault is not None:
-            return _broken(fault)
+            return broken(fault)
         for file in self.world.files.values():
             if file.path == request.path_params["path"]:
                 return Response(file.content, media_type="application/octet-stream")
@@ -190,13 +176,13 @@ class Telegram(People):
         await self.faults.wait(name)
         fault = self.faults.take(name)
         if fault is not None and not fault.after_acting:
-            response = _broken(fault)
+            response = broken(fault)
             status = fault.status
         else:
             response = await self._act(name, parameters, request)
             status = response.status_code
             if fault is not None:
-                response, status = _broken(fault), fault.status
+                response, status = broken(fault), fault.status
         self.calls.append(Call(method, parameters.fields, tuple(parameters.uploads), status))
         self._keep()
         return response
@@ -264,15 +250,6 @@ def _refused(error: ApiError) -> Response:
     if error.parameters is not None:
         body["parameters"] = error.parameters
     return JSONResponse(body, error.code)
-
-
-def _broken(fault: Fault) -> Response:
-    if fault.status == 0:
-        cut_connection()
-        return Response(status_code=500)
-    if isinstance(fault.body, str):
-        return Response(fault.body, fault.status, fault.headers, "text/html")
-    return JSONResponse(fault.body, fault.status, fault.headers)
 
 
 @asynccontextmanager

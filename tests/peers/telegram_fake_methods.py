@@ -44,7 +44,7 @@ _ACTIONS: Final = (
     "record_video_note",
     "upload_video_note",
 )
-_ADMINISTERS: Final = dict.fromkeys(
+_ADMINISTERS: Final[Json] = dict.fromkeys(
     (
         "can_be_edited",
         "is_anonymous",
@@ -127,7 +127,7 @@ class Methods:
             except BadEntities as error:
                 raise ApiError.bad(f"can't parse entities: {error}") from None
         else:
-            entities = list(parameters.parsed(f"{prefix}entities") or [])
+            entities = list(parameters.parsed_list(f"{prefix}entities") or [])
         known: list[Entity] = []
         for entity in entities:
             if entity["type"] == "text_mention":
@@ -161,8 +161,8 @@ class Methods:
         return body
 
     def _with_markup(self, parameters: Parameters, body: Json) -> Json:
-        markup = parameters.parsed("reply_markup")
-        if isinstance(markup, dict) and markup.get("inline_keyboard"):
+        markup = parameters.parsed_object("reply_markup")
+        if markup.get("inline_keyboard"):
             return {**body, "reply_markup": markup}
         return body
 
@@ -235,9 +235,10 @@ class Methods:
 
     def _own(self, parameters: Parameters) -> tuple[Chat, Json]:
         chat, message = find_message(self._world, parameters, to="edit")
-        sender = (message.get("from") or message.get("sender_chat") or {}).get("id")
-        mine = self._world.bot.id if chat.type != "channel" else chat.id
-        if sender != mine:
+        key, own_id = ("from", self._world.bot.id)
+        if chat.type == "channel":
+            key, own_id = ("sender_chat", chat.id)
+        if key not in message or message[key]["id"] != own_id:
             raise ApiError.bad("message can't be edited")
         return chat, message
 
@@ -285,7 +286,7 @@ class Methods:
 
     def _delete_many(self, parameters: Parameters) -> bool:
         chat = find_chat(self._world, parameters)
-        for message_id in parameters.parsed("message_ids") or []:
+        for message_id in parameters.parsed_list("message_ids") or []:
             self._world.messages.pop((chat.id, message_id), None)
         return True
 
@@ -300,7 +301,7 @@ class Methods:
 
     def _react(self, parameters: Parameters) -> bool:
         chat, message = find_message(self._world, parameters, to="react")
-        reactions = parameters.parsed("reaction") or []
+        reactions = parameters.parsed_list("reaction") or []
         self._world.reactions[chat.id, message["message_id"]] = reactions
         return True
 
@@ -322,7 +323,7 @@ class Methods:
         return {**_described(file), "file_path": file.path}
 
     def _set_commands(self, parameters: Parameters) -> bool:
-        commands = parameters.parsed("commands") or []
+        commands = parameters.parsed_list("commands") or []
         for command in commands:
             name = str(command.get("command", ""))
             if not name or not name.replace("_", "").isalnum() or name != name.lower():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .telegram_fake_requests import ApiError, Parameters
 from .telegram_fake_world import Chat, Json, World, words_of
@@ -69,9 +68,7 @@ def _word(chat: Chat) -> str:
 def find_place(world: World, parameters: Parameters) -> Place:
     """Chat, topic and answered message of a request that sends; raises ApiError."""
     chat = find_chat(world, parameters)
-    reply: Any = parameters.parsed("reply_parameters") or {}
-    if not isinstance(reply, dict):
-        raise ApiError.bad("can't parse reply parameters: expected an Object")
+    reply = parameters.parsed_object("reply_parameters")
     answered = parameters.number("reply_to_message_id")
     if answered is None and reply:
         answered = Parameters(reply).number("message_id")

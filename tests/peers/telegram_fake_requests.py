@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -80,6 +80,25 @@ class Parameters:
         except ValueError:
             raise ApiError.bad(f"can't parse {name}: it is not JSON") from None
 
+    def parsed_object(self, name: str) -> dict[str, Any]:
+        """An object; an empty one without it."""
+        return _object(self.parsed(name) or {}, name)
+
+    def parsed_list(self, name: str) -> list[Any] | None:
+        """A list; None without it."""
+        value: object = self.parsed(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise ApiError.bad(f"can't parse {name}: expected an Array")
+        return cast("list[Any]", value)
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ApiError.bad(f"can't parse {name}: expected an Object")
+    return cast("dict[str, Any]", value)
+
 
 async def read_parameters(request: Request) -> Parameters:
     """Query and body of a request, whether JSON, a form or multipart."""
@@ -88,12 +107,10 @@ async def read_parameters(request: Request) -> Parameters:
     if kind == "application/json":
         body = await request.body()
         try:
-            loaded = json.loads(body) if body else {}
+            loaded: object = json.loads(body) if body else {}
         except ValueError:
             raise ApiError.bad("can't parse JSON object") from None
-        if not isinstance(loaded, dict):
-            raise ApiError.bad("object expected as parameter")
-        parameters.fields.update(loaded)
+        parameters.fields.update(_object(loaded, "the body"))
     elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         async with request.form(max_part_size=64 * 1024 * 1024) as form:
             for name, value in form.multi_items():

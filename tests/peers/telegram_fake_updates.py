@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,14 +31,22 @@ class Answered(Exception):
         self.description = description
 
 
+@dataclass(slots=True)
+class _Poll:
+    """One request that waits."""
+
+    scope: trio.CancelScope
+    ended: str = ""
+    """Why it was ended before its time."""
+
+
 class Updates:
     """Polls and the setting of a webhook; of two polls the older one ends."""
 
     def __init__(self, world: World, pulse: Pulse) -> None:
         self._world = world
         self._pulse = pulse
-        self._poll: trio.CancelScope | None = None
-        self._ended: str = ""
+        self._poll: _Poll | None = None
 
     @property
     def polling(self) -> bool:
@@ -59,23 +68,24 @@ class Updates:
         self._confirm(parameters.number("offset") or 0)
         limit = min(max(parameters.number("limit") or 100, 1), 100)
         wait_s = min(parameters.number("timeout") or 0, _TIMEOUT_S)
-        with trio.CancelScope(deadline=trio.current_time() + wait_s) as scope:
-            self._poll = scope
-            self._ended = ""
-            try:
+        poll = _Poll(trio.CancelScope(deadline=trio.current_time() + wait_s))
+        self._poll = poll
+        self._pulse.beat()
+        try:
+            with poll.scope:
                 while not self._world.updates:
                     await self._pulse.wait()
-            finally:
-                if self._poll is scope:
-                    self._poll = None
-        if scope.cancelled_caught and self._ended:
-            raise _conflict(self._ended)
+        finally:
+            if self._poll is poll:
+                self._poll = None
+        if poll.ended:
+            raise _conflict(poll.ended)
         return self._world.updates[:limit]
 
     def _end_poll(self, why: str) -> None:
         if self._poll is not None:
-            self._ended = why
-            self._poll.cancel()
+            self._poll.ended = why
+            self._poll.scope.cancel()
             self._poll = None
 
     def _confirm(self, offset: int) -> None:
@@ -87,8 +97,8 @@ class Updates:
             updates[:] = [update for update in updates if update["update_id"] >= offset]
 
     def _allow(self, parameters: Parameters) -> None:
-        allowed: Any = parameters.parsed("allowed_updates")
-        if isinstance(allowed, list):
+        allowed = parameters.parsed_list("allowed_updates")
+        if allowed is not None:
             self._world.allowed = [str(kind) for kind in allowed]
 
     def set_webhook(self, parameters: Parameters) -> None:
@@ -197,9 +207,7 @@ def _conflict(what: str) -> ApiError:
 
 def _chat_of(update: Json) -> int:
     """The chat in whose order an update is pushed; 0 without one."""
-    for content in update.values():
-        if isinstance(content, dict):
-            chat = content.get("chat") or content.get("message", {}).get("chat") or {"id": 0}
-            chat_id: int = chat["id"]
-            return chat_id
-    return 0
+    (content,) = (cast("Json", value) for key, value in update.items() if key != "update_id")
+    chat = content.get("chat") or content.get("message", {}).get("chat") or {"id": 0}
+    chat_id: int = chat["id"]
+    return chat_id

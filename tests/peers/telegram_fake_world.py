@@ -279,6 +279,5 @@ def media_of(message: Json) -> tuple[str, Json | None]:
     """The kind of a message and what is attached to it."""
     for kind in MEDIA:
         if kind in message:
-            attached = message[kind]
-            return kind, attached[-1] if isinstance(attached, list) else attached
+            return kind, message[kind][-1] if kind == "photo" else message[kind]
     return ("text", None) if "text" in message else ("service", None)

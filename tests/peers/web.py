@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
-from hypercorn.utils import wrap_app
 
 __all__ = ["Pulse", "WebServer", "cut_connection", "open_web"]
 
@@ -67,7 +67,7 @@ class WebServer:
         self._config = Config()
         self._config.errorlog = None
         self._config.keep_alive_timeout = 60
-        self._app: AppWrapper = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
+        self._app: AppWrapper = ASGIWrapper(app)
         self._nursery = nursery
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
