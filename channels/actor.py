@@ -19,8 +19,10 @@ import trio
 from ..actors.deliveries import (
     Deliver,
     DeliveryReported,
+    LaneSeen,
     LateReceipt,
     LateStatus,
+    LookAtLanes,
     MayRetry,
     Notice,
     OutcomeStatus,
@@ -38,9 +40,9 @@ from ..actors.messages import (
 )
 from ..actors.provenance import HearReceipt
 from .base import Channel
+from .file_desk import FileDesk, ReadFile
 from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word
 from .presence import Presence
-from .file_desk import FileDesk, ReadFile
 from .retry import GiveUp, RetryPolicy, Verdict
 
 __all__ = ["MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
@@ -68,6 +70,10 @@ class _Lane:
     """Ends the pause between two attempts."""
     sending: bool = False
     """Whether an attempt at the first delivery is under way."""
+    next_try_at_us: int = 0
+    """When the first delivery is tried again; 0 if it does not pause."""
+    reason: str | None = None
+    """Why the last attempt at it failed; None if none has."""
 
 
 class ChannelActor(TrioActor):
@@ -84,17 +90,17 @@ class ChannelActor(TrioActor):
         policy: RetryPolicy,
         now_us: Callable[[], int],
         rng: Random,
+        read_file: ReadFile,
     ) -> None:
         super().__init__()
         self._channel = channel
+        self._files = FileDesk(read_file)
         self._registry = registry
         self._nursery = nursery
         self._policy = policy
-        read_file: ReadFile,
         self._now_us = now_us
         self._rng = rng
         self._lanes: dict[Address, _Lane] = {}
-        self._files = FileDesk(read_file)
         self._new_lanes: deque[tuple[Address, _Lane]] = deque()
         self._resting = trio.lowlevel.ParkingLot()
         self._queued = 0
@@ -126,6 +132,8 @@ class ChannelActor(TrioActor):
                 self._presence.ended(message)
             case CatchUp():
                 self._answer_when_quiet(self.take_reply())
+            case LookAtLanes():
+                return tuple(_seen(place, lane) for place, lane in self._lanes.items())
             case _:
                 return super().on_receive(message)
         return None
@@ -189,6 +197,7 @@ class ChannelActor(TrioActor):
             while self._new_lanes:
                 place, lane = self._new_lanes.popleft()
                 while lane.queue:
+                    lane.reason = None
                     is_over = await self._settle(lane, lane.queue[0])
                     done = lane.queue.popleft().delivery_id
                     self._queued -= 1
@@ -227,7 +236,10 @@ class ChannelActor(TrioActor):
                 self._give_up(parcel, attempt, verdict.reason)
                 return True
             self._report(parcel, attempt, "retrying", failure.reason)
+            lane.reason = failure.reason
+            lane.next_try_at_us = self._now_us() + round(verdict.after_s * 1_000_000)
             await self._pause(lane, verdict.after_s, failure.retry_after_s or 0.0)
+            lane.next_try_at_us = 0
             attempt += 1
             tries += 1
             if not await self._may_retry(deliver, attempt):
@@ -331,6 +343,16 @@ class ChannelActor(TrioActor):
                 return bool(await self._registry.ask(hear, block=False))
             except ActorDeadError as error:
                 raise Overloaded(f"nobody is there to hear the receipt: {error}") from error
+
+
+def _seen(place: Address, lane: _Lane) -> LaneSeen:
+    return LaneSeen(
+        address=place,
+        waiting=len(lane.queue),
+        delivery_id=lane.queue[0].delivery_id,
+        next_try_at_us=lane.next_try_at_us,
+        reason=lane.reason,
+    )
 
 
 def _delivery_of(notice: Notice, now_us: int) -> Deliver:

@@ -24,6 +24,7 @@ from ..actors.messages import (
     TurnEnded,
     TurnId,
 )
+from .hooks import Hook
 from .line import Line
 
 __all__ = [
@@ -263,6 +264,11 @@ class Channel(ABC):
     @property
     def account(self) -> str | None:
         """What two instances must not share: a digest of the token; None if they may."""
+        return None
+
+    @property
+    def hook(self) -> Hook | None:
+        """Who answers the platform's HTTP requests to this instance; None if it sends none."""
         return None
 
     @property

@@ -56,6 +56,7 @@ from .actors.provenance import LateReceipt, Mirrored
 from .actors.tokens import TokenCounter
 from .actors.unknown import UnknownAttachment, UnknownInstance, UnknownMission, UnknownSession
 from .agent import Agent, Quoted, Reply, Turn
+from .channel_status import ChannelStatus, LaneStatus
 from .channels.base import (
     Channel,
     ChannelPowers,
@@ -112,6 +113,7 @@ __all__ = [
     "ChangeInfo",
     "Channel",
     "ChannelPowers",
+    "ChannelStatus",
     "Check",
     "Cleared",
     "Compacted",
@@ -138,6 +140,7 @@ __all__ = [
     "InboundTurn",
     "InvalidTurn",
     "Joined",
+    "LaneStatus",
     "LateReceipt",
     "LostAnswer",
     "MemoryFull",

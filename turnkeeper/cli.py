@@ -22,6 +22,7 @@ from .channels.display import printable
 from .commands import (
     access,
     bindings,
+    channel_status,
     checking,
     compaction,
     deliveries,
@@ -65,6 +66,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *compaction.COMMANDS,
     *bindings.COMMANDS,
     *identity.COMMANDS,
+    *channel_status.COMMANDS,
     *pairs.COMMANDS,
     *access.COMMANDS,
     *deliveries.COMMANDS,

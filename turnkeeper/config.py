@@ -23,6 +23,7 @@ from .config_tables import (
     ChannelConfig,
     Config,
     ConfigError,
+    HttpConfig,
     IdentityConfig,
     MissionConfig,
     PairConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "ChannelConfig",
     "Config",
     "ConfigError",
+    "HttpConfig",
     "IdentityConfig",
     "MissionConfig",
     "PairConfig",
@@ -42,7 +44,9 @@ __all__ = [
     "load_config",
 ]
 
-_SECTIONS: Final = ("session", "runtime", "identity", "pairing", "channels", "missions", "agent")
+_SECTIONS: Final = (
+    *("session", "runtime", "http", "identity", "pairing", "channels", "missions", "agent"),
+)
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
@@ -98,12 +102,23 @@ def _parse(table: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> 
     return Config(
         session=session,
         runtime=_section(RuntimeConfig, resolved, "runtime", where),
+        http=_http(_section(HttpConfig, resolved, "http", where), where),
         identity=_section(IdentityConfig, resolved, "identity", where),
         pairing=read_pairing(_table(resolved, "pairing", where), f"{where}: [pairing]"),
         channels=_channels(resolved.get("channels", {}), where),
         missions=_missions(resolved.get("missions", {}), where),
         agent=agent,
     )
+
+
+def _http(http: HttpConfig, where: str) -> HttpConfig:
+    """`[http]`, if whoever is told `public_url` can use it."""
+    if http.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", http.public_url):
+        raise ConfigError(
+            f"{where}: [http] public_url must be like 'https://bot.example.org', "
+            f"not {http.public_url!r}"
+        )
+    return http
 
 
 # -- secrets -------------------------------------------------------------------------------------

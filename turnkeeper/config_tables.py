@@ -21,6 +21,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DmScope",
+    "HttpConfig",
     "IdentityConfig",
     "MissionConfig",
     "PairConfig",
@@ -141,6 +142,18 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HttpConfig:
+    """`[http]`: where platforms call that send their messages over HTTP."""
+
+    listen: str = _setting(
+        "127.0.0.1:8080", doc="address and port to listen on, if a channel needs it"
+    )
+    public_url: str = _setting(
+        "", doc="how that is reached from outside, like `https://bot.example.org`"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class IdentityConfig:
     """`[identity]`: how it is known who is speaking."""
 
@@ -225,6 +238,7 @@ class Config:
 
     session: SessionConfig = SessionConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    http: HttpConfig = HttpConfig()
     identity: IdentityConfig = IdentityConfig()
     pairing: tuple[PairConfig, ...] = ()
     channels: tuple[ChannelConfig, ...] = ()

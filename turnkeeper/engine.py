@@ -47,6 +47,7 @@ from .compaction import CompactionPlan
 from .config import Config, ConfigError
 from .config_reset import reset_policy
 from .hearing import keep_hearing
+from .hooking import serve_hooks
 from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
@@ -148,6 +149,7 @@ class Engine:
         """Run for as long as the block lasts.
 
         Raises:
+            ConfigError: a pair, a mission or the address for hooks cannot be had.
             RuntimeFailed: a commit failed.
             StoreUnusable: the operating system refuses the folder of kept files.
         """
@@ -163,6 +165,7 @@ class Engine:
                     await keep_limits(self._store, self.outlook())
                     await _ask_pairs(actors.registry, self._missing_pairs(self.settings))
                     await follow_missions(actors.scheduler, self._store, self.settings.missions)
+                    await serve_hooks(self._channels.values(), self.settings.http, nursery)
                     actors.scheduler.tell(BeginTicking())
                     nursery.start_soon(self._hear_all)
                     yield actors

@@ -147,6 +147,7 @@ def live_operations(
         "refusals": refusals,
         "explain": explain,
         "rules": rules,
+        "channels": _operation(lambda _given: runtime.channel_statuses()),
         "reload": _operation(lambda _given: reload()),
         **{do: _operation(act) for do, act in (_acts(runtime) | mission_acts(runtime)).items()},
     }

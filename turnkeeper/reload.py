@@ -15,6 +15,7 @@ from .actors.frozen import message
 from .config import (
     ChannelConfig,
     Config,
+    HttpConfig,
     IdentityConfig,
     MissionConfig,
     PairConfig,
@@ -43,7 +44,7 @@ _RULES: Final = _SCOPES | {
 }
 """The keys of a channel that are followed at once; another agent, by the sessions that it opens."""
 
-S = TypeVar("S", SessionConfig, RuntimeConfig, IdentityConfig, ChannelConfig)
+S = TypeVar("S", SessionConfig, RuntimeConfig, HttpConfig, IdentityConfig, ChannelConfig)
 
 
 @message
@@ -70,6 +71,7 @@ def follow(now: Config, wanted: Config, running: Collection[str]) -> tuple[Confi
         now,
         session=difference.followed("[session]", now.session, wanted.session, _OF_SESSIONS),
         runtime=difference.followed("[runtime]", now.runtime, wanted.runtime),
+        http=difference.followed("[http]", now.http, wanted.http),
         identity=difference.followed("[identity]", now.identity, wanted.identity),
         channels=difference.channels(now.channels, wanted.channels, running),
         pairing=difference.pairs(now.pairing, wanted.pairing),

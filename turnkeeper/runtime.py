@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import trio
 
+from .actors.deliveries import LookAtLanes
 from .actors.messages import FindSession, Instance, SessionId
 from .actors.services import Ref
+from .channel_status import ChannelStatus, status_of
 from .config import Config, load_config
 from .deciding import Deciding
 from .engine import RuntimeFailed
@@ -44,6 +46,13 @@ class Runtime(Speaking, Deciding, Planning):
             check_exposure(self._channels, rules)
             await self._engine.follow(self._actors, settings, rules)
         return reloaded
+
+    async def channel_statuses(self) -> list[ChannelStatus]:
+        """How each channel is doing: its connection, and what waits to be sent."""
+        return [
+            status_of(channel, await self._channel_refs[name].ask(LookAtLanes(), block=False))
+            for name, channel in self._channels.items()
+        ]
 
     def channel_ref(self, instance: str) -> Ref:
         """The actor of a channel instance.

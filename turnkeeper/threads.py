@@ -27,6 +27,7 @@ from .actors.happenings import FeedEvent
 from .actors.messages import Address, Attachment, Cleared
 from .actors.provenance import Mirrored
 from .actors.services import Ref
+from .channel_status import ChannelStatus
 from .config import Config
 from .feeding import MAX_BEHIND, Feed
 from .links import IdentityLink
@@ -91,6 +92,10 @@ class Handle:
     def memory(self, session_id: str) -> dict[str, str]:
         """Like `Runtime.memory`."""
         return self.call(self._runtime.memory, session_id)
+
+    def channel_statuses(self) -> list[ChannelStatus]:
+        """Like `Runtime.channel_statuses`."""
+        return self.call(self._runtime.channel_statuses)
 
     def feed(self) -> list[views.FeedEntry]:
         """The newest entries of the console feed, oldest first."""

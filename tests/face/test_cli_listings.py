@@ -137,6 +137,7 @@ ACTS_AND_LIVE = {
     "access revoke",
     "bindings move",
     "channels pair",
+    "channels status",
     "channels unpair",
     "deliveries retry",
     "identity link",

@@ -110,7 +110,10 @@ def test_a_file_says_everything_that_can_be_said(tmp_path: Path) -> None:
     ("table", "complaint"),
     [
         ({"sesion": {}}, "config: unknown key 'sesion'; did you mean 'session'?"),
-        ({"zebra": {}}, "config: unknown key 'zebra'; known: session, runtime, identity, pair"),
+        (
+            {"zebra": {}},
+            "config: unknown key 'zebra'; known: session, runtime, http, identity, pair",
+        ),
         (
             {"session": {"turn_timeout": 1}},
             r"\[session\]: unknown key 'turn_timeout'; did you mean 'turn_timeout_s'\?",

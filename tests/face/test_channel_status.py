@@ -1,0 +1,142 @@
+"""`channels status` and `channels probe`: how channels are doing, told to those who run them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import turnkeeper as tk
+from turnkeeper import kinds
+from turnkeeper.cli import main
+from turnkeeper.testing import LoopbackChannel
+
+from ..actors.stage import echo, on_stage
+from .gateway import Gateway
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Gateway:
+    return Gateway(tmp_path / "state", capsys)
+
+
+class Wired(LoopbackChannel):
+    """Says that it is connected."""
+
+    async def run(self, deliver: tk.Deliver) -> None:
+        self.line.up()
+        await super().run(deliver)
+
+
+async def test_a_status_tells_since_when_a_channel_stands_and_when_it_heard_something() -> None:
+    tg = Wired("tg")
+    async with on_stage(echo, tg) as stage:
+        await tg.receive("hi")
+        (status,) = await stage.runtime.channel_statuses()
+        assert (status.name, status.state, status.breaks) == ("tg", "connected", 0)
+        assert status.since is not None
+        assert status.last_heard is not None
+        assert timedelta(0) <= status.last_heard - status.since < timedelta(minutes=5)
+        assert (status.last_error, status.next_try, status.warning) == (None, None, None)
+
+
+async def test_a_status_shows_the_fullest_lanes_and_why_the_first_delivery_waits() -> None:
+    tg = Wired("tg")
+    async with on_stage(echo, tg) as stage:
+        tg.fail_next("rate_limited", retry_after_s=3_000.0)
+        await tg.receive("one", conversation="c1")
+        await tg.receive("two", conversation="c2", user_id="u2", thread="t")
+        assert (await tg.next_sent()).text == "two"
+        tg.hold()
+        await tg.receive("three", conversation="c3", user_id="u3")
+        await trio.testing.wait_all_tasks_blocked()
+        (status,) = await stage.runtime.channel_statuses()
+        assert status.waiting == 2
+        first, second = status.lanes
+        assert (first.conversation, first.waiting, first.reason) == ("c1", 1, "rate_limited")
+        assert first.next_try is not None
+        assert (second.conversation, second.waiting) == ("c3", 1)
+        assert (second.next_try, second.reason) == (None, None)
+        tg.release()
+
+
+async def test_the_command_shows_what_the_runtime_that_runs_says(gateway: Gateway) -> None:
+    async with gateway.up():
+        await gateway.say("tg", "u1")
+        gateway.channels["dc"].line.down("the token was revoked", retry_in_s=300, refused=True)
+        gateway.channels["tg"].line.warning = "another program polls"
+        code, out, err = await gateway.run("channels", "status")
+        assert code == 0
+        head, tg, dc = out.splitlines()
+        assert head.split("  ")[0] == "NAME"
+        assert tg.split()[:3] == ["tg", "telegram", "starting"]
+        assert dc.split()[:3] == ["dc", "discord", "refused"]
+        assert dc.endswith("the token was revoked")
+        assert err == "tg: another program polls\n"
+        rows = json.loads(await gateway.done("channels", "status", "dc", "--json"))
+        assert [row["name"] for row in rows] == ["dc"]
+        assert rows[0]["next_try"] > rows[0]["last_error_at"]
+        assert await gateway.complaint(4, "channels", "status", "xx") == (
+            "no channel 'xx' runs; there is: tg, dc"
+        )
+
+
+async def test_without_a_runtime_the_command_says_what_can_be_asked(gateway: Gateway) -> None:
+    async with gateway.up():
+        pass
+    complaint = await gateway.complaint(3, "channels", "status")
+    assert complaint.startswith("no runtime runs on ")
+    assert "`turnkeeper channels probe`" in complaint
+
+
+class Asked(LoopbackChannel):
+    """A platform that answers probes as its name says."""
+
+    async def probe(self) -> tuple[tk.Check, ...]:
+        if self.name == "away":
+            raise tk.Unreachable("connection refused")
+        good = self.name == "good"
+        return (
+            tk.Check(what="token", ok=True, detail="@bot"),
+            tk.Check(what="may write", ok=good, detail="" if good else "invite it"),
+        )
+
+
+def probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, names: tuple[str, ...]
+) -> int:
+    monkeypatch.setitem(kinds.KINDS, "asked", "x:y")
+    monkeypatch.setattr(kinds, "_load", lambda _kind: Asked)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    config = tmp_path / "turnkeeper.toml"
+    config.write_text("".join(f'[channels.{name}]\nkind = "asked"\n' for name in names))
+    return main(["channels", "probe", *arguments, "--config", str(config)])
+
+
+def test_a_probe_lists_every_check_and_fails_if_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(tmp_path, monkeypatch, names=("good", "bad", "away")) == 1
+    rows = [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
+    assert [(row[0], row[-1]) for row in rows[-1:]] == [("away", "NO  connection refused")] or (
+        rows[-1][0] == "away"
+    )
+    assert probe(tmp_path, monkeypatch, "good", names=("good", "bad")) == 0
+    assert "bad" not in capsys.readouterr().out
+    assert probe(tmp_path, monkeypatch, "--json", names=("bad",)) == 1
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "bad", "what": "token", "ok": True, "detail": "@bot"},
+        {"name": "bad", "what": "may write", "ok": False, "detail": "invite it"},
+    ]
+
+
+def test_a_probe_of_what_is_not_configured_names_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(tmp_path, monkeypatch, "xx", names=("good",)) == 4
+    assert capsys.readouterr().err == (
+        "turnkeeper: no channel 'xx' is configured; there is: good\n"
+    )

@@ -1,0 +1,90 @@
+"""Channels that their platforms call share one HTTP server, each under its own name."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+
+import httpx
+import pytest
+import trio
+
+import turnkeeper as tk
+from turnkeeper.channels.hooks import Hook, HookAnswer, HookHead, answer_to_refusal
+from turnkeeper.config import load_config
+from turnkeeper.testing import LoopbackChannel
+
+from ..actors.stage import echo, on_stage
+
+FREE = {"listen": "127.0.0.1:0"}
+
+
+class Called(LoopbackChannel):
+    """A platform that posts plain text."""
+
+    max_body_bytes = 1_000
+
+    @property
+    def hook(self) -> Hook:
+        return self
+
+    def admit(self, head: HookHead, /) -> HookAnswer | None:
+        return None if head.method == "POST" else HookAnswer(status=405)
+
+    async def hear(self, head: HookHead, body: bytes, /) -> HookAnswer:
+        try:
+            await self.receive(body.decode(), message_id=head.headers["id"])
+        except tk.TurnRefused as refused:
+            return answer_to_refusal(refused)
+        return HookAnswer()
+
+
+async def test_each_channel_hears_what_is_sent_to_its_name() -> None:
+    one, two = Called("one"), Called("two")
+    async with (
+        on_stage(echo, one, two, LoopbackChannel("tg"), http=FREE),
+        httpx.AsyncClient() as http,
+    ):
+        assert one.hook_url is not None
+        assert two.hook_url is not None
+        assert one.hook_url.startswith("http://127.0.0.1:")
+        assert one.hook_url.replace("/hooks/one", "/hooks/two") == two.hook_url
+        for _ in range(2):  # delivered again, as platforms do
+            answer = await http.post(two.hook_url, content="hi", headers={"id": "m1"})
+            assert answer.status_code == 200
+        assert (await two.next_sent()).text == "hi"
+        assert (await http.get(two.hook_url)).status_code == 405
+        assert (await http.post(two.hook_url.replace("two", "tg"))).status_code == 404
+    assert [message.text for message in two.sent] == ["hi"]
+    assert not one.sent
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(two.hook_url)
+
+
+async def test_a_channel_is_told_the_address_that_the_configuration_gives() -> None:
+    one = Called("one")
+    http = {"listen": "127.0.0.1:0", "public_url": "https://bot.example.org/in/"}
+    async with on_stage(echo, one, http=http):
+        assert one.hook_url == "https://bot.example.org/in/hooks/one"
+
+
+async def test_without_such_a_channel_nothing_listens() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with on_stage(echo, LoopbackChannel("tg"), http={"listen": address}):
+            await trio.lowlevel.checkpoint()
+
+
+async def test_an_address_that_is_taken_is_said_before_anything_runs() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(tk.ConfigError, match=rf"\[http\] listen = '127.0.0.1:{port}': .*taken"):
+            async with on_stage(echo, Called("one"), http={"listen": f"127.0.0.1:{port}"}):
+                pytest.fail("it runs")
+
+
+@pytest.mark.parametrize("url", ["bot.example.org", "ftp://x", "https://u:p@host", "https://a b"])
+def test_a_public_address_that_nobody_can_call_is_refused(url: str) -> None:
+    with pytest.raises(tk.ConfigError, match="public_url must be like"):
+        load_config({"http": {"public_url": url}})
