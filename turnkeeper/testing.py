@@ -1,8 +1,10 @@
-"""For tests of programs that embed turnkeeper: a channel that lives in memory.
+"""For tests: a channel that lives in memory, and the tests that every channel has to pass.
 
 The loopback channel keeps the whole contract. What a human would write goes in with
 :meth:`LoopbackChannel.receive`, what the human would see is in :attr:`LoopbackChannel.sent`, and
 the platform can be made to fail in each way that a real one does.
+
+:class:`ChannelTests` is for whoever writes a channel: see :mod:`.kit`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import trio
 
 from .actors.deliveries import LateReceipt, LateStatus
-from .actors.messages import Accepted, Address, Attachment, InboundTurn
+from .actors.messages import Accepted, Address, Attachment, InboundTurn, TurnId
 from .channels.base import (
     Channel,
     ChannelPowers,
@@ -29,8 +31,21 @@ from .channels.base import (
     Rejected,
     Unreachable,
 )
+from .kit import ChannelTests
+from .kit_wire import Failure, FailureKind, Seen, SeenFile, Wire
 
-__all__ = ["Fault", "LoopbackChannel", "SentFile", "SentMessage"]
+__all__ = [
+    "ChannelTests",
+    "Failure",
+    "FailureKind",
+    "Fault",
+    "LoopbackChannel",
+    "Seen",
+    "SeenFile",
+    "SentFile",
+    "SentMessage",
+    "Wire",
+]
 
 Fault: TypeAlias = Literal[
     "refused", "timeout_before_send", "timeout_after_send", "rate_limited", "rejected"
@@ -118,6 +133,8 @@ class LoopbackChannel(Channel):
         """Where it was shown that the agent is typing, each time."""
         self.drafts: list[Draft] = []
         """Every state of an unfinished reply that was shown."""
+        self.draft_ids: dict[TurnId, str] = {}
+        """The id of the message that has shown the unfinished reply of a turn."""
         self.withdrawn: list[str] = []
         """Ids of the drafts that were taken back."""
 
@@ -125,9 +142,11 @@ class LoopbackChannel(Channel):
         """Be there until cancelled."""
         self._deliver = deliver
         self._running.set()
+        self.line.up()
         try:
             await trio.sleep_forever()
         finally:
+            self.line.end()
             self._deliver = None
             self._running = trio.Event()
 
@@ -142,6 +161,7 @@ class LoopbackChannel(Channel):
         thread: str | None = None,
         guild: str | None = None,
         direct: bool = True,
+        mentioned: bool = True,
         reply_to: str | None = None,
         chat_name: str | None = None,
         attachments: tuple[Attachment, ...] = (),
@@ -168,6 +188,7 @@ class LoopbackChannel(Channel):
             chat_name=chat_name,
             guild=guild,
             direct=direct,
+            mentioned=mentioned,
             reply_to=reply_to,
             attachments=attachments,
         )
@@ -225,6 +246,7 @@ class LoopbackChannel(Channel):
             await self._gate.wait()
         self.drafts.append(draft)
         shown = draft.shown or f"out-{self._life}-{next(self._ids)}"
+        self.draft_ids[draft.turn_id] = shown
         return Receipt(platform_message_id=shown)
 
     async def withdraw(self, _address: Address, message_id: str, /) -> None:
