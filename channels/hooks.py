@@ -15,10 +15,10 @@ from ..actors.frozen import message
 
 __all__ = ["Hook", "HookAnswer", "HookDenied", "HookHead", "answer_to_refusal", "unavailable"]
 
-RETRY_AFTER_S: Final = 5
+_RETRY_AFTER_S: Final = 5
 """What a platform is told that should deliver again: an overload is over, or a restart done."""
 
-Headers: TypeAlias = tuple[tuple[str, str], ...]
+_Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @message
@@ -44,13 +44,13 @@ class HookAnswer:
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
-    headers: Headers = ()
+    headers: _Headers = ()
 
 
 class HookDenied(Exception):
     """The request is refused: 401 or 403 for who asks, 400, 405, 413 or 415 for how."""
 
-    def __init__(self, status: int, word: str = "", *, headers: Headers = ()) -> None:
+    def __init__(self, status: int, word: str = "", *, headers: _Headers = ()) -> None:
         """Refuse.
 
         Args:
@@ -116,4 +116,4 @@ def answer_to_refusal(refused: TurnRefused, *, final_status: int = 200) -> HookA
 
 def unavailable() -> HookAnswer:
     """Later, please: 503."""
-    return HookAnswer(status=503, headers=(("retry-after", str(RETRY_AFTER_S)),))
+    return HookAnswer(status=503, headers=(("retry-after", str(_RETRY_AFTER_S)),))

@@ -98,7 +98,7 @@ def _moment(text: str | None) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Probed:
+class _Probed:
     """One thing that was looked at on one instance."""
 
     name: str
@@ -128,8 +128,8 @@ def _probe(invocation: Invocation) -> int:
     return Exit.OK if all(row.ok for row in rows) else Exit.FAILED
 
 
-async def _probe_all(channels: Sequence[Channel], quiet: bool) -> list[Probed]:
-    rows: list[Probed] = []
+async def _probe_all(channels: Sequence[Channel], quiet: bool) -> list[_Probed]:
+    rows: list[_Probed] = []
     for channel in channels:
         if not quiet and sys.stderr.isatty():
             hint(f"asking {channel.platform} about {channel.name} …")
@@ -137,9 +137,9 @@ async def _probe_all(channels: Sequence[Channel], quiet: bool) -> list[Probed]:
     return rows
 
 
-async def _probe_one(channel: Channel) -> list[Probed]:
-    def row(what: str, ok: bool, detail: str) -> Probed:
-        return Probed(name=channel.name, what=what, ok=ok, detail=detail)
+async def _probe_one(channel: Channel) -> list[_Probed]:
+    def row(what: str, ok: bool, detail: str) -> _Probed:
+        return _Probed(name=channel.name, what=what, ok=ok, detail=detail)
 
     try:
         with trio.fail_after(_PROBE_WITHIN_S):
