@@ -124,6 +124,7 @@ class ConsoleChannel(Channel):
         Without a local terminal: until cancelled.
         """
         self._deliver = deliver
+        self.line.up()
         try:
             if self._reader is None:
                 await trio.sleep_forever()

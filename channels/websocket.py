@@ -137,6 +137,7 @@ class WebSocketChannel(Channel):
         listeners = await trio.open_tcp_listeners(self._port, host=self._host)
         self._address = listeners[0].socket.getsockname()[:2]
         self._listening.set()
+        self.line.up()
         try:
             await trio.serve_listeners(partial(self._serve, deliver), listeners)
         finally:

@@ -73,7 +73,7 @@ async def test_the_command_shows_what_the_runtime_that_runs_says(gateway: Gatewa
         assert code == 0
         head, tg, dc = out.splitlines()
         assert head.split("  ")[0] == "NAME"
-        assert tg.split()[:3] == ["tg", "telegram", "starting"]
+        assert tg.split()[:3] == ["tg", "telegram", "connected"]
         assert dc.split()[:3] == ["dc", "discord", "refused"]
         assert dc.endswith("the token was revoked")
         assert err == "tg: another program polls\n"
