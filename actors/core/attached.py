@@ -103,7 +103,7 @@ def file_name(name: str | None) -> str | None:
     One that is too long keeps its ending, which tells programs what it is.
     """
     last = re.split(r"[/\\]", name)[-1] if name is not None else ""
-    seen = [char for char in last if unicodedata.category(char) not in _UNSEEN]
+    seen = [c for c in last if c.isspace() or unicodedata.category(c) not in _UNSEEN]
     clean = " ".join("".join(seen).split()).strip(". ")
     if len(clean) > MAX_FILE_NAME_CHARS:
         _, dot, ending = clean.rpartition(".")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.attached import attachment_line, blob_digest, blob_reference
-from turnkeeper.actors.core.records import UserRecord
+from turnkeeper.actors.core.attached import (
+    MAX_FILE_NAME_CHARS,
+    attachment_line,
+    attachments_of,
+    blob_digest,
+    blob_reference,
+    file_name,
+    files_to_send,
+    told_of,
+)
+from turnkeeper.actors.core.records import AssistantRecord, UserRecord, unpack
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.messages import Attachment
 
@@ -102,3 +112,80 @@ def test_only_what_is_exactly_a_digest_names_a_kept_file() -> None:
         "",
     ):
         assert blob_digest(other) is None, other
+
+
+# -- what an agent sends ---------------------------------------------------------------------------
+
+
+def said(text: str, *attachments: Sequence[object]) -> AssistantRecord:
+    return AssistantRecord(
+        at_us=1,
+        text=text,
+        turn_seq=3,
+        instance="tg",
+        conversation="c1",
+        thread=None,
+        attachments=attachments or None,
+    )
+
+
+def test_a_reply_that_was_written_before_there_were_files_has_none() -> None:
+    old = unpack(["assistant", 1, "hi", 3, "tg", "c1", None, "m1", None, 0, None, None])
+    assert isinstance(old, AssistantRecord)
+    assert (attachments_of(old), files_to_send(old), told_of(old)) == ((), (), "hi")
+
+
+def test_what_was_said_in_one_text_has_a_line_for_each_file() -> None:
+    row = ("image", "x", "image/png", 7, "cat.png")
+    line = '[attached: image "cat.png", image/png, 7 bytes]'
+    assert told_of(said("a cat", row, row)) == f"a cat\n{line}\n{line}"
+    assert told_of(said("", row)) == line
+    assert told_of(said(" ")) == ""
+
+
+def test_a_platform_is_told_of_a_file_what_it_may_rely_on() -> None:
+    (file,) = files_to_send(
+        said("", ["sticker", "blob:x", "Image/PNG; q=1", 7, "../../etc/a\n\u202eb.png"])
+    )
+    assert (file.kind, file.mime, file.name, file.size_bytes, file.reference) == (
+        "file",
+        "image/png",
+        "a b.png",
+        7,
+        "blob:x",
+    )
+    assert file.label == 'sticker "../../etc/a b.png", image/png, 7 bytes'
+    (bare,) = files_to_send(said("", ["audio", "blob:x", "no mime", None, None]))
+    assert (bare.kind, bare.mime, bare.name, bare.size_bytes) == ("audio", None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        (None, None),
+        ("", None),
+        ("..", None),
+        ("/", None),
+        ("a/", None),
+        ("report.pdf", "report.pdf"),
+        ("C:\\Users\\ann\\report.pdf", "report.pdf"),
+        ("/etc/passwd", "passwd"),
+        (".bashrc", "bashrc"),
+        ("слон 🐘.png", "слон 🐘.png"),
+        ("a\x00\r\nb\ud800.txt", "a b.txt"),
+        ("n" * 500 + ".pdf", "n" * (MAX_FILE_NAME_CHARS - 4) + ".pdf"),
+        ("n." + "x" * 500, "n." + "x" * (MAX_FILE_NAME_CHARS - 2)),
+    ],
+)
+def test_a_file_is_sent_under_a_name_without_a_path(name: str | None, clean: str | None) -> None:
+    assert file_name(name) == clean
+
+
+@given(st.text(max_size=300))
+def test_no_name_leads_anywhere_or_is_too_long(name: str) -> None:
+    clean = file_name(name)
+    if clean is not None:
+        assert 0 < len(clean) <= MAX_FILE_NAME_CHARS
+        assert not set(clean) & set("/\\\x00\n\r")
+        assert clean not in {".", ".."}
+        clean.encode()

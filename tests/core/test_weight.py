@@ -118,7 +118,10 @@ runs = st.builds(
 )
 
 
-@given(st.one_of(humans, tools, notes, runs, st.builds(assistant, texts)))
+replies = st.builds(assistant, texts, attachments=st.none() | attachments)
+
+
+@given(st.one_of(humans, tools, notes, runs, replies))
 @example(user("x", direct=False, user_id="\U0001f600"))
 @example(user("x", direct=False, user_id="[" * 9, user_name="\u200b"))
 @example(user("\n" * 9, direct=False, user_name="\U0001f600" * 99))
@@ -132,9 +135,9 @@ def test_no_message_takes_more_than_its_record_weighs(
     assert OVERHEAD + bytes_of(shown.attributed) + extra_of(record) <= weight_of(record)
 
 
-@given(st.one_of(tools, notes, runs, humans.filter(lambda record: record.direct)))
+@given(st.one_of(tools, notes, runs, replies, humans.filter(lambda record: record.direct)))
 def test_what_has_no_speaker_weighs_exactly_what_it_takes(
-    record: UserRecord | ToolRecord | NoteRecord | MissionRecord,
+    record: UserRecord | ToolRecord | NoteRecord | MissionRecord | AssistantRecord,
 ) -> None:
     shown = message_of(9, record, None, {})
     assert weight_of(record) == OVERHEAD + bytes_of(shown.attributed) + extra_of(record)
