@@ -19,7 +19,7 @@ import trio
 from benchmarks.load import AnsweringChannel, Said, conversing, quiet, running, say_all
 from turnkeeper import views
 
-__all__ = ["Living", "Memory", "Restarted"]
+__all__ = ["Living", "Memory", "Restarted", "memory"]
 
 _IN_FLIGHT: Final = 256
 _WARM_TURNS: Final = 2_000
