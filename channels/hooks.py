@@ -13,7 +13,14 @@ from typing import Final, Protocol, TypeAlias
 from ..actors.errors import TurnRefused
 from ..actors.frozen import message
 
-__all__ = ["Hook", "HookAnswer", "HookDenied", "HookHead", "answer_to_refusal", "unavailable"]
+__all__ = [
+    "Hook",
+    "HookAnswer",
+    "HookDenied",
+    "HookHead",
+    "answer_to_refusal",
+    "unavailable",
+]
 
 _RETRY_AFTER_S: Final = 5
 """What a platform is told that should deliver again: an overload is over, or a restart done."""
