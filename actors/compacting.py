@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..storage.errors import StorageError
+from .changing import Changing
 from .compactions import Compact, Measured, SummaryMade
 from .core.conversation import Conversation
 from .core.effects import Effect
-from .hearing import Hearing
 from .kernel import TrioFuture
 from .material import told_of_joined
 from .services import Services
@@ -21,7 +21,7 @@ _GROWTH: Final = 0.05
 do nothing, and no turn has ended since."""
 
 
-class Compacting(Hearing):
+class Compacting(Changing):
     """Has the context measured when it may be too large, and takes its summary."""
 
     def __init__(self, services: Services, stream: int, conversation: Conversation) -> None:

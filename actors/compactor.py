@@ -507,7 +507,7 @@ def _record(
                 log.stream,
                 max(found.through[number], log.through),
                 max(found.asides[number], log.asides),
-                len(log.head.hidden or ()),
+                log.head.veils,
             )
             for number, log in enumerate(material.logs)
             if number

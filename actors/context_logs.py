@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..storage.base import Reads
 from ..storage.errors import CorruptRecord, StorageError
+from .core.alterations import Altered, altered_by, as_altered
 from .core.head import Head
 from .core.records import (
     AssistantRecord,
+    ChangedRecord,
     ClearRecord,
     MissionRecord,
     NoteRecord,
@@ -26,6 +29,7 @@ from .core.records import (
 )
 from .core.turns import in_context
 from .core.veil import Hidden
+from .core.weight import weight_of
 from .core.window import Stretch
 from .journal import find_session, load_head, load_record, load_records
 
@@ -54,6 +58,46 @@ class Log:
     """Sequence number of the newest record that counts; None for all."""
     shortened: dict[int, int] = field(default_factory=dict[int, int])
     """Tokens that are left for some messages, which are shown in part."""
+    changes: dict[int, dict[int, ChangedRecord]] = field(
+        default_factory=dict[int, dict[int, ChangedRecord]]
+    )
+    """What has been read of changes, by the message and then by the change's sequence number."""
+    bounds: dict[int, int] = field(default_factory=dict[int, int])
+    """What messages that are not shown as they were count for in the head, with their changes."""
+
+    def told(self, seq: int, record: Record) -> Record | None:
+        """A record as it is shown, as far as its changes have been read; None if it is not."""
+        match record:
+            case ChangedRecord():
+                self.changes.setdefault(record.message_seq, {})[seq] = record
+                return record if record.shown == "later" else None
+            case UserRecord() if seq in self.changes:
+                changes = self._changes_of(seq)
+                if altered_by(changes) is not None:
+                    added = (weight_of(c) for c in changes if c.shown == "instead")
+                    self.bounds[seq] = weight_of(record) + sum(added)
+                return as_altered(record, changes)
+            case _:
+                return record
+
+    def read_changes(self, reads: Reads, start: int) -> None:
+        """Read all changes from record `start` on, in advance."""
+        if self.head.changed >= start:
+            stop = self.until + 1 if self.until is not None else None
+            for seq, record in readable(reads, self.stream, start, stop):
+                if isinstance(record, ChangedRecord):
+                    self.told(seq, record)
+
+    def _changes_of(self, seq: int) -> list[ChangedRecord]:
+        return [change for _, change in sorted(self.changes[seq].items())]
+
+    def _altered(self) -> dict[int, Altered]:
+        made: dict[int, Altered] = {}
+        for seq in self.changes:
+            altered = altered_by(self._changes_of(seq))
+            if altered is not None:
+                made[seq] = altered
+        return made
 
     def covers(self, seq: int, record: Record) -> bool:
         """Whether a summary covers a record, as far as the record itself tells."""
@@ -84,7 +128,22 @@ class Log:
             self.summary,
             self.shortened,
             not (cut or self.through or self.head.cleared),
+            self._altered() if self.changes else None,
+            self._origins(reads, records) if self.changes else None,
         )
+
+    def _origins(
+        self, reads: Reads, records: Sequence[tuple[int, Record]]
+    ) -> dict[int, UserRecord]:
+        """The messages that changes among `records` speak of, where they are not among them."""
+        here = {seq for seq, record in records if isinstance(record, UserRecord)}
+        changed = {r.message_seq for _, r in records if isinstance(r, ChangedRecord)}
+        found = ((seq, record_at(reads, self.stream, seq)) for seq in changed - here)
+        return {
+            seq: as_altered(record, self._changes_of(seq))
+            for seq, record in found
+            if isinstance(record, UserRecord)
+        }
 
 
 def logs_of(store: Reads, stream: int, head: Head, at_us: int | None = None) -> list[Log]:
@@ -155,7 +214,7 @@ def _holds(store: Reads, log: Log, record: SummaryRecord, known: Mapping[int, Lo
         return False
     for number, _, _, hidden in record.others:
         other = known.get(number)
-        if other is None or len(other.head.hidden or ()) != hidden:
+        if other is None or other.head.veils != hidden:
             return False
         if max(other.since_us, _cleared_us(store, number, other.head)) > record.at_us:
             return False
@@ -220,9 +279,20 @@ def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
     stop = log.until + 1 if log.until is not None else None
     newest_first = readable(store, log.stream, log.through + 1, stop, reverse=True)
     marked = _marked(newest_first, log.head.cleared)
-    for seq, record in in_context(marked, log.since_us):
-        if not isinstance(record, NoteRecord | ReceiptRecord) or not log.covers(seq, record):
+    for seq, record in in_context(_as_told(log, marked), log.since_us):
+        if not isinstance(record, _ASIDES) or not log.covers(seq, record):
             yield log, seq, record
+
+
+_ASIDES: Final = (NoteRecord, ReceiptRecord, ChangedRecord)
+
+
+def _as_told(log: Log, newest_first: Iterator[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
+    """The records as they are shown: a change is always newer than its message."""
+    for seq, record in newest_first:
+        told = log.told(seq, record)
+        if told is not None:
+            yield seq, told
 
 
 def _marked(

@@ -21,6 +21,7 @@ from .core.intake import seen_window
 from .core.records import (
     AssistantRecord,
     BoundRecord,
+    ChangedRecord,
     CommandRecord,
     DeliveryRecord,
     ErasedRecord,
@@ -31,6 +32,7 @@ from .core.records import (
     ReopenedRecord,
     UserRecord,
     address_of,
+    change_behind,
     pack,
     unpack,
 )
@@ -38,6 +40,7 @@ from .core.routing import BindingRow, KeyRow, read_binding
 from .erased import put_erased
 from .journal import (
     binding_key,
+    change_hash,
     load_note_of,
     load_record,
     load_session_number,
@@ -198,10 +201,19 @@ class _Piece:
 
     def _seen(self, seq: int, record: UserRecord | CommandRecord) -> None:
         seen = hash16(record.instance, record.conversation, record.message_id)
-        key = seen_key(seen_window(record.at_us), seen)
+        self._forget(seq, seen_key(seen_window(record.at_us), seen))
+
+    def _forget(self, seq: int, key: bytes) -> None:
+        """Recognise no more what record `seq` tells of."""
         stored = self._store.get(Table.SEEN, key)
         if stored is not None and decode(stored)[1] == seq:
             self._batch.delete(Table.SEEN, key)
+
+    def _changed(self, seq: int, record: ChangedRecord) -> None:
+        said = load_record(self._store, self._stream, record.message_seq)
+        if isinstance(said, UserRecord):
+            news = change_hash(change_behind(record, said))
+            self._forget(seq, seen_key(seen_window(record.at_us), news))
 
     def _said(self, seq: int, record: AssistantRecord) -> None:
         place = address_of(record)
@@ -271,6 +283,7 @@ class _Piece:
     _FOLLOW: Final[dict[type, _Follow]] = {
         UserRecord: _user,
         CommandRecord: _seen,
+        ChangedRecord: _changed,
         AssistantRecord: _said,
         ReopenedRecord: _reopened,
         DeliveryRecord: _delivered,

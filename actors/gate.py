@@ -15,10 +15,12 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Then
 from ..storage.errors import Conflict, StorageError, StoreClosed
 from .blob_rows import refer
+from .core.alterations import as_altered
 from .core.attached import attachments_of, files_to_send
 from .core.conversation import Conversation
 from .core.effects import (
     AnswerAccepted,
+    AnswerChanged,
     AnswerCleared,
     AnswerMayRetry,
     AnswerMirrored,
@@ -36,11 +38,18 @@ from .core.effects import (
     Step,
     TellNote,
 )
-from .core.records import AssistantRecord, Record, address_of
+from .core.records import (
+    AssistantRecord,
+    ChangedRecord,
+    Record,
+    UserRecord,
+    address_of,
+    turn_of,
+)
 from .deliveries import Deliver, DeliveryReported, Outcome
 from .errors import Overloaded, ShuttingDown
 from .happenings import FeedEvent, Reporter, trouble
-from .journal import batch_for, load_record, turn_at
+from .journal import batch_for, load_record, load_records, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
     Address,
@@ -66,6 +75,8 @@ logger = logging.getLogger("turnkeeper.session")
 
 _COME_BACK_AFTER_S: Final = 1.0
 """Seconds after which a session that broke is loaded again, to go on with what is open."""
+_ANSWERS: Final = frozenset({AnswerAccepted, AnswerChanged})
+"""What a channel waits for, so that it may acknowledge."""
 
 
 class OutputGate(TrioActor):
@@ -111,7 +122,7 @@ class OutputGate(TrioActor):
             self._publish(effects, alive=alive)
         for effect in effects:
             # Its successor goes on with what is stored, but does not know who waits for an answer.
-            if alive or type(effect) is AnswerAccepted:
+            if alive or type(effect) in _ANSWERS:
                 self._EFFECTS[type(effect)](self, effect, answer)
 
     def _undurable(self, answer: TrioFuture[Any] | None, error: StorageError) -> None:
@@ -170,6 +181,10 @@ class OutputGate(TrioActor):
                 Mirrored(status="recorded", session_id=self._core.session_id, seq=effect.seq)
             )
 
+    def _answer_changed(self, _effect: AnswerChanged, answer: TrioFuture[Any] | None) -> None:
+        if answer is not None:
+            answer.resolve(True)
+
     def _answer_cleared(self, effect: AnswerCleared, answer: TrioFuture[Any] | None) -> None:
         if answer is not None:
             answer.resolve(effect.cleared)
@@ -178,7 +193,7 @@ class OutputGate(TrioActor):
         self._given = effect.seq
         self._services.compactor.expect(self._core.session_id, effect.seq)
         try:
-            turn = effect.turn or self._turn_at(effect.seq)
+            turn = effect.turn or self._turn_as_told(effect.seq)
         except StorageError as error:
             if self._services.bus.subscribers:  # the turn's end cannot be told without the turn
                 self._services.bus.publish(self._trouble("turn", error, effect.seq))
@@ -379,6 +394,21 @@ class OutputGate(TrioActor):
                 self._waiting = {}
             self._waiting[seq] = answer
 
+    def _turn_as_told(self, seq: int) -> AnyTurn:
+        """The turn of record `seq` as its agent gets it, with what its author has changed since."""
+        store, stream = self._services.store, self._stream
+        if self._core.changed < seq:
+            return self._turn_at(seq)
+        record = load_record(store, stream, seq)
+        if not isinstance(record, UserRecord):
+            return self._turn_at(seq)
+        changes = [
+            later
+            for _, later in load_records(store, stream, seq + 1)
+            if isinstance(later, ChangedRecord) and later.message_seq == seq
+        ]
+        return turn_of(as_altered(record, changes))
+
     def _turn_at(self, seq: int) -> AnyTurn:
         return turn_at(self._services.store, self._stream, seq)
 
@@ -388,6 +418,7 @@ class OutputGate(TrioActor):
         AnswerMirrored: _answer_mirrored,
         TellNote: _tell_note,
         AnswerCleared: _answer_cleared,
+        AnswerChanged: _answer_changed,
         AnswerSummarised: _answer_summarised,
         AnswerMayRetry: _answer_may_retry,
         StartTurn: _start_turn,

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 from .core.attached import told_of
 from .core.effects import (
     AnswerAccepted,
+    AnswerChanged,
     AnswerMirrored,
     AnswerMission,
     AnswerSummarised,
@@ -25,6 +26,7 @@ from .core.effects import (
 )
 from .core.records import (
     AssistantRecord,
+    ChangedRecord,
     CommandRecord,
     MissionRecord,
     NoteRecord,
@@ -49,6 +51,7 @@ FeedKind: TypeAlias = Literal[
     "delivery",
     "note",
     "receipt",
+    "changed",
     "summary",
     "rendered",
     "error",
@@ -60,10 +63,11 @@ class FeedEvent:
     """Something that has happened.
 
     `accepted`: a turn is durable. `turn_started`: it is given to the agent, which may have to wait
-    for room. `turn_ended`: the turn is over. `delivery`: what became of an attempt to send. `note`:
-    a session has a note of what was said on its behalf. `receipt`: the platform has told more of a
-    delivery later. `summary`: the older part of a context is summarised. `rendered`: something
-    stands in the console feed. `error`: something broke.
+    for room. `turn_ended`: the turn is over. `delivery`: what became of an attempt to send.
+    `note`: a session has a note of what was said on its behalf. `receipt`: the platform has
+    told more of a delivery later. `changed`: a human has edited or deleted a message.
+    `summary`: the older part of a context is summarised. `rendered`: something stands in the
+    console feed. `error`: something broke.
     """
 
     kind: FeedKind
@@ -90,6 +94,8 @@ class FeedEvent:
       `noted_in`
     - `note`: `source`, `from_session`, `status`, `record`
     - `receipt`: `status`, `reason`, `platform_message_id`
+    - `changed`: `status` (`edited`, `deleted`), `by` (a user id, or None), `record`; its `id` is
+      that of the message's turn, its `text` what the message says now
     - `summary`: `by` (`extract` for the built-in one), `messages` and `covered_tokens` (what it
       stands for), `tokens` (its own size), `turn_id` (which waited for it), `fault` (why it is not
       the summariser's, or None)
@@ -135,6 +141,8 @@ class Reporter:
                 summary = self._record_at(seq) if seq else None
                 if isinstance(summary, SummaryRecord):
                     yield self._summarised(seq, summary)
+            case AnswerChanged(seq):
+                yield from self._changed(seq)
             case AnswerMirrored(seq) | TellNote(seq):
                 note = self._record_at(seq)
                 if isinstance(note, NoteRecord):
@@ -156,6 +164,25 @@ class Reporter:
                 "status": record.status,
                 "reason": record.reason,
                 "platform_message_id": record.platform_message_id,
+            },
+        )
+
+    def _changed(self, seq: int) -> Iterator[FeedEvent]:
+        record = self._record_at(seq)
+        if not isinstance(record, ChangedRecord):
+            return
+        said = self._record_at(record.message_seq)
+        yield _event(
+            "changed",
+            self._at_us,
+            session_id=self._session_id,
+            record_id=f"{self._session_id}/{record.message_seq}",
+            place=address_of(said) if isinstance(said, UserRecord) else None,
+            text=record.text or "",
+            detail={
+                "status": "deleted" if record.text is None else "edited",
+                "by": record.by,
+                "record": f"{self._session_id}/{seq}",
             },
         )
 

@@ -32,7 +32,7 @@ from .core.records import (
     unpack,
 )
 from .core.routing import BindingRow, read_binding
-from .messages import Address, AnyTurn, InboundTurn, Instance, SessionId
+from .messages import Address, AnyTurn, InboundTurn, Instance, MessageChange, SessionId
 
 __all__ = [
     "FEED_STREAM",
@@ -42,8 +42,11 @@ __all__ = [
     "SentRow",
     "batch_for",
     "binding_key",
+    "change_hash",
+    "deletion_hash",
     "find_session",
     "head_in",
+    "heard_hash",
     "index_trouble",
     "last_key",
     "load_binding",
@@ -113,8 +116,26 @@ def binding_key(place: Address) -> bytes:
 
 def seen_hash(turn: InboundTurn) -> bytes:
     """What a redelivery of `turn` has in common with it."""
-    place = turn.address
-    return hash16(place.instance, place.conversation, turn.message_id)
+    return heard_hash(turn.address, turn.message_id)
+
+
+def heard_hash(place: Address, message_id: str) -> bytes:
+    """By which the message of a human is found again."""
+    return hash16(place.instance, place.conversation, message_id)
+
+
+def change_hash(change: MessageChange) -> bytes:
+    """What a change has in common with itself when it is told again; a deletion with any other."""
+    if change.text is None:
+        return deletion_hash(change)
+    place = change.address
+    return hash16(place.instance, place.conversation, change.message_id, change.change_id)
+
+
+def deletion_hash(change: MessageChange) -> bytes:
+    """By which the deletion of the message is found that `change` is about."""
+    place = change.address
+    return hash16(place.instance, place.conversation, change.message_id, None)
 
 
 def seen_key(window: int, seen: bytes) -> bytes:

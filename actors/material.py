@@ -108,13 +108,13 @@ class Material:
 
 
 def _extent(log: Log) -> tuple[int, int, int, int]:
-    return log.stream, log.since_us, log.head.cleared, len(log.head.hidden or ())
+    return log.stream, log.since_us, log.head.cleared, log.head.veils
 
 
 def base_of_head(head: Head) -> Base:
     """What a summary of the context of `head` holds for."""
     joined = tuple(sorted(number for number, _ in head.joined or ()))
-    return head.summary, head.cleared, len(head.hidden or ()), joined
+    return head.summary, head.cleared, head.veils, joined
 
 
 def told_of_joined(reads: Reads, stream: int, joined: Sequence[int]) -> tuple[int, int]:
@@ -178,20 +178,25 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         (entry.log, entry.message.seq): counts[entry.log].of(entry.message.seq)
         for entry in sorted(entries, key=lambda entry: -entry.message.seq)
     }
-    weights = [weight_of(records[entry.log, entry.message.seq]) for entry in entries]
-    known = [counted[entry.log, entry.message.seq] for entry in entries]
+    sizes = [weight_of(records[entry.log, entry.message.seq]) for entry in entries]
+    altered = [logs[entry.log].bounds.get(entry.message.seq) for entry in entries]
+    known = [
+        counted[entry.log, entry.message.seq] if bound is None else size
+        for entry, bound, size in zip(entries, altered, sizes, strict=True)
+    ]
     extras = (extra_of(records[entry.log, entry.message.seq]) for entry in entries)
     return Material(
         head=head,
         logs=logs,
         entries=entries,
         tokens=[
-            weight if tokens is None else tokens
-            for weight, tokens in zip(weights, known, strict=True)
+            size if tokens is None else tokens for size, tokens in zip(sizes, known, strict=True)
         ],
         uncounted=[at for at, tokens in enumerate(known) if tokens is None],
         extras={at: extra for at, extra in enumerate(extras) if extra},
-        weights=weights,
+        weights=[
+            size if bound is None else bound for size, bound in zip(sizes, altered, strict=True)
+        ],
         settled=settled,
         waiting=_waiting(entries, head),
         joined=told_of_joined(reads, stream, [number for number, _ in head.joined or ()]),
@@ -224,6 +229,7 @@ def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int
     if head.context_messages <= _MOST:
         return [(seq, record) for _, seq, record in told_of(reads, log)][::-1], head.settled, False
     records: list[tuple[int, Record]] = []
+    log.read_changes(reads, log.through + 1)
     if head.cleared > log.through:
         before = told_of(reads, replace(log, until=head.cleared))
         records.extend([(seq, record) for _, seq, record in before][::-1])
@@ -231,8 +237,9 @@ def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int
     """How many messages of each turn are here that is not over, as far as was read."""
     settled = whole = 0
     start = max(log.through, head.cleared) + 1
-    for seq, record in load_records(reads, log.stream, start, damaged=_pass_over):
-        if record.at_us < log.since_us or not _is_wanted(record):
+    for seq, found in load_records(reads, log.stream, start, damaged=_pass_over):
+        record = log.told(seq, found)
+        if record is None or record.at_us < log.since_us or not _is_wanted(record):
             continue
         if whole >= _MOST and not isinstance(record, AssistantRecord):
             return records, settled, True

@@ -25,6 +25,7 @@ __all__ = [
     "Cleared",
     "DeliveryId",
     "FindSession",
+    "HearChange",
     "InboundTurn",
     "Instance",
     "MessageChange",
@@ -168,6 +169,18 @@ class Accept:
     """Request, by a channel, to make `turn` durable. Answered with `Accepted`."""
 
     turn: InboundTurn
+
+
+@message
+class HearChange:
+    """Request, by a channel, to make `change` durable.
+
+    Answered with True once it is; with False if no such message was heard from this human.
+    """
+
+    change: MessageChange
+    session_id: SessionId = SessionId("")
+    """Who heard the message; the registry fills it in."""
 
 
 @message

@@ -27,7 +27,7 @@ from .core.codes import REDEMPTIONS, RateLimit
 from .core.commands import MAX_COMMAND_CHARS, read_command
 from .core.conversation import Conversation
 from .core.directory import Directory
-from .core.intake import check
+from .core.intake import check, check_change
 from .core.records import MalformedRecord
 from .deletion import why_unknown
 from .deliveries import DeliveryReported, SendMessage
@@ -47,11 +47,12 @@ from .errors import (
     ShuttingDown,
     TurnRefused,
 )
-from .journal import load_conversation, load_session_number
+from .journal import heard_hash, load_conversation, load_seen, load_session_number
 from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .messages import (
     Accept,
     CatchUp,
+    HearChange,
     InboundTurn,
     Passivate,
     Passivated,
@@ -191,6 +192,23 @@ class RegistryActor(Sender):
                 return False
         return True
 
+    def _hear_change(self, message: HearChange, answer: TrioFuture[Any] | None) -> None:
+        """Pass a change on to whoever heard the message, or is just hearing it."""
+        change, services = message.change, self._services
+        check_change(change)
+        if change.user_id is not None:
+            user_id = services.canonical(change.platform, change.user_id)
+            change = replace(change, user_id=user_id)
+        heard = heard_hash(change.address, change.message_id)
+        row = load_seen(services.store, heard, services.now_us())
+        session_id = SessionId(row[0]) if row is not None else self._owner_of(change.address)
+        if not session_id or load_session_number(services.store, session_id) is None:
+            if answer is not None:
+                answer.resolve(False)
+            return
+        found = replace(message, change=change, session_id=session_id)
+        self._to_session(session_id, found, answer)
+
     # -- sessions in memory ----------------------------------------------------------------------
 
     def _to_session(
@@ -322,6 +340,7 @@ class RegistryActor(Sender):
         Mirror: Sender._mirror,
         AimAtDefault: Sender._aim_at_default,
         HearReceipt: Sender._hear_receipt,
+        HearChange: _hear_change,
     }
     """What finds its session here first; everything else names it."""
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {

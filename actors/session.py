@@ -16,6 +16,7 @@ from ..storage.base import Batch, Table
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
 from .awaiting import Awaiting
+from .changing import Changing
 from .compacting import Compacting
 from .compactions import Compact, Measured, SummaryMade
 from .core.effects import Effect
@@ -51,6 +52,7 @@ from .messages import (
     Clear,
     DeliveryId,
     FindSession,
+    HearChange,
     InboundTurn,
     Passivate,
     RetryTurn,
@@ -287,6 +289,7 @@ class SessionActor(Compacting):
         NoteReturned: Notebook._note_returned,
         Mirror: Unasked._mirror,
         HearReceipt: Unasked._hear_receipt,
+        HearChange: Changing._hear_change,
         Clear: Unasked._clear,
         AimAtDefault: Unasked._aim_at_default,
         RunMission: Unasked._run_mission,

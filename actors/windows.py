@@ -266,6 +266,8 @@ class _Reading:
         """The window for a turn, or between turns."""
         rules, logs = self._rules, self._logs
         own = logs[0]
+        if current is not None:
+            current = self._as_told(own, *current)
         if self._known:
             kept = self._fill(current, lambda log, seq, _: seq >= self._known.get(log.stream, 0))
         elif rules is None:
@@ -286,6 +288,15 @@ class _Reading:
         window = build_window(stretches, turn, own.head.session_id)
         system = rules.system if rules is not None else None
         return window if system is None else (system_prompt(system), *window)
+
+    def _as_told(
+        self, own: Log, seq: int, record: UserRecord | MissionRecord
+    ) -> tuple[int, UserRecord | MissionRecord]:
+        """The current turn as it is shown, with what its author has done to it so far."""
+        own.read_changes(self._store, seq + 1)
+        told = own.told(seq, record)
+        assert isinstance(told, UserRecord | MissionRecord)  # a turn stays one
+        return seq, told
 
     def _fill_within(
         self, rules: WindowRules, current: tuple[int, UserRecord | MissionRecord] | None
@@ -383,7 +394,7 @@ class _Reading:
     def _tokens(self, log: Log, seq: int, bound: int) -> int:
         """What a record takes, as far as that is known."""
         counts = self._counts.get(log.stream)
-        if counts is None:
+        if counts is None or seq in log.bounds:  # what was counted is what it was before
             return bound
         if log.summary is not None and log.summary[0] == seq:
             return min(bound, log.summary[1].tokens)

@@ -35,6 +35,8 @@ from ..actors.messages import (
     AgentEnded,
     AgentSays,
     CatchUp,
+    HearChange,
+    MessageChange,
     SessionId,
     TurnEnded,
 )
@@ -45,7 +47,7 @@ from .parcel import MAX_ID_CHARS, Failure, Parcel, is_id, word
 from .presence import Presence
 from .retry import GiveUp, RetryPolicy, Verdict
 
-__all__ = ["MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
+__all__ = ["MAX_CHANGES_IN_FLIGHT", "MAX_QUEUED", "MAX_RECEIPTS_IN_FLIGHT", "ChannelActor"]
 
 logger = logging.getLogger("turnkeeper.channels")
 
@@ -53,6 +55,8 @@ MAX_QUEUED: Final = 10_000
 """Deliveries of one instance that wait in lanes; the next one fails as `outbox_full`."""
 MAX_RECEIPTS_IN_FLIGHT: Final = 256
 """Late receipts of one instance that wait to become durable; `on_receipt` of the next one waits."""
+MAX_CHANGES_IN_FLIGHT: Final = 256
+"""Changes of one instance that wait to become durable; `on_change` of the next one waits."""
 
 _LATE_STATUSES: Final[tuple[str, ...]] = get_args(LateStatus)
 _MAX_RESTING: Final = 64
@@ -111,6 +115,8 @@ class ChannelActor(TrioActor):
         self._presence = Presence(channel, nursery, lambda place: place not in self._lanes)
         channel.on_reachable = self._reachable
         channel.on_receipt = self._hear_receipt
+        self._changes = trio.Semaphore(MAX_CHANGES_IN_FLIGHT)
+        channel.on_change = self._hear_change
 
     def __str__(self) -> str:
         return f"channel {self._channel.name}"
@@ -343,6 +349,30 @@ class ChannelActor(TrioActor):
                 return bool(await self._registry.ask(hear, block=False))
             except ActorDeadError as error:
                 raise Overloaded(f"nobody is there to hear the receipt: {error}") from error
+
+    # -- changes of what was said -----------------------------------------------------------------
+
+    async def _hear_change(self, change: MessageChange) -> bool:
+        """What a channel calls as `on_change`."""
+        hear = HearChange(change=_of_here(change, self._channel.name))
+        async with self._changes:
+            try:
+                return bool(await self._registry.ask(hear, block=False))
+            except ActorDeadError as error:
+                raise Overloaded(f"nobody is there to hear the change: {error}") from error
+
+
+def _of_here(change: MessageChange, instance: str) -> MessageChange:
+    """A channel's change of a message, if it is one; the registry looks at its fields.
+
+    Raises:
+        ValueError: it is none, or of another instance.
+    """
+    if type(change) is not MessageChange:
+        raise ValueError(f"a change must be a MessageChange, not {type(change).__name__}")
+    if type(change.address) is Address and change.address.instance != instance:
+        raise ValueError(f"instance must be {instance!r}, not {change.address.instance!r:.80}")
+    return change
 
 
 def _seen(place: Address, lane: _Lane) -> LaneSeen:

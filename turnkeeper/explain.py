@@ -34,6 +34,7 @@ from .actors.erased import load_erased
 from .actors.journal import load_record, load_records, load_session_number
 from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
+from .explain_changed import changed_lines
 from .explain_changes import access_lines, change_lines, made_by, session_lines
 from .explain_commands import command_lines
 from .explain_deliveries import delivery_lines, note_lines, run_lines
@@ -222,6 +223,7 @@ def _turn_lines(
         yield f"{stamp(bound.at_us)}  that conversation {belongs} to {_owner(store, bound)}"
     yield f"{came}  accepted as {session_id}/{seq}"
     yield from _events(store, session_id, stream, seq)
+    yield from changed_lines(store, session_id, stream, seq)
     if now is not None and now != bound:
         yield f"{stamp(now.at_us)}  since then that conversation has moved to {_owner(store, now)}"
     if now is not None and (moves := how_to_move(store, now, rules)) is not None:

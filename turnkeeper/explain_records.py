@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .actors.core.records import ClearRecord, DeliveryRecord, ForgottenRecord, Record
+from .actors.core.records import ChangedRecord, ClearRecord, DeliveryRecord, ForgottenRecord, Record
+from .explain_changed import changed_line, shown_line
 from .words import stamp, text_of
 
 __all__ = ["record_lines"]
@@ -30,6 +31,11 @@ def record_lines(session_id: str, record: Record) -> Iterator[str]:
                 yield f"{came}  until then it began after {session_id}/{record.cleared}"
         case ForgottenRecord():
             yield f"{came}  the memory of the agent was emptied, {text_of(record)}"
+        case ChangedRecord():
+            yield f"{came}  {changed_line(record)}"
+            yield from (f"| {line}" for line in (record.text or "").splitlines())
+            yield shown_line(record)
+            yield f"it is about message {session_id}/{record.message_seq}"
         case DeliveryRecord():
             yield f"{came}  attempt {record.attempt}: {text_of(record)}"
         case _:

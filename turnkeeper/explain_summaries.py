@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .actors.core.records import (
+    ChangedRecord,
     ClearRecord,
     HiddenRecord,
     SummaryRecord,
@@ -74,7 +75,7 @@ def _became(store: Reads, session_id: str, stream: int, seq: int) -> str:
                 return f"{told}it was folded into the summary {session_id}/{later_seq}"
             case ClearRecord():
                 return f"{told}the context began anew, at {session_id}/{later_seq}"
-            case HiddenRecord() | UnlinkedRecord():
+            case HiddenRecord() | UnlinkedRecord() | ChangedRecord(was_summarised=True):
                 why = "something in it is not to be told any more"
                 return f"{told}it is not used since: {why} ({session_id}/{later_seq})"
             case _:

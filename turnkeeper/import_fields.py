@@ -209,6 +209,7 @@ _BY_NAME: Final[dict[tuple[str, str], _Check]] = {
     ("bound", "scope"): _one_of(*get_args(Scope)),
     ("note", "status"): _one_of("delivered", "partial", "unknown", "mirrored"),
     ("receipt", "status"): _one_of("delivered", "read", "failed"),
+    ("changed", "shown"): _one_of("later", "instead", "nowhere"),
 }
 """Fields of which more is known than their type."""
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from .actors.core.records import (
     AssistantRecord,
+    ChangedRecord,
     MissionRecord,
     NoteRecord,
     OpenedRecord,
@@ -75,6 +76,7 @@ class _Reading:
         self.ended = False
         self._turns: set[int] = set()
         self._said: set[int] = set()
+        self._heard: set[int] = set()
 
     def records(self, file: BinaryIO) -> Iterator[Record]:
         while line := file.readline(_MAX_LINE_BYTES + 1):
@@ -176,14 +178,27 @@ class _Reading:
         delivery: int | None = getattr(record, "delivery_seq", None)
         if delivery is not None and delivery not in self._said:
             raise BadField(f"delivery_seq: record {delivery} is no message")
+        if isinstance(record, ChangedRecord) and record.message_seq not in self._heard:
+            raise BadField(f"message_seq: record {record.message_seq} is no human's message")
         if isinstance(record, NoteRecord) and record.delivery_id is not None:
             spoken = split_record_id(record.delivery_id)
             if spoken is None or not 0 < spoken[1] < _MAX_SEQ:
                 raise BadField(f"delivery_id: {shown(record.delivery_id)} is none")
         if isinstance(record, UserRecord | MissionRecord):
             self._turns.add(seq)
+            if isinstance(record, UserRecord):
+                self._heard.add(seq)
         elif isinstance(record, AssistantRecord):
             self._said.add(seq)
 
 
-_EARLIER: Final = ("during", "through", "asides", "previous", "for_turn", "cleared", "summary")
+_EARLIER: Final = (
+    "message_seq",
+    "during",
+    "through",
+    "asides",
+    "previous",
+    "for_turn",
+    "cleared",
+    "summary",
+)

@@ -8,16 +8,18 @@ of what happened elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from .actors.blob_rows import refer
 from .actors.core.attached import attachments_of
 from .actors.core.conversation import Conversation
-from .actors.core.intake import body_digest, seen_window
+from .actors.core.intake import body_digest, change_digest, seen_window
 from .actors.core.records import (
     AssistantRecord,
     BoundRecord,
+    ChangedRecord,
     ChangeRecord,
     CommandRecord,
     DeliveryRecord,
@@ -34,6 +36,7 @@ from .actors.core.records import (
     SummaryRecord,
     UserRecord,
     address_of,
+    change_behind,
     pack,
 )
 from .actors.core.routing import Key, is_numbered
@@ -45,6 +48,7 @@ from .actors.journal import (
     LastRow,
     SentRow,
     binding_key,
+    change_hash,
     index_trouble,
     last_key,
     load_head,
@@ -165,6 +169,8 @@ class _Coming:
         """Rows that later records may change again."""
         self._places: dict[bytes, ComingPlace] = {}
         self._keyed: dict[Key, KeyedRecord] = {}
+        self._wrote: dict[int, UserRecord] = {}
+        """The messages of humans, which may have been changed."""
         self._said: dict[int, tuple[Address | None, bool]] = {}
         """Where each message went, and whether it is an answer."""
         self._sent: dict[tuple[int, str], SentRow] = {}
@@ -215,6 +221,8 @@ class _Coming:
                 self._hear(seq, record)
             case CommandRecord():
                 self._recognise(seq, record)
+            case ChangedRecord():
+                self._changed(seq, record)
             case AssistantRecord():
                 self._said[seq] = address_of(record), record.reply_to is not None
                 self._name_files(seq, record)
@@ -256,6 +264,7 @@ class _Coming:
                 pass
 
     def _hear(self, seq: int, record: UserRecord) -> None:
+        self._wrote[seq] = replace(record, text="", attachments=None)
         self._recognise(seq, record)
         self._name_files(seq, record)
         self._last[record.instance] = LastRow(
@@ -283,6 +292,14 @@ class _Coming:
                 f"message {turn.message_id!r:.80} of {show_place(turn.address)} was accepted here"
             )
         self._rows[Table.SEEN, key] = encode((self._core.session_id, seq, body_digest(turn)))
+
+    def _changed(self, seq: int, record: ChangedRecord) -> None:
+        """Let a change be recognised when it is told again, as long as its message is."""
+        window, said = seen_window(record.at_us), self._wrote[record.message_seq]
+        if window >= seen_window(self._now_us) - 1:
+            key = seen_key(window, change_hash(change_behind(record, said)))
+            row = self._core.session_id, seq, change_digest(record.text)
+            self._rows[Table.SEEN, key] = encode(row)
 
     def _settle(self, record: DeliveryRecord) -> None:
         place, is_answer = self._said[record.delivery_seq]

@@ -18,7 +18,14 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import trio
 
 from .actors.deliveries import LateReceipt, LateStatus
-from .actors.messages import Accepted, Address, Attachment, InboundTurn, TurnId
+from .actors.messages import (
+    Accepted,
+    Address,
+    Attachment,
+    InboundTurn,
+    MessageChange,
+    TurnId,
+)
 from .channels.base import (
     Channel,
     ChannelPowers,
@@ -290,6 +297,65 @@ class LoopbackChannel(Channel):
                 platform_message_id=message_id,
                 status=status,
                 reason=reason,
+            )
+        )
+
+    async def edits(
+        self,
+        message_id: str,
+        text: str,
+        *,
+        conversation: str = "c1",
+        user_id: str = "u1",
+        thread: str | None = None,
+        change_id: str | None = None,
+    ) -> bool:
+        """A human edits a message that was received before. Returns once that is durable.
+
+        Without `change_id` the platform numbers the change itself.
+
+        Returns:
+            Whether such a message was heard from this human.
+
+        Raises:
+            TurnRefused: it was not heard; it can be told again later.
+        """
+        return await self._changes(message_id, conversation, thread, change_id, user_id, text)
+
+    async def deletes(
+        self,
+        message_id: str,
+        *,
+        conversation: str = "c1",
+        user_id: str | None = "u1",
+        thread: str | None = None,
+        change_id: str | None = None,
+    ) -> bool:
+        """A human deletes a message; as :meth:`edits`. Without a `user_id` it may be anybody."""
+        return await self._changes(message_id, conversation, thread, change_id, user_id, None)
+
+    async def _changes(
+        self,
+        message_id: str,
+        conversation: str,
+        thread: str | None,
+        change_id: str | None,
+        user_id: str | None,
+        text: str | None,
+    ) -> bool:
+        if self.on_change is None:
+            await self._running.wait()
+        assert self.on_change is not None
+        return await self.on_change(
+            MessageChange(
+                address=Address(instance=self.name, conversation=conversation, thread=thread),
+                platform=self.platform,
+                message_id=message_id,
+                change_id=change_id
+                if change_id is not None
+                else f"ch-{self._life}-{next(self._ids)}",
+                user_id=user_id,
+                text=text,
             )
         )
 

@@ -18,6 +18,7 @@ from .actors.core.intake import body_digest, seen_window
 from .actors.core.records import (
     AccessRecord,
     BoundRecord,
+    ChangedRecord,
     ChangeRecord,
     CommandRecord,
     DeliveryRecord,
@@ -59,6 +60,7 @@ from .storage.blobs import Blobs
 from .storage.errors import CorruptRecord, RecordFromFuture
 from .storage.keys import number_key, split_log_key
 from .verify_blobs import KeptFiles
+from .verify_changes import check_changed
 from .verify_erased import Absent
 from .verify_missions import Missions
 from .verify_notes import Notes
@@ -349,7 +351,7 @@ class Verification:
             case UserRecord():
                 self._notes.wrote(record, conversation.agent)
                 yield from self._check_seen(stream, seq, record, session_id)
-            case CommandRecord():
+            case CommandRecord() | ChangedRecord():
                 yield from self._check_seen(stream, seq, record, session_id)
             case DeliveryRecord() if session_id:
                 yield from self._notes.settled(place, session_id, stream, record)
@@ -432,8 +434,15 @@ class Verification:
                 )
 
     def _check_seen(
-        self, stream: int, seq: int, record: UserRecord | CommandRecord, session_id: str
+        self,
+        stream: int,
+        seq: int,
+        record: UserRecord | CommandRecord | ChangedRecord,
+        session_id: str,
     ) -> Iterator[Problem]:
+        if isinstance(record, ChangedRecord):
+            yield from self._check_changed(stream, seq, record, session_id)
+            return
         turn, window = message_behind(record), seen_window(record.at_us)
         place = f"seen {stream}/{seq}"
         data = self._reads.get(Table.SEEN, seen_key(window, seen_hash(turn)))
@@ -444,6 +453,16 @@ class Verification:
         self._seen += 1
         expected = [session_id, seq, body_digest(turn)]
         yield from compare_row(place, data, expected, lambda row: _seen_row(row, session_id))
+
+    def _check_changed(
+        self, stream: int, seq: int, record: ChangedRecord, session_id: str
+    ) -> Iterator[Problem]:
+        oldest = self._oldest_window
+        for found in check_changed(self._reads, stream, seq, record, session_id, oldest):
+            if found is None:
+                self._seen += 1
+            else:
+                yield found
 
 
 def _seen_row(payload: Any, session_id: str) -> Any:

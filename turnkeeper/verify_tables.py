@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
-from .actors.core.records import CommandRecord, MalformedRecord, UserRecord, unpack
+from .actors.core.records import (
+    ChangedRecord,
+    CommandRecord,
+    MalformedRecord,
+    UserRecord,
+    unpack,
+)
 from .actors.core.session_commands import message_behind
 from .actors.journal import SeenRow, name_key, seen_hash, seen_key
 from .actors.ledger import starting_with
@@ -14,6 +20,7 @@ from .actors.self_works import COMMAND_DIGEST
 from .storage.base import Reads, Table
 from .storage.codec import encode
 from .storage.keys import split_log_key
+from .verify_changes import change_key
 from .verify_rows import Problem, Unreadable, adopt, compare_table, decoded
 
 __all__ = ["compare_names", "seen_without_owner", "trouble_without_log"]
@@ -89,6 +96,8 @@ def _seen_key_of(reads: Reads, session_id: str, seq: int, broken: Collection[int
         return None
     found = reads.read_log(stream, seq, seq + 1, limit=1) if stream is not None else []
     record = unpack(decoded(found[0][1])) if found else None
+    if isinstance(record, ChangedRecord) and stream is not None:
+        return change_key(reads, stream, record)
     if not isinstance(record, UserRecord | CommandRecord):
         return b""
     return seen_key(seen_window(record.at_us), seen_hash(message_behind(record)))

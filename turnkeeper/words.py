@@ -10,6 +10,7 @@ from .actors.core.records import (
     AssistantRecord,
     AttemptRecord,
     BoundRecord,
+    ChangedRecord,
     ChangeRecord,
     ClearRecord,
     CommandRecord,
@@ -140,6 +141,10 @@ def _of_belonging(record: Record) -> str:
 def _of_keeping(record: Record) -> str:
     """Of what the agent keeps, and of what humans and operators have asked the runtime for."""
     match record:
+        case ChangedRecord(text=str(text)):
+            return f"message {record.message_seq} now says: {text}"
+        case ChangedRecord():
+            return f"message {record.message_seq} was deleted"
         case MemoryRecord(value=str(value)):
             return f"{record.key} = {value}"
         case MemoryRecord():

@@ -14,7 +14,15 @@ from .attached import told_of
 from .names import quoted_name
 from .records import AssistantRecord, NoteRecord, ReceiptRecord
 
-__all__ = ["MOST_QUOTED", "SHOWN_RECEIPTS", "note_text", "receipt_text", "summary_text"]
+__all__ = [
+    "LOOKED_AT",
+    "MOST_QUOTED",
+    "SHOWN_RECEIPTS",
+    "minute",
+    "note_text",
+    "receipt_text",
+    "summary_text",
+]
 
 SHOWN_RECEIPTS: Final = frozenset({"read", "failed"})
 """Receipts that the agent is told of; that a message arrived is what it took for granted."""
@@ -28,7 +36,7 @@ _SAID: Final = {
     "partial": "What follows was said in part, its beginning only,",
     "unknown": "What follows may have been said, or not, for the platform gave no answer,",
 }
-_LOOKED_AT: Final = 256
+LOOKED_AT: Final = 256
 """Characters of a message in which its visible beginning is looked for."""
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -52,13 +60,13 @@ def _header(note: NoteRecord) -> str:
     if note.status == "mirrored":
         told = (
             f"What follows was recorded for you by {source}, not sent through here, "
-            f"at {_minute(note.at_us)}."
+            f"at {minute(note.at_us)}."
         )
     else:
         delivery = f" as delivery {_exact(note.delivery_id)}" if note.delivery_id else ""
         told = (
             f"{_SAID.get(note.status, _SAID['unknown'])} in {_place(note)} "
-            f"on your behalf by {source}, at {_minute(note.at_us)}{delivery}."
+            f"on your behalf by {source}, at {minute(note.at_us)}{delivery}."
         )
     if note.metadata is not None:
         told += f" Metadata: {_one_line(note.metadata)}."
@@ -78,12 +86,12 @@ def receipt_text(
         said: what had been delivered, if that can be read.
     """
     of = f" {_exact(f'{session_id}/{receipt.delivery_seq}')}" if session_id is not None else ""
-    beginning = f" ({quoted_name(told_of(said)[:_LOOKED_AT], '')})" if said is not None else ""
+    beginning = f" ({quoted_name(told_of(said)[:LOOKED_AT], '')})" if said is not None else ""
     if receipt.status == "read":
-        became = f"was read at {_minute(receipt.at_us)}"
+        became = f"was read at {minute(receipt.at_us)}"
     else:
         why = f": {quoted_name(receipt.reason, '?')}" if receipt.reason else ""
-        became = f"did not arrive after all, as was told at {_minute(receipt.at_us)}{why}"
+        became = f"did not arrive after all, as was told at {minute(receipt.at_us)}{why}"
     return f"[Your message{of}{beginning} {became}.]"
 
 
@@ -100,7 +108,8 @@ def _exact(name: str) -> str:
     return quoted_name(None, name)
 
 
-def _minute(at_us: int) -> str:
+def minute(at_us: int) -> str:
+    """A moment, to the minute."""
     return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

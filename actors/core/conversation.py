@@ -22,6 +22,7 @@ from ..messages import (
     Attachment,
     Cleared,
     InboundTurn,
+    MessageChange,
     MissionTurn,
     SessionId,
     TurnId,
@@ -29,6 +30,7 @@ from ..messages import (
 from .compaction import Base
 from .effects import (
     AnswerAccepted,
+    AnswerChanged,
     AnswerCleared,
     AnswerMayRetry,
     AnswerMirrored,
@@ -51,6 +53,7 @@ from .records import (
     AssistantRecord,
     AttemptRecord,
     BoundRecord,
+    ChangedRecord,
     ClearRecord,
     DeliveryRecord,
     FailureRecord,
@@ -176,6 +179,36 @@ class Conversation(State):
         """Somebody else has said something in a conversation of this session."""
         step = Step(self.next_seq)
         step.effects.append(AnswerMirrored(self._record(step, note)))
+        return step
+
+    def change(self, seq: int, change: MessageChange, now_us: int, *, summarised: bool) -> Step:
+        """The author of message `seq`, or a moderator, has changed it.
+
+        No turn begins by that. An agent that may have seen the message learns of it before its next
+        turn; where none has, the turn is given to it as it is now.
+
+        Args:
+            seq: the message.
+            change: what was done; it is allowed, and was not heard before.
+            now_us: the time.
+            summarised: whether the summary that holds may tell of the message.
+        """
+        step = Step(self.next_seq)
+        shown = "later"
+        if self.is_waiting(seq):
+            shown = "instead"
+        elif seq <= self.cleared_turn and seq != self.oldest_open_turn:
+            shown = "nowhere"
+        record = ChangedRecord(
+            at_us=now_us,
+            message_seq=seq,
+            change_id=change.change_id,
+            text=change.text,
+            by=change.user_id,
+            shown=shown,
+            was_summarised=summarised and change.text is None,
+        )
+        step.effects.append(AnswerChanged(self._record(step, record)))
         return step
 
     def command(self, command: SessionVerb, turn: InboundTurn, now_us: int) -> Step:

@@ -15,6 +15,7 @@ from .records import AssistantRecord, Record
 
 __all__ = [
     "AnswerAccepted",
+    "AnswerChanged",
     "AnswerCleared",
     "AnswerMayRetry",
     "AnswerMirrored",
@@ -149,6 +150,13 @@ class TellNote:
 
 
 @fact
+class AnswerChanged:
+    """Tell the channel that the change of a message is durable, as record `seq`."""
+
+    seq: int
+
+
+@fact
 class AnswerCleared:
     """Tell whoever cleared the context since where it begins."""
 
@@ -161,6 +169,7 @@ Effect: TypeAlias = (
     | AnswerMirrored
     | TellNote
     | AnswerCleared
+    | AnswerChanged
     | AnswerSummarised
     | StartTurn
     | IsolateTurn

@@ -92,7 +92,7 @@ class Gathered:
             self._add_call(minute, message, most)
         elif message.kind == "note":
             self._add_note(minute, message, text)
-        elif message.kind == "receipt":
+        elif message.kind in ("receipt", "changed"):
             self.folded.period.notes += 1
             told = one_line(text).removeprefix("[").removesuffix("]")
             self._add_item("notes", Item(f"{minute} {clipped(told, _LAST_CHARS)}", 3))

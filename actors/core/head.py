@@ -62,6 +62,17 @@ class Head(NamedTuple):
     """How many tokens it takes at most what others have said since the last turn began."""
     unseen_messages: int = 0
     """How many messages that is."""
+    cleared_turn: int = 0
+    """The newest turn that had begun when the context began anew; 0 for none."""
+    changed: int = 0
+    """Sequence number of the newest change of a message; 0 if there was none."""
+    deletions: int = 0
+    """How many changes were deletions."""
+
+    @property
+    def veils(self) -> int:
+        """How often something was taken out of the context: by undone links, and by deletions."""
+        return len(self.hidden or ()) + self.deletions
 
     @property
     def active_channel(self) -> Address | None:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Final, cast
 
 from ..errors import InvalidTurn
-from ..messages import Attachment, InboundTurn
+from ..messages import Address, Attachment, InboundTurn, MessageChange
 
 __all__ = [
     "MAX_ATTACHMENTS",
@@ -21,7 +21,9 @@ __all__ = [
     "MAX_TEXT_CHARS",
     "SEEN_WINDOW_S",
     "body_digest",
+    "change_digest",
     "check",
+    "check_change",
     "check_files",
     "check_outgoing",
     "seen_window",
@@ -137,6 +139,44 @@ def _wrong_with(attachments: object, most: int) -> str | None:
     return None
 
 
+def check_change(change: MessageChange) -> None:
+    """Refuse a change that could not be stored.
+
+    Raises:
+        ValueError: it is none, or a field is missing, of the wrong type or too long; the text names
+            it.
+    """
+    if type(change) is not MessageChange:
+        raise ValueError(f"a change must be a MessageChange, not {type(change).__name__}")
+    place = change.address
+    if type(place) is not Address:
+        raise ValueError(f"address must be an Address, not {type(place).__name__}")
+    for field, value in (
+        ("instance", place.instance),
+        ("conversation", place.conversation),
+        ("platform", change.platform),
+        ("message_id", change.message_id),
+        ("change_id", change.change_id),
+    ):
+        _check_id(field, value)
+    if place.thread is not None:
+        _check_id("thread", place.thread)
+    if change.user_id is not None:
+        _check_id("user_id", change.user_id)
+    elif change.text is not None:
+        raise ValueError("user_id is missing: only its author may edit a message")
+    text: object = change.text
+    if text is not None and type(text) is not str:
+        raise ValueError(f"text must be None or a str, not {type(text).__name__}")
+    if text is not None and len(text) > MAX_TEXT_CHARS:
+        raise ValueError(f"text has {len(text)} characters; {MAX_TEXT_CHARS} are allowed")
+
+
+def _check_id(field: str, value: object) -> None:
+    if type(value) is not str or not 0 < len(value) <= MAX_ID_CHARS:
+        raise ValueError(f"{field} must be a str of 1 to {MAX_ID_CHARS} characters{_is(value)}")
+
+
 def _is(value: object) -> str:
     size = f" of {len(value)}" if isinstance(value, str) else ""
     return f", not a {type(value).__name__}{size}"
@@ -164,6 +204,12 @@ def check_outgoing(text: object, *, files: bool = False) -> None:
 def seen_window(at_us: int) -> int:
     """Number of the window that `at_us` falls into."""
     return at_us // (SEEN_WINDOW_S * 1_000_000)
+
+
+def change_digest(text: str | None) -> bytes:
+    """8 bytes that tell what a change has made of a message."""
+    said = b"" if text is None else b"=" + text.encode("utf-8", "surrogatepass")
+    return blake2b(said, digest_size=8).digest()
 
 
 def body_digest(turn: InboundTurn) -> bytes:

@@ -13,8 +13,9 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from ..frozen import message
-from ..messages import Address, Attachment, InboundTurn, Instance, MissionTurn
+from ..messages import Address, Attachment, InboundTurn, Instance, MessageChange, MissionTurn
 from .view_records import (
+    ChangedRecord,
     ClearRecord,
     CommandRecord,
     ErasedRecord,
@@ -30,6 +31,7 @@ __all__ = [
     "AttemptRecord",
     "BoundRecord",
     "ChangeRecord",
+    "ChangedRecord",
     "ClearRecord",
     "CommandRecord",
     "DeliveryRecord",
@@ -59,6 +61,7 @@ __all__ = [
     "UnlinkedRecord",
     "UserRecord",
     "address_of",
+    "change_behind",
     "flat_files",
     "heard",
     "pack",
@@ -493,6 +496,7 @@ Record: TypeAlias = (
     | MemoryRecord
     | ForgottenRecord
     | ErasedRecord
+    | ChangedRecord
 )
 
 _CLASSES: Final[tuple[type[Record], ...]] = (
@@ -527,6 +531,7 @@ _CLASSES: Final[tuple[type[Record], ...]] = (
     MemoryRecord,
     ForgottenRecord,
     ErasedRecord,
+    ChangedRecord,
 )
 
 
@@ -649,4 +654,16 @@ def heard(record: UserRecord) -> InboundTurn:
             Attachment(kind=kind, reference=reference, mime=mime, size_bytes=size, name=name)
             for kind, reference, mime, size, name in record.attachments or ()
         ),
+    )
+
+
+def change_behind(record: ChangedRecord, said: UserRecord) -> MessageChange:
+    """The change of message `said` that `record` was made from."""
+    return MessageChange(
+        address=heard(said).address,
+        platform=said.platform,
+        message_id=said.message_id,
+        change_id=record.change_id,
+        user_id=record.by,
+        text=record.text,
     )

@@ -8,11 +8,13 @@ from typing import Final, Literal, TypeAlias
 
 from ..frozen import message
 from ..messages import Attachment, ToolCall
+from .alterations import Altered, change_text
 from .asides import note_text, receipt_text, summary_text
 from .attached import attachments_of
 from .names import quoted_name
 from .records import (
     AssistantRecord,
+    ChangedRecord,
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
@@ -26,6 +28,7 @@ __all__ = [
     "Message",
     "Names",
     "Source",
+    "change_of",
     "cut",
     "message_of",
     "receipt_of",
@@ -36,7 +39,7 @@ __all__ = [
 
 _CUT_LINE: Final = 64
 """Bytes of the line that stands for what is left out, at most."""
-_BARRED: Final = frozenset({NoteRecord.kind, SummaryRecord.kind})
+_BARRED: Final = frozenset({NoteRecord.kind, SummaryRecord.kind, ChangedRecord.kind})
 """Messages whose first line is the runtime's, with every further one behind a bar."""
 
 Names: TypeAlias = dict[tuple[str | None, str], str]
@@ -87,6 +90,9 @@ class Message:
     attachments: tuple[Attachment, ...] = ()
     """The files that came with a human's message, or that the agent sent with its own."""
 
+    altered: Altered | None = None
+    """Of a human's message: `edited` if it was, before its turn began; `deleted` if it was, and its
+    text says no more than that."""
     cut: bool = False
     """Whether its middle is left out, because the window has no room for all of it."""
 
@@ -201,6 +207,35 @@ def receipt_of(
         role="assistant",
         kind=record.kind,
         text=receipt_text(record, speaker, said),
+        seq=seq,
+        at_us=record.at_us,
+        instance=said.instance if said is not None else None,
+        conversation=said.conversation if said is not None else None,
+        session_id=session_id,
+    )
+
+
+def change_of(
+    seq: int,
+    record: ChangedRecord,
+    session_id: str | None,
+    said: UserRecord | None,
+    *,
+    deleted: bool,
+) -> Message:
+    """The message that a change is shown as.
+
+    Args:
+        seq: its sequence number.
+        record: the change.
+        session_id: the earlier session in whose log it is; None: in the session's own.
+        said: the message that was changed, if it can be read.
+        deleted: whether that is deleted by now.
+    """
+    return Message(
+        role="assistant",
+        kind=record.kind,
+        text=change_text(record, said, deleted=deleted),
         seq=seq,
         at_us=record.at_us,
         instance=said.instance if said is not None else None,

@@ -19,6 +19,7 @@ from .records import (
     AssistantRecord,
     AttemptRecord,
     BoundRecord,
+    ChangedRecord,
     ClearRecord,
     CommandRecord,
     DeliveryRecord,
@@ -68,9 +69,12 @@ class State:
         "_weights",
         "agent",
         "attempts",
+        "changed",
         "cleared",
+        "cleared_turn",
         "context_bound",
         "context_messages",
+        "deletions",
         "last_active_us",
         "last_turn_us",
         "merged_into",
@@ -111,6 +115,12 @@ class State:
         """The session that this one goes on in, once it owns no conversation any more."""
         self.cleared = 0
         """Sequence number of the newest record after which the context begins, or 0."""
+        self.cleared_turn = 0
+        """The newest turn that had begun then, or 0."""
+        self.changed = 0
+        """Sequence number of the newest change of a message, or 0."""
+        self.deletions = 0
+        """How many changes were deletions."""
         self._open: deque[int] | None = None
         self._weights: deque[int] | None = None
         """What the message of each open turn takes at most."""
@@ -160,6 +170,9 @@ class State:
         self._hidden = head.hidden
         self.merged_into = head.merged_into
         self.cleared = head.cleared
+        self.cleared_turn = head.cleared_turn
+        self.changed = head.changed
+        self.deletions = head.deletions
         return self
 
     def head(self) -> Head:
@@ -189,6 +202,9 @@ class State:
             self._covered_bound,
             self._covered_messages,
             *self._unseen,
+            self.cleared_turn,
+            self.changed,
+            self.deletions,
         )
 
     @property
@@ -200,7 +216,7 @@ class State:
     def base(self) -> tuple[int, int, int, tuple[int, ...]]:
         """What a summary of the context is made from: see `compaction.Base`."""
         joined = tuple(sorted(self._joined)) if self._joined else ()
-        return self.summary, self.cleared, len(self._hidden or ()), joined
+        return self.summary, self.cleared, len(self._hidden or ()) + self.deletions, joined
 
     @property
     def idle(self) -> bool:
@@ -315,6 +331,7 @@ class State:
         match record:
             case ClearRecord():
                 self.cleared, self.summary = seq, 0
+                self.cleared_turn = self.oldest_open_turn or self.settled
                 self.phase = follow(self.phase, "clear")
                 # Turns that have not begun stay, and what no turn can have seen.
                 bound, messages = self._unseen
@@ -326,8 +343,30 @@ class State:
                 self._apply_summary(seq, record)
             case CommandRecord():
                 self.last_active_us = record.at_us
+            case ChangedRecord():
+                self._apply_changed(seq, record)
             case _:
                 pass  # who holds a key, and what is in memory, is kept elsewhere
+
+    def _apply_changed(self, seq: int, record: ChangedRecord) -> None:
+        self.changed = seq
+        if record.text is None:
+            self.deletions += 1
+        if record.was_summarised:
+            self._void_summary()
+        if record.shown == "later":
+            self._show(record)
+        elif record.shown == "instead" and self.is_waiting(record.message_seq):
+            assert self._open is not None  # else nothing waits
+            assert self._weights is not None  # it is there as long as `_open` is
+            weight = weight_of(record)
+            self._weights[self._open.index(record.message_seq)] += weight
+            self._waiting_bound += weight
+            self.context_bound += weight
+
+    def is_waiting(self, seq: int) -> bool:
+        """Whether the turn of record `seq` is open and has not begun."""
+        return self._open is not None and seq != self._open[0] and seq in self._open
 
     def _show(self, record: Record) -> int:
         """Count a record in the context; return what it takes at most."""

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from .records import (
     AssistantRecord,
+    ChangedRecord,
     ClearRecord,
     MissionRecord,
     NoteRecord,
@@ -29,10 +30,24 @@ __all__ = ["NEVER", "TOLD", "Told", "Turns", "ended_by", "in_context"]
 NEVER: Final = 1 << 63
 """Greater than every sequence number and every time."""
 Told: TypeAlias = (
-    UserRecord | MissionRecord | AssistantRecord | ToolRecord | NoteRecord | ReceiptRecord
+    UserRecord
+    | MissionRecord
+    | AssistantRecord
+    | ToolRecord
+    | NoteRecord
+    | ReceiptRecord
+    | ChangedRecord
 )
 """What a window shows."""
-TOLD: Final = (UserRecord, MissionRecord, AssistantRecord, ToolRecord, NoteRecord, ReceiptRecord)
+TOLD: Final = (
+    UserRecord,
+    MissionRecord,
+    AssistantRecord,
+    ToolRecord,
+    NoteRecord,
+    ReceiptRecord,
+    ChangedRecord,
+)
 
 
 class Turns:

@@ -52,14 +52,19 @@ class Veil:
 
     def covers_question(self, seq: int, record: UserRecord | MissionRecord) -> bool:
         """Whether a turn's own message is left out."""
-        if isinstance(record, UserRecord):
-            for entry in self._spans.get((record.platform, record.user_id), ()):
-                if record.at_us >= entry.since_us and seq < entry.until_seq:
-                    if record.direct:
-                        self._places.add((record.instance, record.conversation, record.thread))
-                    return True
+        if isinstance(record, UserRecord) and self.hides(seq, record):
+            if record.direct:
+                self._places.add((record.instance, record.conversation, record.thread))
+            return True
         self._shown.add(seq)
         return False
+
+    def hides(self, seq: int, record: UserRecord) -> bool:
+        """Whether message `seq` is left out, be it among the records or not."""
+        return any(
+            record.at_us >= entry.since_us and seq < entry.until_seq
+            for entry in self._spans.get((record.platform, record.user_id), ())
+        )
 
     def covers_answer(self, turn_seq: int) -> bool:
         """Whether what belongs to a turn is left out.

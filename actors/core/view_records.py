@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ..frozen import message
 
 __all__ = [
+    "ChangedRecord",
     "ClearRecord",
     "CommandRecord",
     "ErasedRecord",
@@ -78,6 +79,28 @@ class CommandRecord:
     platform: str
     message_id: str
     user_id: str
+
+
+@message
+class ChangedRecord:
+    """A human has edited or deleted a message that was heard before. Its own record stays."""
+
+    kind: ClassVar[str] = "changed"
+    at_us: int
+    message_seq: int
+    """The message."""
+    change_id: str
+    """The platform's id of the change."""
+    text: str | None
+    """What the message says now; None if it was deleted."""
+    by: str | None
+    """User id of its author; None where the platform did not say who deleted it."""
+    shown: str
+    """How windows tell of it. `later`: between two turns, since an agent may have seen the message
+    as it was. `instead` of the message as it was, whose turn had not begun. `nowhere`: the context
+    had begun anew since."""
+    was_summarised: bool = False
+    """Of a deletion: whether the summary that held then may tell of it, and so is void."""
 
 
 @message

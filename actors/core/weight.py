@@ -12,11 +12,13 @@ from functools import lru_cache
 from typing import Final
 
 from ..messages import Attachment
+from .alterations import DELETED, MOST_TOLD, change_text
 from .asides import MOST_QUOTED, SHOWN_RECEIPTS, note_text, receipt_text, summary_text
 from .attached import attachment_line, attachments_of
 from .names import quoted_name
 from .records import (
     AssistantRecord,
+    ChangedRecord,
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
@@ -76,6 +78,20 @@ def weight_of(record: Record) -> int:
             return OVERHEAD + bytes_of(summary_text(record.text))
         case ReceiptRecord() if record.status in SHOWN_RECEIPTS:
             return OVERHEAD + bytes_of(receipt_text(record, None, None)) + MOST_QUOTED
+        case _:
+            return _weight_of_change(record) if isinstance(record, ChangedRecord) else 0
+
+
+def _weight_of_change(record: ChangedRecord) -> int:
+    """What a change adds to a context, be it in the place of its message or between two turns."""
+    instead = len(DELETED) if record.text is None else bytes_of(record.text)
+    match record.shown:
+        case "later":
+            told = bytes_of(change_text(record, None, deleted=False)) + MOST_TOLD
+            return OVERHEAD + told + (instead if record.text is None else 0)
+        case "instead":
+            # In a group, every line but the first stands behind a bar.
+            return instead + 2 * _lines_of(record.text or "")
         case _:
             return 0
 

@@ -17,13 +17,16 @@ beginning of what it is given next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import TypeAlias
 
 from ..frozen import fact
+from .alterations import Altered
 from .asides import SHOWN_RECEIPTS
 from .records import (
     AssistantRecord,
+    ChangedRecord,
     MissionRecord,
     NoteRecord,
     ReceiptRecord,
@@ -31,7 +34,16 @@ from .records import (
     SummaryRecord,
     UserRecord,
 )
-from .shown import Message, Names, Source, cut, message_of, receipt_of, summary_of
+from .shown import (
+    Message,
+    Names,
+    Source,
+    change_of,
+    cut,
+    message_of,
+    receipt_of,
+    summary_of,
+)
 from .turns import NEVER, TOLD, Told, Turns
 from .veil import Hidden, Veil
 
@@ -62,6 +74,10 @@ class Stretch:
     """Tokens that are left for some messages, for which there is not enough room."""
     whole: bool = True
     """Whether `records` begin where the log does."""
+    altered: Mapping[int, Altered] | None = None
+    """Which messages are not shown as they were: what was done to each."""
+    origins: Mapping[int, UserRecord] | None = None
+    """Messages that are not among `records`, and that changes among these speak of."""
 
 
 @fact
@@ -138,7 +154,17 @@ def place(
 class _Log:
     """One log, or a part of it, while its window is made."""
 
-    __slots__ = ("_asked_us", "_names", "_said", "_session_id", "_stretch", "_turns", "_veil")
+    __slots__ = (
+        "_altered",
+        "_asked_us",
+        "_heard",
+        "_names",
+        "_said",
+        "_session_id",
+        "_stretch",
+        "_turns",
+        "_veil",
+    )
 
     def __init__(self, stretch: Stretch, names: Names, session_id: str | None) -> None:
         self._stretch = stretch
@@ -149,6 +175,9 @@ class _Log:
         self._asked_us: dict[int, int] = {}
         self._said: dict[int, AssistantRecord] = {**(stretch.quoted or {})}
         """What receipts speak of, by its sequence number."""
+        self._altered: Mapping[int, Altered] = stretch.altered or {}
+        self._heard: dict[int, UserRecord] = {**(stretch.origins or {})}
+        """What changes speak of, by its sequence number."""
 
     def in_turns(self, current: int) -> list[_Placed]:
         """The messages in the order of their turns, those of turn `current` at the end."""
@@ -161,6 +190,8 @@ class _Log:
                 continue
             if isinstance(record, UserRecord | MissionRecord):
                 self._asked_us[seq] = record.at_us
+            if isinstance(record, UserRecord):
+                self._heard[seq] = record
             elif isinstance(record, AssistantRecord):
                 self._said[seq] = record
             turn = turns.turn_of(seq, record)
@@ -180,7 +211,15 @@ class _Log:
         if isinstance(record, ReceiptRecord):
             said = self._said.get(record.delivery_seq)
             return receipt_of(seq, record, shown_in, self._session_id, said)
-        return _shortened(self._stretch, message_of(seq, record, shown_in, self._names))
+        if isinstance(record, ChangedRecord):
+            of = record.message_seq
+            deleted = self._altered.get(of) == "deleted"
+            shown = change_of(seq, record, shown_in, self._heard.get(of), deleted=deleted)
+        else:
+            shown = message_of(seq, record, shown_in, self._names)
+        if altered := self._altered.get(seq):
+            shown = replace(shown, altered=altered)
+        return _shortened(self._stretch, shown)
 
     def _is_left_out(self, seq: int, record: Told, turn: int) -> bool:
         turns, since_us = self._turns, self._stretch.since_us
@@ -193,6 +232,9 @@ class _Log:
         match record:
             case AssistantRecord():
                 return seq < turns.cleared
+            case ChangedRecord():
+                said = self._heard.get(record.message_seq)
+                return seq < turns.cleared or (said is not None and said.at_us < since_us)
             case ReceiptRecord() if record.status not in SHOWN_RECEIPTS or self._is_mute(record):
                 return True
             case _:
@@ -217,12 +259,20 @@ class _Log:
                 return self._is_hidden(
                     record.delivery_seq, said, self._turns.turn_of(record.delivery_seq, said)
                 )
+            case ChangedRecord():
+                return self._is_hidden_change(veil, record)
             case _ if turn:
                 return veil.covers_answer(turn)
             case AssistantRecord() | NoteRecord():
                 return veil.covers_aside(seq, record)
             case _:
                 return False
+
+    def _is_hidden_change(self, veil: Veil, change: ChangedRecord) -> bool:
+        heard = self._heard.get(change.message_seq)
+        if heard is None:
+            return veil.covers_unknown(change.message_seq)
+        return veil.hides(change.message_seq, heard)
 
 
 def _dated(placed: Iterable[_Placed]) -> Iterator[tuple[int, int, Message]]:

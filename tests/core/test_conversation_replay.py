@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from turnkeeper.actors.core.conversation import MAX_ATTEMPTS, Conversation
 from turnkeeper.actors.core.effects import (
     AnswerAccepted,
+    AnswerChanged,
     AnswerCleared,
     AnswerMayRetry,
     AnswerMirrored,
@@ -47,6 +48,7 @@ from turnkeeper.actors.core.records import (
     ActiveRecord,
     AssistantRecord,
     BoundRecord,
+    ChangedRecord,
     ClearRecord,
     CommandRecord,
     HiddenRecord,
@@ -75,6 +77,7 @@ from turnkeeper.actors.messages import (
     DeliveryId,
     InboundTurn,
     Instance,
+    MessageChange,
     MissionTurn,
     SessionId,
     ToolCall,
@@ -147,6 +150,10 @@ class Life(RuleBasedStateMachine):
         self.bound = 0
         self.not_over: deque[int] = deque()
         """Turns, as the records tell of them."""
+        self.edited: dict[int, int] = {}
+        """What changes of a turn's message that no agent had seen take at most."""
+        self.cleared_turn = 0
+        self.deletions = 0
         self.unseen = 0
         """What others have said since the last turn began takes at most so much."""
         self.joined: dict[int, str] = {}
@@ -193,6 +200,8 @@ class Life(RuleBasedStateMachine):
                 pass
             case AnswerMirrored() | TellNote():
                 assert isinstance(self.log[effect.seq - 1], NoteRecord)
+            case AnswerChanged():
+                assert isinstance(self.log[effect.seq - 1], ChangedRecord)
             case AnswerCleared():
                 assert effect.cleared.seq == len(self.log)
             case EndCommand():
@@ -204,9 +213,14 @@ class Life(RuleBasedStateMachine):
     def count(self, record: Record) -> None:
         match record:
             case ClearRecord():
-                waiting = [self.log[seq - 1] for seq in list(self.not_over)[1:]]
-                self.bound, self.cleared = sum(map(weight_of, waiting)), len(self.log)
+                waiting = list(self.not_over)[1:]
+                self.bound = sum(weight_of(self.log[seq - 1]) for seq in waiting)
+                self.bound += sum(self.edited.get(seq, 0) for seq in waiting)
+                self.cleared = len(self.log)
                 self.bound += self.unseen
+                self.cleared_turn = (
+                    self.not_over[0] if self.not_over else max(self.ended, default=0)
+                )
             case _:
                 self.bound += weight_of(record)
                 self.begin_turns(record)
@@ -307,6 +321,45 @@ class Life(RuleBasedStateMachine):
         step = self.core.command(command, self.heard(f"/{command}", place), self.now_us)
         self.perform(step, expected=3 if command == "new" else 2)
         assert self.core.last_active_us == self.now_us
+
+    def humans(self) -> list[int]:
+        return [seq for seq, r in enumerate(self.log, 1) if isinstance(r, UserRecord)]
+
+    @precondition(lambda self: self.humans())
+    @rule(
+        pick=st.integers(0, 100),
+        text=st.none() | st.text(max_size=5) | st.just("a\nlonger text than there was before"),
+        summarised=st.booleans(),
+    )
+    def a_human_changes_a_message(self, pick: int, text: str | None, summarised: bool) -> None:
+        self.now_us += 1
+        seq = self.one_of(self.humans(), pick)
+        before, waits = self.core.head(), seq in list(self.open)[1:]
+        heard = self.log[seq - 1]
+        assert isinstance(heard, UserRecord)
+        change = MessageChange(
+            address=Address(Instance(heard.instance), heard.conversation),
+            platform="p",
+            message_id=heard.message_id,
+            change_id=f"e{len(self.log)}",
+            user_id="u",
+            text=text,
+        )
+        self.deletions += text is None
+        self.perform(self.core.change(seq, change, self.now_us, summarised=summarised), expected=1)
+        record = self.log[-1]
+        assert isinstance(record, ChangedRecord)
+        is_old = seq <= self.cleared_turn and seq not in self.open
+        assert record.shown == ("instead" if waits else "nowhere" if is_old else "later")
+        if waits:
+            self.edited[seq] = self.edited.get(seq, 0) + weight_of(record)
+        after = self.core.head()
+        assert (after.open_turns, after.last_active_us, after.last_turn_us, after.settled) == (
+            before.open_turns,
+            before.last_active_us,
+            before.last_turn_us,
+            before.settled,
+        )
 
     def heard(self, text: str, place: Address) -> InboundTurn:
         message_id = f"m{len(self.log)}"
@@ -710,6 +763,9 @@ class Life(RuleBasedStateMachine):
         assert self.core.active_channel == head.active_channel
         assert (head.active_channel is None) == (self.target[1] is None)
         assert (head.cleared, head.context_bound) == (self.cleared, self.bound)
+        assert (head.cleared_turn, head.deletions) == (self.cleared_turn, self.deletions)
+        changes = (seq for seq, r in enumerate(self.log, 1) if isinstance(r, ChangedRecord))
+        assert head.changed == max(changes, default=0)
         assert dict(head.joined or ()) == self.joined
         assert list(head.hidden or ()) == self.hidden
         assert head.merged_into == self.core.merged_into == self.merged_into

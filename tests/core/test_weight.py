@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from turnkeeper.actors.core.alterations import as_altered
 from turnkeeper.actors.core.asides import SHOWN_RECEIPTS
 from turnkeeper.actors.core.attached import attachment_line
 from turnkeeper.actors.core.names import MAX_NAME_CHARS
 from turnkeeper.actors.core.records import (
     AssistantRecord,
     AttemptRecord,
+    ChangedRecord,
     ClearRecord,
     CommandRecord,
     MissionRecord,
@@ -25,7 +28,13 @@ from turnkeeper.actors.core.records import (
     ToolRecord,
     UserRecord,
 )
-from turnkeeper.actors.core.shown import Message, message_of, receipt_of, summary_of
+from turnkeeper.actors.core.shown import (
+    Message,
+    change_of,
+    message_of,
+    receipt_of,
+    summary_of,
+)
 from turnkeeper.actors.core.weight import (
     FILE_TOKENS,
     IMAGE_TOKENS,
@@ -148,6 +157,43 @@ def test_in_a_group_no_more_is_added_than_lines_may_need(record: UserRecord) -> 
     shown = message_of(9, record, None, {})
     spare = weight_of(record) - OVERHEAD - bytes_of(shown.attributed) - extra_of(record)
     assert 0 <= spare <= 6 * len(record.text.splitlines())
+
+
+changes = st.builds(
+    ChangedRecord,
+    at_us=times,
+    message_seq=st.just(3),
+    change_id=st.just("e1"),
+    text=st.none() | texts,
+    by=st.just("u1"),
+    shown=st.sampled_from(["later", "instead", "nowhere"]),
+)
+
+
+@given(changes, st.none() | humans, st.booleans())
+@example(
+    ChangedRecord(at_us=1, message_seq=3, change_id="e", text="x", by="u1", shown="later"),
+    user("\U0001f600" * 99, user_name="漢" * 99),
+    False,
+)
+def test_what_is_told_of_a_change_takes_no_more_than_it_weighs(
+    record: ChangedRecord, said: UserRecord | None, deleted: bool
+) -> None:
+    if record.shown == "later":
+        if said is not None:
+            said = replace(said, user_id="u1")
+        shown = change_of(9, record, None, said, deleted=deleted)
+        assert OVERHEAD + shown_bytes(shown) <= weight_of(record)
+
+
+@given(humans, st.lists(changes, max_size=4))
+def test_a_message_that_was_changed_takes_no_more_than_it_weighs_with_its_changes(
+    record: UserRecord, later: list[ChangedRecord]
+) -> None:
+    shown = as_altered(record, later)
+    assert weight_of(shown) <= weight_of(record) + sum(map(weight_of, later)) or any(
+        change.text is None and change.shown == "nowhere" for change in later
+    )
 
 
 @given(

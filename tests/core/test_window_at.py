@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from turnkeeper.actors.core.effects import Effect, EndTurn, PauseTurn, StartTurn
 from turnkeeper.actors.core.records import (
     AssistantRecord,
+    ChangedRecord,
     HiddenRecord,
     LinkedRecord,
     MissionRecord,
@@ -130,6 +131,8 @@ class Watched(Life):
         super().watch(effect)
 
     def count(self, record: Record) -> None:
+        if isinstance(record, ChangedRecord) and record.was_summarised:
+            self.watched = 0  # as above: the summary is void
         if not isinstance(record, SummaryRecord):  # they cover as much as they take, for the model
             super().count(record)
 

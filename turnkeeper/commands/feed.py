@@ -152,7 +152,7 @@ def _words(event: Mapping[str, Any]) -> str:
     match event["kind"]:
         case "turn_started":
             said = f"attempt {attempt}" if attempt > 1 else ""
-        case "turn_ended" | "delivery" | "receipt":
+        case "turn_ended" | "delivery" | "receipt" | "changed":
             said = str(detail["status"])
             if reason := detail.get("reason"):
                 said += f" ({reason})"
