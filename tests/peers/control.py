@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -49,13 +49,12 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields}
-    match value:
-        case dict():
-            return {str(key): plain(inner) for key, inner in cast("dict[Any, Any]", value).items()}
-        case list() | tuple():
-            return [plain(inner) for inner in cast("list[Any]", value)]
-        case _:
-            return value
+    if isinstance(value, dict):
+        members = cast("Mapping[Any, Any]", value)
+        return {str(key): plain(inner) for key, inner in members.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in cast("Iterable[Any]", value)]
+    return value
 
 
 def _bytes(value: Any) -> Any:

@@ -123,6 +123,11 @@ class Rates:
                 self._sent.setdefault(key, deque()).append(now)
         return 0
 
+    def is_full(self, key: str) -> bool:
+        """Whether no more fits now: `overall`, or to `place …`."""
+        limit = self.overall if key == "overall" else self.per_place
+        return limit is not None and self._wait_s(key, limit, trio.current_time()) > 0
+
     def _wait_s(self, key: str, limit: float, now: float) -> float:
         """Seconds until one more fits; `limit` may be under one a second."""
         window_s = max(1.0, 1.0 / limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -91,7 +92,7 @@ class Parameters:
             return None
         if not isinstance(value, list):
             raise ApiError.bad(f"can't parse {name}: expected an Array")
-        return cast("list[Any]", value)
+        return list(cast("Iterable[Any]", value))
 
 
 def _object(value: object, name: str) -> dict[str, Any]:
