@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .actors.core.attached import files_to_send
 from .actors.core.records import (
     AssistantRecord,
     DeliveryRecord,
@@ -30,6 +31,8 @@ def delivery_lines(
     asked = stamp(record.at_us)
     yield f"{asked}  asked for by {_who_asked(store, session_id, stream, record)}"
     yield f"{asked}  it goes to {_whereto(record)}"
+    for file in files_to_send(record):
+        yield f"{asked}  it brings {file.label}, kept as {file.reference}"
     for _, later in load_records(store, stream, seq + 1):
         if getattr(later, "delivery_seq", None) == seq and (line := _of_delivery(later)):
             yield f"{stamp(later.at_us)}  {line}"

@@ -74,6 +74,7 @@ from turnkeeper.actors.messages import (
     Address,
     AgentReply,
     AnyTurn,
+    Attachment,
     DeliveryId,
     InboundTurn,
     Instance,
@@ -99,6 +100,8 @@ NOWHERE: Target = (None, None, None)
 COMMANDS: tuple[SessionVerb, ...] = ("new", "compact")
 RESET = ResetPolicy("We begin anew.", after_idle_us=1_000_000)
 goals = st.sampled_from([NOWHERE, ("tg", None, None), ("tg", "a", None), ("ws", "b", None)])
+
+FILE = Attachment(kind="image", reference="blob:x", size_bytes=5, name="plan.png")
 
 
 def replayed(log: list[Record]) -> Conversation:
@@ -392,11 +395,13 @@ class Life(RuleBasedStateMachine):
         return self.phase == "running"
 
     @precondition(running)
-    @rule(text=st.none() | st.text(max_size=5), tools=st.integers(0, 3))
-    def the_agent_returns(self, text: str | None, tools: int) -> None:
+    @rule(text=st.none() | st.text(max_size=5), tools=st.integers(0, 3), files=st.integers(0, 2))
+    def the_agent_returns(self, text: str | None, tools: int, files: int) -> None:
         calls = (ToolCall(name="t", arguments="a", result="r"),) * tools
         seq = self.open[0]
-        reply = AgentReply(text=text, tools=calls, saw=self.saw(self.core.running))
+        reply = AgentReply(
+            text=text, tools=calls, saw=self.saw(self.core.running), attachments=(FILE,) * files
+        )
         self.perform(
             self.core.finish(seq, self.turn_at(seq), reply, self.now_us), expected=tools + 1
         )

@@ -86,7 +86,13 @@ humans = st.builds(
 )
 others: st.SearchStrategy[Record] = st.one_of(
     humans,
-    st.builds(reply, st.just(1), st.sampled_from([0, 2, 3, 5]), long_texts),
+    st.builds(
+        reply,
+        st.just(1),
+        st.sampled_from([0, 2, 3, 5]),
+        long_texts,
+        attachments=st.sampled_from([None, IMAGES[:10], FILES[:2]]),
+    ),
     st.builds(run, st.just(1), long_texts),
     st.builds(note, st.just(1), long_texts),
     st.builds(receipt, st.just(1), st.integers(1, 9)),
@@ -243,6 +249,15 @@ def test_files_that_do_not_fit_are_left_out_and_counted(logs: Logs) -> None:
     assert alone.text.startswith("look\n[6")
     (whole,) = logs.window(2, WindowRules(9_000))
     assert (whole.text, whole.cut, len(whole.attachments)) == ("look", False, 64)
+
+
+def test_files_that_the_agent_sent_take_room_too(logs: Logs) -> None:
+    logs.add(1, user(1), reply(2, 2, "look", attachments=IMAGES[:4]), user(3, "now"))
+    whole, shown = (logs.window(4, WindowRules(room)) for room in (9_000, 4_000))
+    assert [len(message.attachments) for message in whole] == [0, 4, 0]
+    assert [len(message.attachments) for message in shown] == [1, 0]
+    assert shown[0].text == "look\n[3 attached files are left out here]"
+    assert weight_of(reply(2, 2, "look", attachments=IMAGES[:4])) > 4 * 1_600
 
 
 def test_without_room_for_the_line_nothing_is_said() -> None:

@@ -289,6 +289,23 @@ async def test_verify_names_what_was_sent_and_is_not_right(tmp_path: Path) -> No
         assert problem.startswith(f"log 1/{seq}: names a file: ")
 
 
+async def test_explain_and_the_listing_of_deliveries_name_the_files(tmp_path: Path) -> None:
+    tg = LoopbackChannel("tg", powers=FILES)
+    tg.fail_next("rejected", after=1)
+    async with on_stage(tmp_path, reporter, tg) as stage:
+        await tg.receive("hi")
+        await settled(stage.store)
+        story = await stage.runtime.explain(tg.sent[0].delivery_id)
+        assert story is not None
+        assert [line.partition("  ")[2] for line in story.lines if "it brings" in line] == [
+            f"it brings {REPORT_LABEL}, kept as blob:sha256:{sha256(REPORT).hexdigest()}",
+            f"it brings {PLAN_LABEL}, kept as blob:sha256:{sha256(PLAN).hexdigest()}",
+        ]
+        (dead,) = await stage.runtime.deliveries()
+        assert dead.text == f"hi\n[attached: {REPORT_LABEL}]\n[attached: {PLAN_LABEL}]"
+        assert dead.reason == "partial: rejected"
+
+
 # -- where files cannot be sent --------------------------------------------------------------------
 
 
