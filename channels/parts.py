@@ -5,30 +5,33 @@ changes deliveries that are on their way.
 
 A part ends where a reader would pause: at a blank line, else a line break, else the end of a
 sentence, else a space, each only if it is in the second half of what fits; else anywhere, but never
-between a letter and its marks or inside an emoji that fits into one part.
+between a letter and its marks or inside an emoji that fits into one part. Nor does it end inside a
+link, an address or a piece of code in a line, if that takes no more than three quarters of a part:
+it goes whole into the next one, however short this one gets.
 
 What is lost is white space alone: the run of spaces and line breaks at which a text is cut, and
 those at its beginning and end. The indentation of a line that begins a part stays, unless it takes
 more than an eighth of the limit. A text that fits stays exactly as it is.
 
-A block of code, between lines of three or more backticks, goes whole into the next part if it
-begins in the second half of one. Where it is cut, the part closes it and the next one opens it
-again in the same language; these lines count towards the limit. The block's own last line is left
-out where nothing but it would follow. So are blank lines at a block's beginning, if a part begins
-with it and they take more than an eighth of the limit; its first line is then written anew. A block
-whose first line takes more than half of the limit, or its last more than an eighth, is cut like
-other text.
+A block of code, between lines of three or more backticks or tildes, goes whole into the next part
+if it begins in the second half of one. Where it is cut, the part closes it and the next one opens
+it again in the same language; these lines count towards the limit. The block's own last line is
+left out where nothing but it would follow. So are blank lines at a block's beginning, if a part
+begins with it and they take more than an eighth of the limit; its first line is then written anew.
+A block whose first line takes more than half of the limit, or its last more than an eighth, is cut
+like other text. So is a block in a quotation.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from ..actors.frozen import fact
+from .parts_wholes import Place, find_wholes
 
 __all__ = ["MIN_LIMIT", "LimitUnit", "split_text", "text_size"]
 
@@ -46,20 +49,24 @@ _PAUSES: Final = (
     re.compile(r"(?s:.*)\s"),
 )
 """Up to the last place to pause, the best kind first."""
-_OPENING: Final = re.compile(r"^[ \t]*(`{3,})([^`\n]*)$", re.MULTILINE)
+_OPENING: Final = re.compile(r"^[ \t]*(`{3,}(?=[^`\n]*$)|~{3,})([^\n]*)$", re.MULTILINE)
 """The line that opens a block of code, and its language."""
-_CLOSING: Final = re.compile(r"^[ \t]*(`{3,})[ \t\r]*$", re.MULTILINE)
-"""A line that closes one which was opened with no more backticks."""
+_CLOSING: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t\r]*$", re.MULTILINE)
+"""A line that closes one which was opened with no more of the same."""
 _WHITE: Final = re.compile(r"\s*")
 _FLAG_LETTERS: Final = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 """Two of them make a flag."""
 _JOINER: Final = "\u200d"
 _ATTACHED: Final = re.compile(
-    "[\u200c\u200d\uff9e\uff9f\u1160-\u11ff\ud7b0-\ud7fb\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+    "[\u200c\u200d\u0e33\u0eb3\uff9e\uff9f\u1160-\u11ff\ud7b0-\ud7fb\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
 )
-"""What belongs to the character before it and is no mark: joiners, half-width voice marks, vowels
-and ends of Korean syllables, tones of skin, tags of flags.
+"""What belongs to the character before it and is no mark: joiners, half-width voice marks, the
+vowel AM of Thai and Lao, vowels and ends of Korean syllables, tones of skin, tags of flags.
 """
+_PREPENDED: Final = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e]")
+"""What belongs to the character behind it: signs over Arabic numbers, a Malayalam R."""
+_VIRAMA: Final = 9
+"""The class of marks that join the letter before them to the one behind them."""
 
 
 @fact
@@ -113,7 +120,10 @@ def split_text(text: str, limit: int, unit: LimitUnit = "characters") -> tuple[s
 class _Splitter:
     """A text that ends in something visible, on its way into parts."""
 
-    __slots__ = ("_begins", "_blocks", "_limit", "_reserve", "_text", "_unit")
+    __slots__ = (
+        *("_begins", "_blocks", "_limit", "_quiet", "_reserve", "_text", "_unit"),
+        *("_whole_begins", "_wholes"),
+    )
 
     def __init__(self, text: str, limit: int, unit: LimitUnit) -> None:
         self._text = text
@@ -128,6 +138,11 @@ class _Splitter:
         self._begins = [block.begin for block in self._blocks]
         self._reserve = max((len(block.closing) for block in self._blocks), default=0)
         """Room that is kept in every part but the last, to close a block."""
+        room = limit - self._reserve - limit // 8  # what follows an indentation has no more
+        self._wholes = [whole for whole in self._found() if self._size(*whole) <= room]
+        self._whole_begins = [begin for begin, _ in self._wholes]
+        self._quiet = _quieted(text, self._wholes)
+        """The text, with no place to pause inside of what is not to be cut."""
 
     def parts(self) -> Iterator[str]:
         """The parts, in order."""
@@ -146,6 +161,14 @@ class _Splitter:
             yield opening + text[start:at] + block.closing
             if self._visible(at) >= block.close:
                 at = block.end
+
+    def _found(self) -> Iterator[Place]:
+        """What is not to be cut, outside of blocks of code."""
+        at = 0
+        for block in self._blocks:
+            yield from find_wholes(self._text, at, block.begin)
+            at = block.end
+        yield from find_wholes(self._text, at, len(self._text))
 
     def _entry(self, at: int) -> tuple[int, str]:
         """Where the part begins that follows what ended at `at`, and what to put before it."""
@@ -173,6 +196,9 @@ class _Splitter:
     def _end(self, start: int, stop: int) -> tuple[int, _Block | None]:
         """Where the part from `start` ends, at most at `stop`, and the block that is cut there."""
         least = self._least(start)
+        whole = self._whole_around(stop)
+        if whole is not None and whole[0] >= least:
+            stop = whole[0]
         half = max(least, (start + stop) // 2)
         end = self._pause(start, half, stop, least)
         block = self._block_at(end - 1)
@@ -196,13 +222,13 @@ class _Splitter:
         """The best place to end between `half` and `stop`, or else between `least` and `stop`."""
         text = self._text
         for pause in _PAUSES:
-            found = pause.match(text, half, stop + 1)
+            found = pause.match(self._quiet, half, stop + 1)
             if found is not None:
                 end = found.end()
                 if text[end - 1].isspace() or not _attached(text, start, end):
                     return self._trimmed(start, end)
         for end in range(stop, least - 1, -1):
-            if not _attached(text, start, end):
+            if not _attached(text, start, end) and self._whole_around(end) is None:
                 return self._trimmed(start, end)
         return stop - 1 if stop > least and _is_pair(text, stop) else stop
 
@@ -234,6 +260,11 @@ class _Splitter:
         """Where the line of `seen` begins, if that is after `at`."""
         return self._text.rfind("\n", at, seen) + 1 or None
 
+    def _whole_around(self, place: int) -> Place | None:
+        """What is not to be cut and has characters before and behind `place`."""
+        index = bisect_left(self._whole_begins, place) - 1
+        return self._wholes[index] if index >= 0 and place < self._wholes[index][1] else None
+
     def _block_at(self, place: int) -> _Block | None:
         """The block of whose lines the character at `place` is."""
         index = bisect_right(self._begins, place) - 1
@@ -250,7 +281,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         ticks, language = opened.groups()
         body = min(opened.end() + 1, len(text))
         closed = _CLOSING.search(text, body) if body < len(text) else None
-        while closed is not None and len(closed[1]) < len(ticks):
+        while closed is not None and not closed[1].startswith(ticks):
             closed = _CLOSING.search(text, closed.end())
         close, at = (closed.start(), closed.end(1)) if closed is not None else (len(text),) * 2
         yield _Block(
@@ -263,6 +294,18 @@ def _blocks(text: str) -> Iterator[_Block]:
         )
 
 
+def _quieted(text: str, wholes: Iterable[Place]) -> str:
+    """`text` with letters in place of all between the first and the last character of `wholes`."""
+    pieces: list[str] = []
+    at = 0
+    for begin, end in wholes:
+        pieces.append(text[at : begin + 1])
+        pieces.append("x" * (end - begin - 2))
+        at = max(end - 1, begin + 1)
+    pieces.append(text[at:])
+    return "".join(pieces)
+
+
 def _attached(text: str, start: int, place: int) -> bool:
     """Whether the character at `place` belongs to the one before it; `start` is no such place."""
     if place == len(text):
@@ -270,7 +313,9 @@ def _attached(text: str, start: int, place: int) -> bool:
     before, char = text[place - 1], text[place]
     if before == "\n":
         return False
-    if before == _JOINER and not char.isspace():
+    if not char.isspace() and (before == _JOINER or _PREPENDED.match(before)):
+        return True
+    if unicodedata.combining(before) == _VIRAMA and char.isalpha():
         return True
     if char in _FLAG_LETTERS and before in _FLAG_LETTERS:
         row = text[start:place]

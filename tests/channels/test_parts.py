@@ -11,22 +11,61 @@ from hypothesis import strategies as st
 
 from turnkeeper.channels.parts import MIN_LIMIT, LimitUnit, split_text, text_size
 
+from .written import HOSTILE
+
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 CLUSTERS = (
     *("a", "é", "ß", "漢", "😀", "e\u0301", "a\u0308\u0323", "👍🏽", FAMILY, ENGLAND),
-    *("❤\ufe0f", "1\ufe0f\u20e3", "🇩🇪", "🇫🇷", "ก\u0e49", "\u1112\u1161\u11ab", "\ud83d\ude00"),
+    *(
+        "❤\ufe0f",
+        "1\ufe0f\u20e3",
+        "🇩🇪",
+        "🇫🇷",
+        "ก\u0e49",
+        "ก\u0e33",
+        "क\u094dष",
+        "\u0600\u0661",
+        "\u1112\u1161\u11ab",
+        "\ud83d\ude00",
+    ),
 )
 
 units = st.sampled_from(get_args(LimitUnit))
 limits = st.integers(min_value=MIN_LIMIT, max_value=80)
 PAUSES = ("word", "end.", "why?”", "。", " ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "\u2028")
 ODD = ("\ud800", "\udfff", "\u0301", "\u200d", "\u3000", "x" * 40, " " * 30, "\n" * 30)
-FENCES = ("\n```\n", "\n```py\n", "\n  ```  \n", "\n````\n", "\n```\r\n", "\n```typescript\n")
+FENCES = (
+    *("\n```\n", "\n```py\n", "\n  ```  \n", "\n````\n", "\n```\r\n", "\n```typescript\n"),
+    *("\n~~~\n", "\n~~~~ py\n"),
+)
 LINES = ("\n\n", "\n", "    x = 1\n", "word ", "Done. ", "#" * 30, "😀" * 6, "`q`", "\n" * 30)
 
 texts = st.lists(st.sampled_from(CLUSTERS + PAUSES + ODD), max_size=80).map("".join)
 code = st.lists(st.sampled_from(FENCES + LINES), max_size=60).map("".join)
+
+WHOLES = (
+    *(
+        "`# b`",
+        "`` # ` b ``",
+        "`#\nb. c`",
+        "[# b](https://e.org)",
+        "![#. b](https://e.org/c_(d).png)",
+    ),
+    *(
+        "[# [b] c](<https://e.org/a b>)",
+        '[# b](https://e.org "a title. b")',
+        "[`# b`](https://e.org)",
+    ),
+    *(
+        "[![# b](https://e.org/a.png)](https://e.org/c)",
+        "https://e.org/#?b=c.d",
+        "<https://e.org/#>",
+    ),
+    *("[# y](javascript:z)", "[# " + "word " * 8 + "](https://e.org)", "`# " + "漢。" * 8 + "`"),
+)
+"""What is not to be cut; a number takes the place of `#`."""
+BETWEEN = (" ", "\n", "\n\n", " word ", ". ", " (", ") ", "。", "\n- ", "\n> ", " 漢字", "* ")
 
 
 def unseen_removed(text: str) -> str:
@@ -34,8 +73,8 @@ def unseen_removed(text: str) -> str:
 
 
 def fences(text: str) -> list[tuple[str, str]]:
-    """The backticks of each fence, and what else is in its line."""
-    return re.findall(r"^[ \t]*(`{3,})([^`\n]*)$", text, re.MULTILINE)
+    """The backticks or tildes of each fence, and what else is in its line."""
+    return re.findall(r"^[ \t]*(`{3,}|~{3,})([^`\n]*)$", text, re.MULTILINE)
 
 
 @given(st.one_of(texts, code, st.text(st.characters(), max_size=300)), limits, units)
@@ -69,7 +108,7 @@ def test_of_blocks_nothing_is_lost_but_fences_and_white_space(
 ) -> None:
     def seen(text: str) -> str:
         """All but white space, backticks, and the letters of the languages."""
-        return re.sub("[`pytescri]", "", unseen_removed(text))
+        return re.sub("[`~pytescri]", "", unseen_removed(text))
 
     assert seen("".join(split_text(text, limit, unit))) == seen(text)
 
@@ -83,7 +122,7 @@ def test_every_part_but_the_last_closes_the_blocks_that_it_opens(
         for marker, info in fences(part):
             if opened is None:
                 opened = marker
-            elif len(marker) >= len(opened) and not info.strip():
+            elif marker.startswith(opened) and not info.strip():
                 opened = None
         assert opened is None, part
 
@@ -103,6 +142,47 @@ def test_letters_keep_their_marks_and_emoji_stay_whole(
             whole += next(left)
         assert whole == part
     assert next(left, None) is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(BETWEEN), st.sampled_from(WHOLES)), min_size=8, max_size=40),
+    st.integers(min_value=100, max_value=300),
+    units,
+)
+@example([("\n```\n" + "c\n" * 40 + "```\n", "`# b`")] * 9, 100, "characters")
+def test_links_addresses_and_code_in_a_line_stay_whole(
+    pieces: list[tuple[str, str]], limit: int, unit: LimitUnit
+) -> None:
+    wholes = [whole.replace("#", str(number)) for number, (_, whole) in enumerate(pieces)]
+    between = (before for before, _ in pieces)
+    parts = split_text("".join(map("".join, zip(between, wholes, strict=True))), limit, unit)
+    for whole in wholes:
+        assert any(whole in part for part in parts)
+
+
+def test_a_part_ends_before_what_would_not_fit_whole_however_short_it_gets() -> None:
+    link = "[a link of five words](https://e.org)"
+    parts = split_text(f"See more of it there: {link}, then {link}.", 50)
+    assert parts == ("See more of it there:", f"{link}, then", f"{link}.")
+
+
+def test_of_two_backticks_in_different_paragraphs_no_code_is_made() -> None:
+    text = "a ` b " + "word " * 4 + "\n\n" + "word " * 4 + "c ` d"
+    assert split_text(text, 40)[0] == ("a ` b " + "word " * 4).strip()
+
+
+def test_what_takes_more_than_most_of_a_part_is_cut_where_there_is_a_pause() -> None:
+    parts = split_text("`" + "word " * 30 + "`", 40)
+    assert all(part.strip("`").split(" ").count("word") == 8 for part in parts[:-1])
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("unit", get_args(LimitUnit))
+def test_hostile_texts_are_split_all_the_same(name: str, unit: LimitUnit) -> None:
+    text = HOSTILE[name]
+    parts = split_text(text, 4_000, unit)
+    assert all(text_size(part, unit) <= 4_000 for part in parts)
+    assert sum(part.count("w") for part in parts) == text.count("w")
 
 
 @given(st.one_of(texts, code), limits, units)
@@ -183,6 +263,13 @@ def test_a_block_that_is_cut_is_closed_and_opened_again_in_its_language() -> Non
     assert all(re.fullmatch(r"```py\n    line [^`]*\n```", part) for part in middle)
     assert last.startswith("```py\n    line ")
     assert last.endswith("    line 5\n```\nThat is all.")
+
+
+def test_a_block_between_tildes_is_closed_and_opened_again_by_tildes() -> None:
+    first, *_, last = split_text("~~~py\n```\n" + "word word\n" * 9 + "~~~", 60)
+    assert first.startswith("~~~py\n```\n")
+    assert first.endswith("\n~~~")
+    assert last.startswith("~~~py\n")
 
 
 def test_longer_fences_are_closed_and_opened_by_as_many_backticks() -> None:
