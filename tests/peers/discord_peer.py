@@ -154,6 +154,13 @@ class DiscordPeer:
         count: int = await self._do("typing", channel=channel)
         return count
 
+    async def until_typing(self, channel: str, *, within_s: float = _PATIENCE_S) -> None:
+        """Return when the bot was seen to begin typing; raises TooSlowError."""
+        version = -1
+        with trio.fail_after(within_s):
+            while not await self.typing(channel):
+                version = await self._do("change", since=version)
+
     async def until_seen(
         self, channel: str, holds: Callable[[list[Seen]], bool], *, within_s: float = _PATIENCE_S
     ) -> list[Seen]:

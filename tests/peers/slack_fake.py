@@ -159,6 +159,12 @@ class SlackFake:
         """How often the bot was seen to begin to work: Slack shows a status, no typing."""
         return sum(1 for status in self.world.statuses.get(channel, ()) if status)
 
+    async def until_typing(self, channel: str, *, within_s: float = _PATIENCE_S) -> None:
+        """Return when the bot was seen to begin to work; raises TooSlowError."""
+        with trio.fail_after(within_s):
+            while not await self.typing(channel):
+                await self._changed.wait()
+
     async def reactions(self, channel: str, message: str) -> dict[str, list[str]]:
         """Who has put which emoji to a message."""
         found = self.world.places[channel].messages[message].reactions
