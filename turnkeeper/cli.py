@@ -22,6 +22,7 @@ from .channels.display import printable
 from .commands import (
     access,
     bindings,
+    channel_kinds,
     channel_status,
     checking,
     compaction,
@@ -58,6 +59,7 @@ __all__ = ["COMMANDS", "main", "state_dir_of"]
 COMMANDS: Final[tuple[Command, ...]] = (
     *serving.COMMANDS,
     *overview.COMMANDS,
+    *channel_kinds.COMMANDS,
     *checking.COMMANDS,
     *sessions.COMMANDS,
     *retention.COMMANDS,

@@ -1,5 +1,8 @@
 """The kinds of channel that a configuration can name, and how each is made.
 
+They are built in, or other packages bring them; see :mod:`.installed`. A built-in one cannot be
+replaced.
+
 A channel's keyword arguments are its keys. What a configuration file can hold is checked against
 their annotations; an argument of any other type (a file, a clock) is no key.
 
@@ -21,8 +24,17 @@ from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError
+from .installed import installed_kinds, load_installed
 
-__all__ = ["KINDS", "canonical_user_id", "make_channel", "make_channels", "platform_of_kind"]
+__all__ = [
+    "KINDS",
+    "canonical_user_id",
+    "keys_of_kind",
+    "load_kind",
+    "make_channel",
+    "make_channels",
+    "platform_of_kind",
+]
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
@@ -39,6 +51,10 @@ _SHAPES: Final[dict[object, tuple[str, tuple[type, ...]]]] = {
     Collection: ("a list", (list,)),
 }
 """Annotation -> what a file holds for it, in words and as Python has it."""
+_SECRET_KEY: Final = re.compile(
+    r"(?:.*_)?(?:token|secret|password|passphrase|credential|key)s?", re.IGNORECASE
+)
+"""Names of keys whose values no error shows."""
 _MODULE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -51,20 +67,25 @@ def make_channel(config: ChannelConfig) -> Channel:
     place = f"[channels.{config.name}]"
     if config.kind is None:
         raise ConfigError(f'{place}: kind is missing; e.g. kind = "websocket"')
-    if config.kind not in KINDS:
-        raise ConfigError(f"{place}: there is no kind {config.kind!r}{_hint(config.kind, KINDS)}")
-    kind = _load(config.kind)
-    keys = _keys(kind)
+    try:
+        kind = load_kind(config.kind)
+        keys = _keys(kind)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
     for key, value in config.options.items():
         if key not in keys:
             raise ConfigError(f"{place}: unknown key {key!r}{_hint(key, keys)}")
         if not any(_fits(value, shape) for shape in keys[key]):
             wanted = " or ".join(_SHAPES[shape][0] for shape in keys[key])
-            raise ConfigError(f"{place} {key} must be {wanted}, not {value!r}")
+            shown = _kind_of_value(value) if _SECRET_KEY.fullmatch(key) else repr(value)
+            raise ConfigError(f"{place} {key} must be {wanted}, not {shown}")
     try:
         return kind(config.name, **config.options)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{place}: {error}") from error
+        text = str(error)
+        hidden = _without_secrets(text, config.options)
+        # What it comes from is printed with it, where somebody prints a traceback.
+        raise ConfigError(f"{place}: {hidden}") from (error if hidden == text else None)
 
 
 def make_channels(config: Config, known: Collection[str] = ()) -> list[Channel]:
@@ -85,8 +106,14 @@ def make_channels(config: Config, known: Collection[str] = ()) -> list[Channel]:
 
 
 def platform_of_kind(kind: str) -> str | None:
-    """The platform of a kind's channels; None if there is no such kind."""
-    return _load(kind).platform if kind in KINDS else None
+    """The platform of a kind's channels; None if there is no such kind.
+
+    Raises:
+        ConfigError: a package brings it, and what it brings is no channel.
+    """
+    if kind not in KINDS and kind not in installed_kinds():
+        return None
+    return load_kind(kind).platform
 
 
 def canonical_user_id(platform: str, user_id: str) -> str:
@@ -109,24 +136,81 @@ def _canonical_of(platform: str) -> Callable[[str], str] | None:
     return cast("Callable[[str], str]", import_module(name).canonical_user_id)
 
 
-def _load(kind: str) -> type[Channel]:
-    module, _, name = KINDS[kind].partition(":")
-    return cast("type[Channel]", getattr(import_module(module, __package__), name))
+def load_kind(kind: str) -> type[Channel]:
+    """The class of a kind.
+
+    Raises:
+        ConfigError: there is no such kind, or what a package brings under its name is no channel.
+    """
+    if kind in KINDS:
+        module, _, name = KINDS[kind].partition(":")
+        return cast("type[Channel]", getattr(import_module(module, __package__), name))
+    installed = installed_kinds()
+    if kind not in installed:
+        raise ConfigError(f"there is no kind {kind!r}{_hint(kind, {*KINDS, *installed})}")
+    return load_installed(kind, installed[kind])
+
+
+def keys_of_kind(kind: type[Channel]) -> dict[str, str]:
+    """The keys that a channel's section may have, and what each holds, in words.
+
+    Raises:
+        ConfigError: the annotations of its `__init__` cannot be read.
+    """
+    return {
+        key: " or ".join(_SHAPES[shape][0] for shape in shapes)
+        for key, shapes in _keys(kind).items()
+    }
 
 
 def _keys(kind: type[Channel]) -> dict[str, list[object]]:
     """The keys of `kind`, with the shapes that each may have."""
     init = cast("Callable[..., None]", kind.__init__)
-    hints = get_type_hints(init)
+    try:
+        hints = get_type_hints(init)
+    except Exception as error:  # what stands there is evaluated
+        raise ConfigError(
+            f"the annotations of {kind.__module__}.{kind.__name__}.__init__ cannot be read: {error}"
+        ) from error
     keys: dict[str, list[object]] = {}
     for name, parameter in inspect.signature(init).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            hint: Any = hints[name]
+            hint: Any = hints.get(name)
             options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
             shapes = [get_origin(option) or option for option in options if option is not NoneType]
             if fitting := [shape for shape in shapes if shape in _SHAPES]:
                 keys[name] = fitting
     return keys
+
+
+def _kind_of_value(value: object) -> str:
+    """What a value is, without what it says."""
+    for words, types in _SHAPES.values():
+        if type(value) in types:
+            return words
+    return f"a {type(value).__name__}"
+
+
+def _without_secrets(text: str, options: Mapping[str, Any]) -> str:
+    """An error's text, without the values of the keys that hold secrets."""
+    for key, value in options.items():
+        if _SECRET_KEY.fullmatch(key):
+            for secret in sorted(_texts_in(value), key=len, reverse=True):
+                text = text.replace(secret, "***")
+    return text
+
+
+def _texts_in(value: object) -> set[str]:
+    """Every text in a value, however deep; secrets may be the names in a table, too."""
+    if isinstance(value, str):
+        return {value} - {""}
+    inner: Collection[object] = ()
+    if isinstance(value, dict):
+        table = cast("dict[str, object]", value)
+        inner = [*table, *table.values()]
+    elif isinstance(value, list):
+        inner = cast("list[object]", value)
+    return {text for one in inner for text in _texts_in(one)}
 
 
 def _fits(value: object, shape: object) -> bool:

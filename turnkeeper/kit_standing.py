@@ -13,8 +13,6 @@ from .channels.base import Channel, ChannelError
 from .channels.parcel import check_powers
 from .kit_trial import Suite, Trial, check, require
 from .kit_wire import Failure, Wire, missing_abilities
-from .opening import open_runtime
-from .storage.memory import MemoryDisk, open_memory
 
 __all__ = ["StandingChecks"]
 
@@ -42,6 +40,10 @@ class StandingChecks(Suite[W]):
         require(
             bool(channel.platform) and channel.platform == channel.platform.strip().lower(),
             f"`platform` is {channel.platform!r}; it must be a name in small letters",
+        )
+        require(
+            channel.account == self.make_channel(trial.wire, "other").account,
+            "`account` must be the same for every channel with this token: a digest of it",
         )
         check_powers(channel)
         for power, methods in _METHODS:
@@ -114,39 +116,29 @@ class StandingChecks(Suite[W]):
 
     @check()
     async def test_two_instances_do_not_know_of_each_other(self, trial: Trial[W]) -> None:
-        """Each at a platform of its own, in one runtime."""
-        async with self.open_wire() as other, open_memory(MemoryDisk()) as store:
-            first = self.make_channel(trial.wire, "kit")
-            second = self.make_channel(other, "other")
-            config = {
-                **self.config(trial.wire),
-                "channels": {name: {"access": "open"} for name in ("kit", "other")},
-            }
-            async with open_runtime(
-                None, agent=trial.echo, channels=[first, second], store=store, config=config
-            ):
-                await trial.wire.attached(first)
-                await other.attached(second)
-                await trial.connected(first)
-                await trial.connected(second)
-                await trial.wire.user_says("to the first", conversation=trial.here)
-                await trial.answered("to the first", trial.here)
+        """Each at a platform of its own."""
+        async with self.open_wire() as other:
+            beside = Trial(self, other)
+            channel = self.make_channel(other, "other")
+            # In two runtimes, because one refuses two channels of the same account.
+            async with trial.living(), beside.living(channel=channel):
+                await trial.asked("to the first", trial.here)
                 require(
-                    list(await other.seen(other.conversations[0])) == [],
+                    list(await other.seen(beside.here)) == [],
                     "the second platform shows what was asked on the first",
                 )
-                beside = Trial(self, other)
-                await beside.wire.user_says("to the second", conversation=beside.here)
-                await beside.answered("to the second", beside.here)
-            answers = await trial.answers(trial.here)
+                await beside.asked("to the second", beside.here)
+                await trial.asked("to the first again", trial.here)
+            answers = await trial.answers(trial.here), await beside.answers(beside.here)
         require(
-            answers == ["to the first"],
-            f"the first platform shows {answers}: keep nothing in the class or the module",
+            answers == (["to the first", "to the first again"], ["to the second"]),
+            f"the platforms show {answers}: keep nothing in the class or the module",
         )
-        names = [turn.context.instance for turn in trial.turns]
+        instance = beside.turns[0].context.instance
         require(
-            names == ["kit", "other"],
-            f"the turns came from {names}: `Address.instance` must be `self.name`",
+            instance == "other",
+            f"the second channel is called 'other', and its turn came from {instance!r}: "
+            "`Address.instance` must be `self.name`",
         )
 
     # -- the operator ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from os import PathLike
@@ -138,5 +138,18 @@ def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:
             check_powers(channel)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        _check_account(channel, instances.values())
         instances[channel.name] = channel
     return instances
+
+
+def _check_account(channel: Channel, others: Iterable[Channel]) -> None:
+    """Refuse a second channel of one account: the platform would tell each only half of all."""
+    if channel.account is None:
+        return
+    for other in others:
+        if (other.platform, other.account) == (channel.platform, channel.account):
+            raise ConfigError(
+                f"channels {other.name!r} and {channel.name!r} have the same account on "
+                f"{channel.platform}: give each a token of its own, or remove one"
+            )

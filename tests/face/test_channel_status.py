@@ -110,7 +110,7 @@ def probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, names: tuple[str, ...]
 ) -> int:
     monkeypatch.setitem(kinds.KINDS, "asked", "x:y")
-    monkeypatch.setattr(kinds, "_load", lambda _kind: Asked)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(kinds, "load_kind", lambda _kind: Asked)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     config = tmp_path / "turnkeeper.toml"
     config.write_text("".join(f'[channels.{name}]\nkind = "asked"\n' for name in names))
     return main(["channels", "probe", *arguments, "--config", str(config)])

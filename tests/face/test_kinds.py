@@ -3,9 +3,14 @@ from typing import Any
 
 import pytest
 
+from turnkeeper import kinds, open_runtime
 from turnkeeper.channels.websocket import WebSocketChannel
 from turnkeeper.config import ChannelConfig, ConfigError, load_config
 from turnkeeper.kinds import KINDS, canonical_user_id, make_channel, make_channels
+from turnkeeper.storage.memory import MemoryDisk, open_memory
+from turnkeeper.testing import LoopbackChannel
+
+from ..actors.stage import echo
 
 
 def test_a_configured_channel_is_made_with_its_keys_and_without_the_common_ones() -> None:
@@ -80,3 +85,52 @@ def test_a_platform_that_names_no_module_has_ids_as_they_are(platform: str) -> N
 def test_an_id_that_is_none_of_the_platform_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         canonical_user_id("whatsapp", "")
+
+
+@pytest.mark.parametrize("key", ["token", "tokens", "app_token", "signing_secret", "password"])
+def test_a_value_of_the_wrong_type_is_not_shown_where_it_is_a_secret(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "_keys", lambda _kind: {key: [bool]})  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    section = {"kind": "websocket", key: "s3cr3t"}
+    with pytest.raises(ConfigError, match=f"{key} must be true or false, not a string"):
+        make_channels(load_config({"channels": {"web": section}}))
+
+
+def test_a_value_that_is_no_secret_is_shown() -> None:
+    with pytest.raises(ConfigError, match="host must be a string, not 7"):
+        make_channels(load_config({"channels": {"web": {"kind": "websocket", "host": 7}}}))
+
+
+class Accounted(LoopbackChannel):
+    """A channel with a token."""
+
+    def __init__(self, name: str, account: str | None) -> None:
+        super().__init__(name)
+        self._account = account
+
+    @property
+    def account(self) -> str | None:
+        return self._account
+
+
+async def test_two_channels_of_one_account_are_refused_by_their_names() -> None:
+    channels = [Accounted("a", "x"), Accounted("b", None), Accounted("c", "x")]
+    async with open_memory(MemoryDisk()) as store:
+        with pytest.raises(ConfigError, match="'a' and 'c' have the same account on loopback"):
+            async with open_runtime(None, agent=echo, channels=channels, store=store):
+                pass
+
+
+async def test_channels_of_different_accounts_or_of_none_are_let_be() -> None:
+    channels = [
+        Accounted("a", "x"),
+        Accounted("b", None),
+        Accounted("c", "y"),
+        LoopbackChannel("d"),
+    ]
+    async with (
+        open_memory(MemoryDisk()) as store,
+        open_runtime(None, agent=echo, channels=channels, store=store),
+    ):
+        pass

@@ -18,6 +18,7 @@ from ..offline import rules_at_rest
 from ..overview import ChannelRow, Status
 from ..views import Story
 from .base import Command, Exit, Invocation, NoSuchThing, argument
+from .channel_kinds import list_available
 from .output import hint, moment, print_fields, print_json, print_line, print_rows
 from .reading import frozen
 
@@ -111,6 +112,8 @@ def _size(size_bytes: int) -> str:
 
 
 def _channels(invocation: Invocation) -> int:
+    if invocation.arguments.available:
+        return list_available(invocation)
     sections = load_config(invocation.config).channels
     configured = {section.name: section.kind for section in sections if section.kind is not None}
     presence = _presence(invocation.state_dir)
@@ -190,7 +193,18 @@ COMMANDS: Final = (
         words=("channels", "list"),
         summary="list the channels that run, are configured or have conversations",
         action=_channels,
-        examples=("turnkeeper channels list", "turnkeeper channels list --config turnkeeper.toml"),
+        arguments=(
+            argument(
+                "--available",
+                action="store_true",
+                help="list the kinds that can be configured instead, with their keys",
+            ),
+        ),
+        examples=(
+            "turnkeeper channels list",
+            "turnkeeper channels list --config turnkeeper.toml",
+            "turnkeeper channels list --available",
+        ),
         lists=True,
     ),
 )
