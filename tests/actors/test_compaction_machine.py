@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Compacted, Message, Reply, RuntimeFailed, ToolCall, Turn, TurnRefused
+from turnkeeper.actors.core.alterations import DELETED
 from turnkeeper.actors.core.compaction import choose_cut, limits_of
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.records import (
     AssistantRecord,
+    ChangedRecord,
     ClearRecord,
     MissionRecord,
     NoteRecord,
@@ -117,7 +119,15 @@ class Cut:
     stored: bool
 
 
-Event: TypeAlias = Say | Mode | Free | New | Note | Compact | Pass | Cut
+@dataclass(frozen=True)
+class Change:
+    """A human changes one of their messages; without a text it is deleted."""
+
+    pick: int
+    text: str | None
+
+
+Event: TypeAlias = Say | Mode | Free | New | Note | Compact | Pass | Cut | Change
 
 SIZES = st.sampled_from([3, 40, 400, 900, 1_700, 6_000])
 EVENTS = st.lists(
@@ -131,6 +141,7 @@ EVENTS = st.lists(
         st.builds(Compact, st.booleans()),
         st.builds(Pass, st.sampled_from([0.6, 10.0, 31.0, 130.0, 700.0])),
         st.builds(Cut, st.integers(0, 12), st.booleans()),
+        st.builds(Change, st.integers(0, 200), st.sampled_from([None, None, "oh", "ah " * 400])),
     ),
     min_size=1,
     max_size=25,
@@ -281,7 +292,7 @@ class World:
                 self.nursery.start_soon(self._hear, life, "/new")
             case Compact(by_human=True):
                 self.nursery.start_soon(self._hear, life, "/compact")
-            case New() | Note() | Compact():
+            case New() | Note() | Compact() | Change():
                 if self.accepted:
                     self.nursery.start_soon(self._ask, life, event)
             case Pass():
@@ -301,7 +312,8 @@ class World:
     async def _hear(self, life: Life, text: str) -> None:
         try:
             life.asking += 1
-            accepted = await life.channel.receive(text)
+            message_id = text.split(maxsplit=1)[0] if not text.startswith("/") else None
+            accepted = await life.channel.receive(text, message_id=message_id)
             if not life.is_dead and not text.startswith("/"):
                 self.accepted.append((accepted.session_id, accepted.turn_id, text))
         except TurnRefused:
@@ -310,7 +322,15 @@ class World:
         finally:
             life.asking -= 1
 
-    async def _ask(self, life: Life, event: New | Note | Compact) -> None:
+    async def _change(self, life: Life, event: Change) -> None:
+        for does in "ethfs":
+            message_id = f"{does}{event.pick % self.said + 1}"
+            if event.text is None:
+                await life.channel.deletes(message_id)
+            else:
+                await life.channel.edits(message_id, event.text)
+
+    async def _ask(self, life: Life, event: New | Note | Compact | Change) -> None:
         assert life.stage is not None
         runtime, session_id = life.stage.runtime, self.accepted[0][0]
         life.asking += 1
@@ -323,6 +343,8 @@ class World:
                     await runtime.mirror_to_session(session_id, text, source="mail")
                     if not life.is_dead:
                         self.notes.append(text)
+                case Change():
+                    await self._change(life, event)
                 case Compact():
                     self.answers.append(await runtime.compact(session_id))
         except (StorageError, TurnRefused, RuntimeFailed) as error:
@@ -408,6 +430,7 @@ class World:
         if missing := set(self.notes) - kept:
             self.problems.append(f"notes are lost: {missing}")
         self._judge_known(store, log)
+        self._judge_deleted(store, log)
         self._judge_heads(store, log)
         now_us = int((START.timestamp() + trio.current_time() - self.began) * 1e6)
         self.problems.extend(f"verify: {p}" for p in Verification(store, now_us).problems())
@@ -451,6 +474,21 @@ class World:
                 f"at rest, {len(whole) - len(shown)} messages are neither shown nor summarised, "
                 f"and {found} would be possible"
             )
+
+    def _judge_deleted(self, store: MemoryReads, log: list[tuple[int, Record]]) -> None:
+        """What was deleted is not shown, and no summary that holds was made of it."""
+        deleted = {
+            r.message_seq: seq for seq, r in log if isinstance(r, ChangedRecord) and r.text is None
+        }
+        for message in read_window(store, 1, None):
+            if message.seq in deleted and message.text != DELETED:
+                self.problems.append(f"{message.seq} was deleted, and is shown: {message.text[:9]}")
+        head, records = load_head(store, 1), dict(log)
+        summary = records.get(head.summary) if head is not None else None
+        if head is not None and isinstance(summary, SummaryRecord):
+            told = [m for m, at in deleted.items() if at > head.summary and m <= summary.through]
+            if told:
+                self.problems.append(f"summary {head.summary} holds, and {told} were deleted")
 
     def _judge_heads(self, store: MemoryReads, log: list[tuple[int, Record]]) -> None:
         replayed = Conversation()
