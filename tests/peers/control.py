@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import dataclasses
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -37,7 +38,10 @@ def control_route(peer: object, names: Collection[str]) -> Route:
         if name not in names:
             return JSONResponse({"unknown": name}, 404)
         arguments = {key: _bytes(value) for key, value in (await request.json()).items()}
-        return JSONResponse(plain(getattr(peer, name)(**arguments)))
+        result = getattr(peer, name)(**arguments)
+        if inspect.isawaitable(result):
+            result = await result
+        return JSONResponse(plain(result))
 
     return Route("/control/{name}", control, methods=["POST"])
 

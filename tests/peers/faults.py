@@ -105,9 +105,17 @@ class Faults:
 class Rates:
     """How much may be sent in a second, to one place and in all; None is without limit."""
 
-    def __init__(self, per_place: float | None = None, overall: float | None = None) -> None:
+    def __init__(
+        self,
+        per_place: float | None = None,
+        overall: float | None = None,
+        *,
+        window_s: float = 1.0,
+    ) -> None:
+        """Messages are counted over `window_s`, or over what one of them takes if that is more."""
         self.per_place = per_place
         self.overall = overall
+        self._window_s = window_s
         self._sent: dict[str, deque[float]] = {}
 
     def wait_s(self, place: str) -> int:
@@ -130,9 +138,9 @@ class Rates:
 
     def _wait_s(self, key: str, limit: float, now: float) -> float:
         """Seconds until one more fits; `limit` may be under one a second."""
-        window_s = max(1.0, 1.0 / limit)
+        window_s = max(self._window_s, 1.0 / limit)
         sent = self._sent.setdefault(key, deque())
         while sent and sent[0] <= now - window_s:
             sent.popleft()
-        full = len(sent) >= max(1, int(limit * window_s))
+        full = len(sent) >= max(1, round(limit * window_s))
         return sent[0] + window_s - now if full else 0.0

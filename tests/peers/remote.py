@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -150,10 +150,20 @@ class RemotePeer:
 
     async def call(self, name: str, **arguments: Any) -> Any:
         """Do something in its world."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
             body = json.dumps(plain(arguments))
             answer = await client.post(f"{self.url}/control/{name}", content=body)
             return answer.raise_for_status().json()
+
+    async def until(self, holds: Callable[[Any], bool], name: str, **arguments: Any) -> Any:
+        """Call `name` after every change until its result `holds`, and give that."""
+        with trio.fail_after(_PATIENCE_S):
+            since = -1
+            while True:
+                since = await self.call("changed", since=since)
+                result = await self.call(name, **arguments)
+                if holds(result):
+                    return result
 
     @staticmethod
     def content(value: Mapping[str, str]) -> bytes:

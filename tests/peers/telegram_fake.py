@@ -36,7 +36,16 @@ _TOKEN: Final = re.compile(r"\d+:[\w-]{30,}")
 _BAD_GATEWAY: Final = "<html><head><title>502 Bad Gateway</title></head></html>"
 _REMOTE: Final = frozenset(
     name for name in vars(People) if not name.startswith("_") and name != "updates_pending"
-) | {"fails", "limits", "loses_answers", "loses_requests", "pending", "methods_called"}
+) | {
+    "called",
+    "changed",
+    "fails",
+    "limits",
+    "loses_answers",
+    "loses_requests",
+    "methods_called",
+    "pending",
+}
 
 
 class Telegram(People):
@@ -47,6 +56,7 @@ class Telegram(People):
         self.pulse = Pulse()
         self.faults = Faults()
         self.rates = Rates()
+        self._group_rates = Rates()
         self.calls: list[Call] = []
         self._state = state
         self._methods = Methods(world)
@@ -102,9 +112,17 @@ class Telegram(People):
         """Stop requests of a method before Telegram acts, until the hold is released."""
         return self.faults.hold(method.lower())
 
-    def limits(self, *, per_chat: float | None = 1.0, overall: float | None = 30.0) -> None:
-        """Allow only so many messages a second to one chat and in all."""
+    def limits(
+        self,
+        *,
+        per_chat: float | None = 1.0,
+        overall: float | None = 30.0,
+        per_group_a_minute: int | None = 20,
+    ) -> None:
+        """Allow only so many messages a second to one chat and in all, and a minute to groups."""
         self.rates = Rates(per_chat, overall)
+        a_second = per_group_a_minute / 60 if per_group_a_minute is not None else None
+        self._group_rates = Rates(a_second, window_s=60)
 
     async def down(self) -> None:
         """Refuse connections, until `up()`."""
@@ -127,6 +145,14 @@ class Telegram(People):
     def pending(self) -> int:
         """How many updates the bot has not confirmed."""
         return self.updates_pending
+
+    async def changed(self, *, since: int = -1) -> int:
+        """Wait until more than `since` things have changed, and say how many did.
+
+        From outside that is the way to wait for what a client does.
+        """
+        await self.pulse.until(lambda: self.pulse.count > since)
+        return self.pulse.count
 
     # Serving
 
@@ -201,7 +227,10 @@ class Telegram(People):
     def _check_rates(self, name: str, parameters: Parameters) -> None:
         if name not in SENDS:
             return
-        wait_s = self.rates.wait_s(parameters.text("chat_id"))
+        chat_id = parameters.text("chat_id")
+        wait_s = self.rates.wait_s(chat_id)
+        if not wait_s and chat_id.startswith("-"):
+            wait_s = self._group_rates.wait_s(chat_id)
         if wait_s:
             raise ApiError(429, f"Too Many Requests: retry after {wait_s}", {"retry_after": wait_s})
 

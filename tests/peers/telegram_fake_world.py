@@ -201,7 +201,12 @@ class World:
         thread_id: int | None = None,
         silent: bool = False,
     ) -> Json:
-        """Put a message into a chat; without a sender, the chat itself posts it."""
+        """Put a message into a chat; without a sender, the chat itself posts it.
+
+        Two things here surprise bots. What answers nothing in a topic is told as an answer to the
+        message that made the topic. And where there are no topics, answers in supergroups have a
+        thread nevertheless, of the message that the first of them answers.
+        """
         message_id = self.count(chat.id if chat.numbers_its_own else 0)
         message: Json = {
             "message_id": message_id,
@@ -212,11 +217,13 @@ class World:
             message["from"] = sender.view()
         elif chat.type == "channel":
             message["sender_chat"] = self.chat_view(chat)
+        replied = self.messages.get((chat.id, reply_to)) if reply_to is not None else None
         if thread_id is not None:
             message["message_thread_id"] = thread_id
-            if chat.is_forum:
-                message["is_topic_message"] = True
-        replied = self.messages.get((chat.id, reply_to)) if reply_to is not None else None
+            message["is_topic_message"] = True
+            replied = replied or self.messages.get((chat.id, thread_id))
+        elif replied is not None and chat.type == "supergroup" and not chat.is_forum:
+            message["message_thread_id"] = replied.get("message_thread_id", replied["message_id"])
         if replied is not None:
             message["reply_to_message"] = {
                 key: value for key, value in replied.items() if key != "reply_to_message"
@@ -251,13 +258,15 @@ class World:
     def _as_seen(self, chat_id: int, message: Json) -> Seen:
         sender = message.get("from") or message.get("sender_chat") or {"id": 0}
         kind, attached = media_of(message)
+        thread_id = message["message_thread_id"] if "is_topic_message" in message else None
+        reply_to = message.get("reply_to_message", {}).get("message_id")
         return Seen(
             message_id=message["message_id"],
             sender_id=sender["id"],
             text=words_of(message),
             entities=tuple(message.get("entities") or message.get("caption_entities") or ()),
-            thread_id=message.get("message_thread_id"),
-            reply_to=message.get("reply_to_message", {}).get("message_id"),
+            thread_id=thread_id,
+            reply_to=reply_to if reply_to != thread_id else None,
             edited="edit_date" in message,
             silent=(chat_id, message["message_id"]) in self.silent,
             file=self.files[attached["file_id"]] if attached else None,

@@ -207,6 +207,21 @@ async def test_messages_carry_topics_quotes_mentions_albums_and_captions() -> No
         assert (video["caption"], said["chat"]["is_forum"]) == ("video", True)
 
 
+async def test_answers_and_topics_are_told_as_surprisingly_as_telegram_does() -> None:
+    async with running() as (telegram, bot):
+        topic = telegram.opens_topic(FORUM, "Travel")
+        telegram.user_says(FORUM, ANN, "in a topic", thread=topic)
+        telegram.opens_chat(-100700)
+        first = telegram.user_says(-100700, ANN, "plain")
+        telegram.user_says(-100700, ANN, "answer", reply_to=first)
+        _, inside, _, answer = [update["message"] for update in await bot.call("getUpdates")]
+        assert inside["reply_to_message"]["message_id"] == topic
+        assert answer["message_thread_id"] == first
+        assert "is_topic_message" not in answer
+        assert [seen.reply_to for seen in telegram.seen(FORUM)] == [None, None]
+        assert [seen.thread_id for seen in telegram.seen(-100700)] == [None, None]
+
+
 async def test_posts_presses_and_membership_become_updates() -> None:
     async with running() as (telegram, bot):
         telegram.opens_chat(-100500, kind="channel")
@@ -360,6 +375,18 @@ async def test_more_than_the_rate_is_told_when_to_come_again() -> None:
         assert [seen.text for seen in telegram.heard(ANN)] == ["one"]
 
 
+async def test_a_group_takes_twenty_messages_a_minute() -> None:
+    async with running() as (telegram, bot):
+        telegram.opens_chat(GROUP, kind="group")
+        telegram.limits(per_chat=None, overall=None)
+        for number in range(20):
+            await bot.call("sendMessage", chat_id=GROUP, text=str(number))
+        answer = await bot.ask("sendMessage", chat_id=GROUP, text="20")
+        assert answer.status_code == 429
+        assert 50 < answer.json()["parameters"]["retry_after"] <= 60
+        assert await bot.call("sendMessage", chat_id=ANN, text="not a group")
+
+
 async def test_faults_come_as_often_as_they_are_ordered() -> None:
     async with running() as (telegram, bot):
         telegram.fails("sendMessage", status=429, retry_after=7)
@@ -439,7 +466,7 @@ async def test_a_webhook_must_be_secure_and_its_secret_plain() -> None:
 async def test_a_telegram_that_was_killed_comes_back_with_its_world(tmp_path: Path) -> None:
     async with RemotePeer("tests.peers.telegram_fake", tmp_path / "world") as telegram:
         await telegram.call("user_sends", chat=ANN, user=ANN, content=b"\x00x", caption="keep")
-        await telegram.call("fails", method="getMe", status=500)
+        await telegram.until(lambda pending: pending == 1, "pending")
         await telegram.kill()
         await telegram.start()
         assert await telegram.call("pending") == 1

@@ -43,9 +43,12 @@ class Pulse:
 
     def __init__(self) -> None:
         self._event = trio.Event()
+        self.count = 0
+        """How often something has changed."""
 
     def beat(self) -> None:
         """Something has changed."""
+        self.count += 1
         self._event.set()
         self._event = trio.Event()
 

@@ -42,7 +42,21 @@ _BAD_GATEWAY: Final = "<html><head><title>Error</title></head></html>"
 _MULTIPART_BYTES: Final = 110 * 1024 * 1024
 _REMOTE: Final = frozenset(
     name for name in vars(People) if not name.startswith("_") and name != "posts_pending"
-) | {"fails", "limits", "loses_answers", "loses_requests", "pauses", "pending", "resumes", "uses"}
+) | {
+    "called",
+    "changed",
+    "fails",
+    "limits",
+    "loses_answers",
+    "loses_requests",
+    "passes_through",
+    "pauses",
+    "pending",
+    "refuses_kind",
+    "resumes",
+    "subscribe",
+    "uses",
+}
 
 
 class WhatsApp(People):
@@ -146,6 +160,14 @@ class WhatsApp(People):
     def pending(self) -> int:
         """How many changes the webhook has not answered by 200."""
         return self.posts_pending
+
+    async def changed(self, *, since: int = -1) -> int:
+        """Wait until more than `since` things have changed, and say how many did.
+
+        From outside that is the way to wait for what a client does.
+        """
+        await self.pulse.until(lambda: self.pulse.count > since)
+        return self.pulse.count
 
     # Serving
 
