@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
+from collections.abc import Callable
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnkeeper.channels import (
+    discord_markup,
+    matrix_markup,
+    slack_markup,
+    telegram_markup,
+    whatsapp_markup,
+)
 from turnkeeper.channels.markdown import (
     MAX_CHARS,
     Code,
@@ -18,8 +28,45 @@ from turnkeeper.channels.markdown import (
     clean,
     read,
 )
+from turnkeeper.channels.parts import LimitUnit, split_text
 
-from .written import anything
+from .written import LINES, Seen, anything, words, words_of
+
+INLINE = ("**", "_", "~~", "`q r`", "[", "](https://e.org/a)", "<", "&", "@everyone", "|", "> ")
+long = st.lists(
+    st.one_of(words.map(" {} ".format), st.sampled_from(LINES + INLINE)), min_size=20, max_size=60
+).map(lambda pieces: "".join(pieces) * 60)
+
+
+def shown_by_matrix(text: str) -> str:
+    html = matrix_markup.to_html(text)
+    return matrix_markup.to_body(text) if html is None else Seen(html).text
+
+
+PLATFORMS: dict[str, tuple[int, LimitUnit, Callable[[str], str]]] = {
+    "discord": (
+        discord_markup.TEXT_LIMIT,
+        discord_markup.TEXT_UNIT,
+        discord_markup.to_markdown,
+    ),
+    "matrix": (matrix_markup.TEXT_LIMIT, matrix_markup.TEXT_UNIT, shown_by_matrix),
+    "slack": (slack_markup.TEXT_LIMIT, slack_markup.TEXT_UNIT, slack_markup.to_mrkdwn),
+    "telegram": (
+        telegram_markup.TEXT_LIMIT,
+        telegram_markup.TEXT_UNIT,
+        lambda text: Seen(telegram_markup.to_html(text)).text,
+    ),
+    "whatsapp": (whatsapp_markup.TEXT_LIMIT, whatsapp_markup.TEXT_UNIT, whatsapp_markup.to_text),
+}
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+@given(text=long)
+@settings(max_examples=30)
+def test_of_a_long_text_every_word_is_shown_in_some_part_and_in_order(name: str, text: str) -> None:
+    limit, unit, shown = PLATFORMS[name]
+    parts = split_text(text, limit, unit)
+    assert [word for part in parts for word in words_of(shown(part))] == words_of(text)
 
 
 def said(text: str) -> Prose:
