@@ -21,6 +21,7 @@ from .http_pieces import abandon
 from .secret import Secret, redact
 
 __all__ = [
+    "MAX_ANSWER_BYTES",
     "HttpAnswer",
     "HttpClient",
     "HttpTimeouts",
