@@ -161,7 +161,8 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
 
 
 FOR_EVERY_CHANNEL: Final = {
-    *("base", "display", "fetching", "hooks", "hook_signing", "http_client", "http_json"),
+    *("base", "display", "fetching", "hooks", "hook_signing"),
+    *("http_answer", "http_client", "http_json", "http_pieces"),
     *("limiter", "line", "markdown", "parts", "secret"),
 }
 PIECES_OF_THE_ACTOR: Final = {"actor", "file_desk", "inlet", "parcel", "presence", "retry"}
