@@ -23,7 +23,7 @@ from aiohttp import web
 from simcord.backend.errors import BackendError
 from simcord.http import router
 
-from .discord_world import World
+from .discord_world import World, file_name
 
 __all__ = ["Fault", "Rest"]
 
@@ -347,6 +347,8 @@ async def _read_parts(request: web.Request) -> tuple[Any, list[_File]]:
         if file is not None:
             file.description = described.get("description")
             file.filename = described.get("filename") or file.filename
+    for file in files.values():
+        file.filename = file_name(file.filename)
     return body, list(files.values())
 
 

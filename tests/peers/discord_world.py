@@ -13,6 +13,7 @@ import asyncio
 import base64
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
@@ -25,12 +26,19 @@ from simcord.backend import Backend, cdn, serializers
 from simcord.backend.models import Overwrite
 from simcord.enums import OverwriteType
 
-__all__ = ["TOKEN", "World"]
+__all__ = ["TOKEN", "World", "file_name"]
 
 TOKEN: Final = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GfakeX.turnkeeper-peer-token-0123456789abc"
 """What the bot of a new world logs in with."""
 
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
+
 Emitted = Callable[[str, Mapping[str, Any]], None]
+
+
+def file_name(name: str) -> str:
+    """How Discord calls an upload, which it calls nothing that needs care in an address."""
+    return _UNSAFE.sub("_", name)
 
 
 class _RealClock:
@@ -163,7 +171,7 @@ class World:
         files: Iterable[tuple[str, str]] = (),
     ) -> str:
         """A message of a human's (or of another bot's); `files` are names and base64. Its id."""
-        uploads = [(name, base64.b64decode(content)) for name, content in files]
+        uploads = [(file_name(name), base64.b64decode(content)) for name, content in files]
         reference = {"channel_id": channel, "message_id": reply_to} if reply_to else None
         backend = self.backend
         message = backend.create_message(

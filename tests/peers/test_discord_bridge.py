@@ -67,9 +67,9 @@ async def test_discord_py_sends_and_reads_files(tmp_path: Path) -> None:
     async with open_discord(tmp_path) as discord, a_bot(discord) as bot:
         await ready(bot)
         ada = await discord.add_user("Ada")
-        await discord.user_says(discord.general, ada, "", files=[("note.txt", b"\x00read me")])
+        await discord.user_says(discord.general, ada, "", files=[("my note.txt", b"\x00read me")])
         seen = await discord.until_seen(discord.general, lambda seen: len(seen) == 2)
-        assert seen[1].text == "heard:  note.txt=b'\\x00read me'"
+        assert seen[1].text == "heard:  my_note.txt=b'\\x00read me'"
         await discord.user_says(discord.general, ada, "file")
         seen = await discord.until_seen(discord.general, lambda seen: len(seen) == 4)
         (file,) = seen[3].files
@@ -113,14 +113,20 @@ async def test_discord_py_resumes_and_hears_what_it_missed(
         assert (await discord.gateway_log()).count("identify") == 1
 
 
-async def test_discord_py_identifies_anew_when_its_session_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["forgotten", "invalid"])
+async def test_discord_py_identifies_anew_when_its_session_is_lost(
+    tmp_path: Path, how: str
+) -> None:
     async with open_discord(tmp_path) as discord, a_bot(discord) as bot:
         await ready(bot)
         ada = await discord.add_user("Ada")
-        await discord.gateway("forget sessions")
-        await discord.gateway("cut")
+        if how == "forgotten":
+            await discord.gateway("forget sessions")
+            await discord.gateway("cut")
+        else:
+            await discord.gateway("invalidate", False)
         await discord.until_gateway(lambda log: log.count("identify") == 2)
-        assert "resume refused" in await discord.gateway_log()
+        assert ("resume refused" in await discord.gateway_log()) == (how == "forgotten")
         await discord.user_says(discord.general, ada, "again")
         await discord.until_seen(discord.general, lambda seen: seen[-1].text == "heard: again")
 

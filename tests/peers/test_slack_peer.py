@@ -22,7 +22,7 @@ from .places import CHECKOUT, peers_python
 from .programs import Program, open_program
 from .slack_fake import SlackFake, open_slack_fake
 from .slack_local import SlackLocal, open_slack
-from .web import open_web
+from .web import Pulse, open_web
 
 BOT = CHECKOUT / "tests" / "peers" / "asyncio_clients" / "slack_bot.py"
 
@@ -258,6 +258,7 @@ class Hook:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
+        self.changed = Pulse()
         self.heard: list[tuple[dict[str, Any], dict[str, str]]] = []
         self.statuses: list[int] = []
         """What to answer, first one first; 200 when there is none."""
@@ -275,6 +276,7 @@ class Hook:
         if payload["type"] == "url_verification":
             return JSONResponse({"challenge": payload["challenge"]})
         self.heard.append((payload, dict(request.headers)))
+        self.changed.beat()
         return Response(status_code=self.statuses.pop(0) if self.statuses else 200)
 
 
@@ -297,6 +299,22 @@ async def test_the_events_api_posts_signed_events_again_until_they_are_taken() -
         kinds = {payload["event"]["type"] for payload, _ in hook.heard}
         assert kinds == {"message", "app_mention"}
         assert retries[:2] == [(None, None), ("1", "http_error")]
+
+
+@pytest.mark.slow
+async def test_the_local_slack_of_others_posts_signed_events_too(tmp_path: Path) -> None:
+    hook = Hook(SlackLocal.signing_secret)
+    async with (
+        open_web(hook.app()) as server,
+        open_slack(tmp_path, events_to=f"{server.url}/events") as slack,
+    ):
+        ada = await slack.add_user("Ada")
+        message = await slack.user_says(slack.general, ada, "hello")
+        with trio.fail_after(10):
+            while not hook.heard:
+                await hook.changed.wait()
+        (payload, _headers), *_ = hook.heard
+        assert (payload["event"]["ts"], payload["event"]["text"]) == (message, "hello")
 
 
 async def test_an_event_is_given_up_after_three_more_tries() -> None:
