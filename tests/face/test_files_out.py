@@ -387,6 +387,33 @@ async def test_an_undone_link_closes_what_was_sent_to_the_other(tmp_path: Path) 
     assert [type(fault) for fault in agent.faults] == [tk.UnknownAttachment]
 
 
+async def test_what_was_sent_unasked_before_an_undone_link_is_closed_to_be_sure(
+    tmp_path: Path,
+) -> None:
+    agent = Scripted()
+    tg = LoopbackChannel("tg", platform="tg", powers=FILES)
+    dc = LoopbackChannel("dc", platform="dc", powers=FILES)
+
+    async def back(turn: tk.Turn) -> tk.Reply:
+        files = [file for message in turn.messages for file in message.attachments]
+        return tk.Reply(text="again", attachments=tuple(files))
+
+    agent.answer = back
+    async with on_stage(tmp_path, agent, tg, dc) as stage:
+        for channel in (tg, dc):
+            await channel.receive("hi", conversation="dm", user_id="1")
+            await channel.next_sent()
+        report = await stage.runtime.keep_file("s1", REPORT)
+        await stage.runtime.send_message("s1", "unasked", attachments=(report,))
+    async with on_stage(tmp_path, agent, tg, dc, disk=stage.disk) as stage:
+        outcome = await stage.runtime.send_message("s1", "", attachments=(report,))
+        assert outcome.status == "delivered"
+        await stage.runtime.link("dc", "1", "tg:1")
+        await stage.runtime.undo()
+        with pytest.raises(ValueError, match="no message of this session"):
+            await stage.runtime.send_message("s1", "", attachments=(report,))
+
+
 async def test_a_file_stays_where_a_record_names_it_and_goes_with_its_session(
     tmp_path: Path,
 ) -> None:

@@ -353,6 +353,23 @@ async def test_a_file_that_was_kept_again_is_as_young_as_that(blobs: Blobs, cloc
     blobs.check(cat)
 
 
+async def test_a_file_that_is_renewed_is_as_young_as_that_and_its_size_is_told(
+    blobs: Blobs, clock: Clock
+) -> None:
+    began = clock.now_us
+    cat = (await blobs.keep(CAT, MIB)).digest
+    clock.now_us += 1_000
+    assert await blobs.renew(cat) == len(CAT)
+    assert list(blobs.older_than(began + 1_000)) == []
+    assert list(blobs.older_than(began + 1_001)) == [cat]
+    blobs.check(cat)
+    with pytest.raises(BlobMissing):
+        await blobs.renew(bytes(32))
+    assert blobs.remove_older(cat, 2**62)
+    with pytest.raises(BlobMissing):
+        await blobs.renew(cat)
+
+
 async def test_what_is_no_kept_file_is_never_listed(blobs: Blobs, state_dir: Path) -> None:
     assert list(blobs.older_than(2**62)) == []
     kept = await blobs.keep(CAT, MIB)
