@@ -38,6 +38,7 @@ __all__ = [
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
+    "telegram": ".channels.telegram:TelegramChannel",
     "websocket": ".channels.websocket:WebSocketChannel",
 }
 """Kind -> where its class is; imported when it is first named, so that nobody pays for the rest."""

@@ -1,0 +1,156 @@
+"""Calls of Telegram's Bot API: the token in the path, the rates, one connection pool for all.
+
+Source: https://core.telegram.org/bots/api, "Making requests"; the rates:
+https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import trio
+
+from .base import Unreachable
+from .http_client import HttpClient, UploadedFile
+from .limiter import Limiter, Rate, limited
+from .secret import Secret
+from .telegram_errors import result_of
+
+__all__ = ["Parameters", "TelegramApi", "is_private"]
+
+Parameters: TypeAlias = Mapping[str, Any]
+
+_CALL_S: Final = 30.0
+"""Seconds for a call that only answers."""
+_UPLOAD_S: Final = 300.0
+"""Seconds for 50 MB to leave, and to be taken in."""
+
+_OVERALL: Final = Rate(per_s=25.0, burst=5)
+"""Telegram allows about 30 messages a second in all."""
+_PRIVATE: Final = Rate(per_s=1.0, burst=3, scope="place")
+"""One a second in a chat; short bursts go over that."""
+_GROUP: Final = Rate(per_s=0.25, burst=5, scope="place")
+"""20 a minute in a group or channel."""
+
+
+class TelegramApi:
+    """Asks Telegram, in the name of one bot."""
+
+    def __init__(self, api_url: str, token: Secret) -> None:
+        """Nothing is opened before the first call.
+
+        Raises:
+            ValueError: `api_url` is no URL of HTTP.
+        """
+        HttpClient(api_url)
+        self._api_url = api_url
+        self._token = token
+        self._client: HttpClient | None = None
+        self._users = 0
+        self._overall = Limiter([_OVERALL])
+        self._private = Limiter([_PRIVATE])
+        self._groups = Limiter([_GROUP])
+
+    def __repr__(self) -> str:
+        return f"<TelegramApi at {self._api_url}>"
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[HttpClient]:
+        """Keep connections for as long as the block lasts, or the last block of several.
+
+        A call makes do without: what is sent while nothing is heard has a connection of its own.
+        """
+        client = self._client
+        if client is None:
+            client = self._client = await HttpClient(self._api_url).__aenter__()
+        self._users += 1
+        try:
+            yield client
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._client = None
+                await client.__aexit__(None, None, None)
+
+    async def ask(
+        self, method: str, parameters: Parameters | None = None, *, timeout_s: float = _CALL_S
+    ) -> Any:
+        """The result of a method that writes nothing which people see.
+
+        Raises:
+            Unreachable, Rejected: see `result_of`.
+        """
+        return await self._call(method, parameters or {}, sends=False, timeout_s=timeout_s)
+
+    async def write(
+        self,
+        method: str,
+        chat: str,
+        parameters: Parameters,
+        *,
+        file: Mapping[str, UploadedFile] | None = None,
+        repeatable: bool = False,
+    ) -> Any:
+        """The result of a method that shows people something, at its turn.
+
+        Args:
+            method: which.
+            chat: where.
+            parameters: what else; those that are None are left out.
+            file: to send with it, by the name of its parameter.
+            repeatable: whether a second call changes nothing.
+
+        Raises:
+            Unreachable, Rejected, LostAnswer: see `result_of`.
+        """
+        limiter = self._private if is_private(chat) else self._groups
+        await limited(limiter, chat)
+        await limited(self._overall, "")
+        try:
+            return await self._call(
+                method,
+                {"chat_id": chat, **parameters},
+                sends=not repeatable,
+                timeout_s=_CALL_S if file is None else _UPLOAD_S,
+                file=file,
+            )
+        except Unreachable as error:
+            if error.retry_after_s is not None:
+                limiter.pause(chat, trio.current_time() + error.retry_after_s)
+            raise
+
+    async def _call(
+        self,
+        method: str,
+        parameters: Parameters,
+        *,
+        sends: bool,
+        timeout_s: float,
+        file: Mapping[str, UploadedFile] | None = None,
+    ) -> Any:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        async with self.connected() as client:
+            answer = await client.call(
+                "POST",
+                f"/bot{{token}}/{method}",
+                values={"token": self._token},
+                sends=sends,
+                json=given if file is None else None,
+                data=None if file is None else {name: _field(given[name]) for name in given},
+                files=file,
+                timeout_s=timeout_s,
+            )
+        return result_of(answer, sends=sends)
+
+
+def is_private(chat: str) -> bool:
+    """Whether it is one human's: it has the id of the human, and those of others are negative."""
+    return not chat.startswith(("-", "@"))
+
+
+def _field(value: object) -> str:
+    """A parameter as a field of a form: what is no text is written as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

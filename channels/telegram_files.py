@@ -1,0 +1,179 @@
+"""What a message of Telegram's has beside its text: a file; a place, a contact, a poll. Pure.
+
+Source: https://core.telegram.org/bots/api, "Message" and the types of its media; "getFile";
+"sendPhoto", "sendAudio", "sendVideo", "sendDocument".
+"""
+
+from __future__ import annotations
+
+from mimetypes import guess_extension
+from typing import Final
+
+from ..actors.frozen import message
+from .base import OutboundFile
+from .telegram_fields import Fields, Malformed, chosen, fields, flag, items, number, text
+
+__all__ = [
+    "DOWNLOAD_LIMIT_BYTES",
+    "UPLOAD_LIMIT_BYTES",
+    "IncomingFile",
+    "Upload",
+    "file_in",
+    "uploads_for",
+    "words_for",
+]
+
+DOWNLOAD_LIMIT_BYTES: Final = 20_000_000
+"""What a bot may fetch; of a larger file it is told the id."""
+UPLOAD_LIMIT_BYTES: Final = 50_000_000
+"""What a bot may send."""
+_PHOTO_LIMIT_BYTES: Final = 10_000_000
+
+_KINDS: Final = {
+    "animation": "video",
+    "video_note": "video",
+    "video": "video",
+    "audio": "audio",
+    "voice": "audio",
+    "sticker": "image",
+    "document": "file",
+}
+"""Field -> kind. An animation comes with a `document` beside it, so it is looked for first."""
+_MIMES: Final = {"animation": "video/mp4", "video_note": "video/mp4", "voice": "audio/ogg"}
+_SHOWN_AS_PHOTO: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
+_PLAYED_AS_AUDIO: Final = frozenset({"audio/mpeg", "audio/mp3", "audio/mp4", "audio/x-m4a"})
+_PLAYED_AS_VIDEO: Final = frozenset({"video/mp4"})
+_MAX_MIME_CHARS: Final = 255
+_MAX_OPTIONS: Final = 12
+
+
+@message
+class IncomingFile:
+    """A file that a human has sent."""
+
+    kind: str
+    file_id: str
+    """By which this bot, and no other, can fetch it."""
+    mime: str | None = None
+    name: str | None = None
+    size_bytes: int | None = None
+
+
+@message
+class Upload:
+    """How a file is sent."""
+
+    method: str
+    field: str
+    """The name of the file's parameter."""
+    name: str
+    mime: str
+
+
+def file_in(content: Fields) -> IncomingFile | None:
+    """The file of a message.
+
+    Raises:
+        Malformed: it is not as documented.
+    """
+    photos = items(content, "photo")
+    if photos:
+        return _described(fields(photos[-1], "photo"), "image", "image/jpeg")  # the largest is last
+    for field, kind in _KINDS.items():
+        media = chosen(content, field)
+        if media is None:
+            continue
+        mime = _MIMES.get(field) or text(media, "mime_type")
+        if field == "sticker":
+            return _described(media, *_sticker(media))
+        if field == "document" and (mime or "").startswith(("image/", "audio/", "video/")):
+            return _described(media, (mime or "").partition("/")[0], mime)
+        return _described(media, kind, mime)
+    return None
+
+
+def _described(media: Fields, kind: str, mime: str | None) -> IncomingFile:
+    file_id = text(media, "file_id")
+    if not file_id:
+        raise Malformed("a file has no id")
+    size = None if media.get("file_size") is None else number(media, "file_size")
+    if size is not None and size < 0:
+        raise Malformed("file_size is negative")
+    return IncomingFile(
+        kind=kind,
+        file_id=file_id,
+        mime=mime[:_MAX_MIME_CHARS] if mime else None,
+        name=text(media, "file_name"),
+        size_bytes=size,
+    )
+
+
+def _sticker(media: Fields) -> tuple[str, str]:
+    if flag(media, "is_video"):
+        return "video", "video/webm"
+    if flag(media, "is_animated"):
+        return "file", "application/x-tgsticker"
+    return "image", "image/webp"
+
+
+def words_for(content: Fields) -> str:
+    """A place, a contact, a poll or a die in words; empty if there is none.
+
+    Raises:
+        Malformed: it is not as documented.
+    """
+    venue = chosen(content, "venue")
+    place = chosen(content, "location")
+    if place is not None:
+        where = f"{_degrees(place, 'latitude')}, {_degrees(place, 'longitude')}"
+        if venue is not None:
+            names = (text(venue, "title"), text(venue, "address"))
+            where = ", ".join(name for name in (*names, where) if name)
+        return f"[location: {where}]"
+    contact = chosen(content, "contact")
+    if contact is not None:
+        told = [text(contact, name) for name in ("first_name", "last_name", "phone_number")]
+        return f"[contact: {' '.join(one for one in told if one)}]"
+    poll = chosen(content, "poll")
+    if poll is not None:
+        options = [fields(option, "option") for option in items(poll, "options")[:_MAX_OPTIONS]]
+        answers = [f"\n- {text(option, 'text') or ''}" for option in options]
+        return f"[poll: {text(poll, 'question') or ''}]{''.join(answers)}"
+    die = chosen(content, "dice")
+    if die is not None:
+        return f"[{text(die, 'emoji') or 'dice'}: {number(die, 'value')}]"
+    return ""
+
+
+def _degrees(place: Fields, name: str) -> float:
+    value: object = place.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Malformed(f"{name} is no number")
+    return value
+
+
+def uploads_for(file: OutboundFile) -> tuple[Upload, ...]:
+    """The ways to send a file, the one that people see best first; the last takes anything.
+
+    Photos lose their name and are compressed, so only a picture that the agent calls one is sent as
+    such. Formats that Telegram does not play are sent as documents.
+    """
+    mime = (file.mime or "").partition(";")[0].strip().lower()
+    name = file.name or f"file{guess_extension(mime) or ''}"
+    document = Upload(
+        method="sendDocument",
+        field="document",
+        name=name,
+        mime=mime or "application/octet-stream",
+    )
+    field = None
+    if file.kind == "image" and mime in _SHOWN_AS_PHOTO:
+        field = "photo" if file.size_bytes <= _PHOTO_LIMIT_BYTES else None
+    elif file.kind == "audio" and mime in _PLAYED_AS_AUDIO:
+        field = "audio"
+    elif file.kind == "video" and mime in _PLAYED_AS_VIDEO:
+        field = "video"
+    if field is None:
+        return (document,)
+    method = f"send{field.capitalize()}"
+    return (Upload(method=method, field=field, name=name, mime=mime), document)
