@@ -106,11 +106,10 @@ class Rest:
         """What was asked, oldest first: method, path, status of the answer."""
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """A file of the CDN: anybody who knows its address may have it."""
-        url = f"{request.url.origin()}{request.path}"
-        content = self._world.backend.cdn.get(url)
+        """A file of the CDN: anybody who knows its whole address may have it."""
+        content = self._world.backend.cdn.get(str(request.url))
         if content is None:
-            return web.Response(status=404)
+            return web.Response(status=404, text="This content is no longer available.")
         return web.Response(body=content, content_type="application/octet-stream")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:

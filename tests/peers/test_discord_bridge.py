@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ async def test_discord_py_sends_and_reads_files(tmp_path: Path) -> None:
         seen = await discord.until_seen(discord.general, lambda seen: len(seen) == 4)
         (file,) = seen[3].files
         assert (file.name, await discord.download(file)) == ("sent.txt", b"sent")
+        with pytest.raises(httpx.HTTPStatusError):
+            await discord.download(replace(file, url=file.url.partition("?")[0]))
 
 
 async def test_discord_py_edits_and_hears_of_edits_and_deletions(tmp_path: Path) -> None:
