@@ -467,6 +467,35 @@ async def test_a_client_that_leaves_midway_is_no_trouble() -> None:
     assert hook.bodies == [b"next"]
 
 
+async def test_what_a_client_sent_before_it_left_is_heard_to_its_end() -> None:
+    entered, leave, ended = trio.Event(), trio.Event(), trio.Event()
+    hook = Echo()
+
+    async def wait() -> None:
+        entered.set()
+        await leave.wait()
+        ended.set()
+
+    hook.during = wait
+    async with serving(echo=hook) as server:
+        async with await connected(server) as stream:
+            await stream.send_all(HEAD + b"Content-Length: 2\r\n\r\nhi")
+            await entered.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        leave.set()
+        with trio.fail_after(5):
+            await ended.wait()
+    assert hook.bodies == [b"hi"]
+
+
+async def test_a_connection_is_closed_after_so_many_requests() -> None:
+    async with serving(HookLimits(max_requests_per_connection=2)) as server:
+        get = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+        answer = await said(server, get * 5)
+    assert 2 <= len(statuses(answer)) <= 3
+    assert b"connection: close" in answer.lower()
+
+
 async def test_what_is_being_heard_when_the_server_stops_is_heard_to_its_end() -> None:
     entered, leave = trio.Event(), trio.Event()
     hook = Echo()

@@ -141,7 +141,12 @@ async def say_nothing(stream: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
-@pytest.mark.parametrize("handler", [hang_up, hang_up_midway, babble, say_nothing])
+async def stall_midway(stream: trio.SocketStream) -> None:
+    await hang_up_midway(stream)
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("handler", [hang_up, hang_up_midway, babble, say_nothing, stall_midway])
 @pytest.mark.parametrize(("sends", "error"), [(True, LostAnswer), (False, Unreachable)])
 async def test_what_has_left_and_is_not_answered_is_lost_if_it_sends(
     handler: Handler, sends: bool, error: type[ChannelError]
