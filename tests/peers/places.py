@@ -25,7 +25,11 @@ def peers() -> Path:
 
 
 def require(program: str) -> Path:
-    """The path of an installed program, of Python's or of Node's; without it, skip or fail."""
+    """The path of an installed program, of Python's or of Node's; without it, skip or fail.
+
+    Ask in a fixture that is not async: pytest-trio skips a test from inside its loop, too, but
+    forgets the reason.
+    """
     for folder in (peers() / "venv" / "bin", peers() / "node" / "node_modules" / ".bin"):
         path = folder / program
         if path.is_file() and os.access(path, os.X_OK):

@@ -8,19 +8,19 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 import trio
 
+from .background import open_background
 from .control import plain
 from .places import CHECKOUT, peers_python
 
-__all__ = ["Program", "RemotePeer", "run_client", "run_program"]
+__all__ = ["Program", "RemotePeer", "open_remote", "run_client", "run_program"]
 
 _PATIENCE_S: Final = 30.0
 """Seconds after which a program that has not done what was expected of it has failed."""
@@ -50,9 +50,13 @@ class Program:
         await self._process.stdin.send_all(line.encode() + b"\n")
 
     async def ends(self) -> int:
-        """Wait for its end by itself; its exit code."""
+        """Wait for its end by itself, which must come soon; its exit code."""
         with trio.fail_after(_PATIENCE_S):
-            return await self._process.wait()
+            return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for its end, whenever that is; its exit code."""
+        return await self._process.wait()
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -79,14 +83,11 @@ async def run_program(
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
         deliver_cancel=_kill,
     )
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         process: trio.Process = await nursery.start(run)
         said, lines = trio.open_memory_channel[str](100_000)
         nursery.start_soon(_read, process, said)
-        try:
-            yield Program(process, lines)
-        finally:
-            nursery.cancel_scope.cancel()
+        yield Program(process, lines)
 
 
 async def _kill(process: trio.Process) -> None:
@@ -120,11 +121,12 @@ class RemotePeer:
     that name does on the platform in this process; results are as JSON has them.
     """
 
-    def __init__(self, module: str, state: Path) -> None:
+    def __init__(self, module: str, state: Path, nursery: trio.Nursery) -> None:
         self._module = module
         self._state = state
-        self._running = AsyncExitStack()
+        self._nursery = nursery
         self._program: Program | None = None
+        self._ended = trio.Event()
         self._port = 0
 
     @property
@@ -134,19 +136,26 @@ class RemotePeer:
 
     async def start(self) -> None:
         """Start it; it listens when this returns."""
-        command = [sys.executable, "-m", self._module]
-        command += ["--port", str(self._port), "--state", str(self._state)]
-        self._program = await self._running.enter_async_context(run_program(command))
-        ready = await self._program.until("ready ")
+        self._ended = trio.Event()
+        program: Program = await self._nursery.start(self._run)
+        self._program = program
+        ready = await program.until("ready ")
         self._port = int(ready.rpartition(":")[2])
 
     async def kill(self) -> None:
         """Kill it without a word of warning."""
         assert self._program is not None
         self._program.kill()
-        await self._program.ends()
-        await self._running.aclose()
-        self._running = AsyncExitStack()
+        with trio.fail_after(_PATIENCE_S):
+            await self._ended.wait()
+
+    async def _run(self, task_status: trio.TaskStatus[Program]) -> None:
+        command = [sys.executable, "-m", self._module]
+        command += ["--port", str(self._port), "--state", str(self._state)]
+        async with run_program(command) as program:
+            task_status.started(program)
+            await program.ended()
+        self._ended.set()
 
     async def call(self, name: str, **arguments: Any) -> Any:
         """Do something in its world."""
@@ -170,14 +179,11 @@ class RemotePeer:
         """The bytes in a result."""
         return base64.b64decode(value["base64"])
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        await self._running.aclose()
+@asynccontextmanager
+async def open_remote(module: str, state: Path) -> AsyncGenerator[RemotePeer]:
+    """A fake platform as a process, `python -m module`; it is killed at the end of the block."""
+    async with open_background() as nursery:
+        peer = RemotePeer(module, state, nursery)
+        await peer.start()
+        yield peer

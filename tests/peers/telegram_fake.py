@@ -2,7 +2,7 @@
 
 It answers as the Bot API is documented and known to answer; clients of others, which are tested
 against it, keep it honest. `python -m tests.peers.telegram_fake --port N --state FILE` runs it as
-a process of its own, which `remote.RemotePeer` drives and kills.
+a process of its own, which `remote.open_remote` drives and kills.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from .background import open_background
 from .control import control_route, run_peer
 from .faults import Call, Fault, Faults, Hold, Rates, broken
 from .telegram_fake_methods import SENDS, Methods
@@ -98,7 +99,7 @@ class Telegram(People):
         if status == 429:
             body["parameters"] = {"retry_after": retry_after or 1}
         page = _BAD_GATEWAY if status in (502, 503, 504) else body
-        self.faults.add(Fault(method.lower(), times, status, page))
+        self.faults.add(Fault(method.lower(), times, status, page, headers=_headers(body)))
 
     def loses_answers(self, method: str, *, times: int = 1) -> None:
         """Let Telegram act, and the connection break before the answer."""
@@ -278,7 +279,15 @@ def _refused(error: ApiError) -> Response:
     body: Json = {"ok": False, "error_code": error.code, "description": error.description}
     if error.parameters is not None:
         body["parameters"] = error.parameters
-    return JSONResponse(body, error.code)
+    return JSONResponse(body, error.code, _headers(body))
+
+
+def _headers(body: Json) -> dict[str, str]:
+    """The headers of a refusal: when to come again stands there, too."""
+    parameters = body.get("parameters", {})
+    if "retry_after" not in parameters:
+        return {}
+    return {"retry-after": str(parameters["retry_after"])}
 
 
 @asynccontextmanager
@@ -296,12 +305,9 @@ async def open_telegram(
     telegram = Telegram(world, state, retry_s)
     async with open_web(Starlette(routes=telegram.routes()), port=port) as server:
         telegram.server = server
-        async with trio.open_nursery() as nursery:
+        async with open_background() as nursery:
             nursery.start_soon(telegram.push)
-            try:
-                yield telegram
-            finally:
-                nursery.cancel_scope.cancel()
+            yield telegram
 
 
 if __name__ == "__main__":

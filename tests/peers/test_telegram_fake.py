@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .remote import RemotePeer
+from .remote import open_remote
 from .telegram_fake import Telegram, open_telegram
 from .web import open_web
 
@@ -115,12 +115,13 @@ async def test_of_two_polls_the_older_one_ends_with_a_conflict() -> None:
         refusals: list[tuple[int, str]] = []
 
         async def poll() -> None:
-            refusals.append(await bot.refused("getUpdates", timeout=10))
+            refusals.append(await bot.refused("getUpdates", timeout=20))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(poll)
-            await telegram.pulse.until(lambda: telegram.polling)
-            assert await bot.call("getUpdates") == []
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(poll)
+                await telegram.pulse.until(lambda: telegram.polling)
+                assert await bot.call("getUpdates") == []
         ((status, words),) = refusals
         assert status == 409
         assert words.startswith("Conflict: terminated by other getUpdates request")
@@ -131,12 +132,13 @@ async def test_a_webhook_ends_polls_and_refuses_further_ones() -> None:
         refusals: list[tuple[int, str]] = []
 
         async def poll() -> None:
-            refusals.append(await bot.refused("getUpdates", timeout=10))
+            refusals.append(await bot.refused("getUpdates", timeout=20))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(poll)
-            await telegram.pulse.until(lambda: telegram.polling)
-            await bot.call("setWebhook", url="http://127.0.0.1:9/hook")
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(poll)
+                await telegram.pulse.until(lambda: telegram.polling)
+                await bot.call("setWebhook", url="http://127.0.0.1:9/hook")
         assert refusals == [(409, "Conflict: terminated by setWebhook request")]
         status, words = await bot.refused("getUpdates")
         assert status == 409
@@ -395,6 +397,7 @@ async def test_faults_come_as_often_as_they_are_ordered() -> None:
         telegram.loses_answers("sendMessage")
         limited = await bot.ask("sendMessage", chat_id=ANN, text="1")
         assert limited.json()["parameters"] == {"retry_after": 7}
+        assert limited.headers["retry-after"] == "7"
         gateway = await bot.ask("sendMessage", chat_id=ANN, text="2")
         assert (gateway.status_code, gateway.headers["content-type"][:9]) == (502, "text/html")
         for text in ("3", "4"):
@@ -464,7 +467,7 @@ async def test_a_webhook_must_be_secure_and_its_secret_plain() -> None:
 
 @pytest.mark.slow
 async def test_a_telegram_that_was_killed_comes_back_with_its_world(tmp_path: Path) -> None:
-    async with RemotePeer("tests.peers.telegram_fake", tmp_path / "world") as telegram:
+    async with open_remote("tests.peers.telegram_fake", tmp_path / "world") as telegram:
         await telegram.call("user_sends", chat=ANN, user=ANN, content=b"\x00x", caption="keep")
         await telegram.until(lambda pending: pending == 1, "pending")
         await telegram.kill()

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from .remote import Program, run_client
-from .telegram_fake import Telegram, open_telegram
+from .places import peers_python
+from .remote import Program, open_remote, run_client
+from .telegram_fake import TOKEN, Telegram, open_telegram
 from .telegram_fake_world import Seen
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def clients() -> None:
+    """Skip here, before the loop runs: from inside it the reason would be lost."""
+    peers_python()
+
 
 ANN = 1001
 GROUP = -100200300
@@ -104,6 +114,22 @@ async def test_python_telegram_bot_goes_on_after_telegram_was_away() -> None:
         assert answer.text.startswith("echo: are you there?")
         await bot.until("unchanged")
         await stops_well(telegram, bot)
+
+
+async def test_python_telegram_bot_goes_on_after_telegram_was_killed(tmp_path: Path) -> None:
+    async with (
+        open_remote("tests.peers.telegram_fake", tmp_path / "world") as telegram,
+        run_client("telegram_ptb", telegram.url, TOKEN) as bot,
+    ):
+        await telegram.call("user_says", chat=ANN, user=ANN, text="before")
+        await telegram.until(lambda heard: bool(heard) and heard[0]["edited"], "heard", chat=ANN)
+        await telegram.kill()
+        await telegram.start()
+        await telegram.call("user_says", chat=ANN, user=ANN, text="after")
+        heard = await telegram.until(lambda heard: len(heard) == 2, "heard", chat=ANN)
+        assert heard[1]["text"].startswith("echo: after")
+        bot.stop()
+        assert await bot.ends() == 0
 
 
 async def test_aiogram_holds_a_conversation_by_polling() -> None:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .remote import RemotePeer
+from .remote import open_remote
 from .web import open_web
 from .whatsapp_fake import WhatsApp, open_whatsapp
 
@@ -33,6 +33,7 @@ class Business:
         self.whatsapp = whatsapp
         self.client = client
         self.posted: list[dict[str, Any]] = []
+        self.raw: list[bytes] = []
         self.unsigned: list[bytes] = []
         self.refusals: list[int] = []
         """The statuses that the next posts are answered by."""
@@ -79,6 +80,7 @@ class Business:
                 return Response(status_code=403)
             return Response(asked["hub.challenge"])
         raw = await request.body()
+        self.raw.append(raw)
         secret = self.whatsapp.world.app_secret.encode()
         wanted = f"sha256={hmac.new(secret, raw, hashlib.sha256).hexdigest()}"
         if request.headers.get("x-hub-signature-256") != wanted:
@@ -149,6 +151,13 @@ async def test_a_text_is_told_with_who_wrote_it_and_what_it_answers() -> None:
         assert (message["id"], message["from"], message["type"]) == (asked, ANN, "text")
         assert message["text"] == {"body": "Ünïcode/🙂"}
         assert message["context"] == {"from": whatsapp.world.phone, "id": mine}
+
+
+async def test_what_is_signed_are_the_bytes_and_not_what_they_mean() -> None:
+    async with running() as (whatsapp, business):
+        whatsapp.user_says(ANN, "ä/b")
+        await business.told()
+        assert b"\\u00e4\\/b" in business.raw[-1]
 
 
 async def test_somebody_who_hides_the_number_is_known_by_another_id() -> None:
@@ -408,7 +417,7 @@ async def test_whatsapp_may_be_away_and_posts_go_on() -> None:
 
 @pytest.mark.slow
 async def test_a_whatsapp_that_was_killed_comes_back_with_its_world(tmp_path: Path) -> None:
-    async with RemotePeer("tests.peers.whatsapp_fake", tmp_path / "world") as whatsapp:
+    async with open_remote("tests.peers.whatsapp_fake", tmp_path / "world") as whatsapp:
         await whatsapp.call("user_sends", user=ANN, content=b"\x00x", caption="keep")
         await whatsapp.kill()
         await whatsapp.start()

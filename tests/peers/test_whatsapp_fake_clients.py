@@ -7,11 +7,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from .places import peers_python
 from .remote import Program, run_client
 from .whatsapp_fake import WhatsApp, open_whatsapp
 from .whatsapp_fake_world import Seen
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def clients() -> None:
+    """Skip here, before the loop runs: from inside it the reason would be lost."""
+    peers_python()
+
 
 ANN = "16505551234"
 

@@ -20,6 +20,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
+from .background import open_background
+
 __all__ = ["Pulse", "WebServer", "cut_connection", "open_web"]
 
 _PATIENCE_S: Final = 30.0
@@ -61,6 +63,24 @@ class Pulse:
         with trio.fail_after(within_s):
             while not holds():
                 await self._event.wait()
+
+
+class _Connection(TCPServer):
+    """One connection, which is over once its client is gone.
+
+    hypercorn's own waits for the next request of a client that left in the middle of one.
+    """
+
+    _ended = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._ended = True
+        await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        if not self._ended:
+            await super()._idle_timeout()
 
 
 class WebServer:
@@ -105,16 +125,13 @@ class WebServer:
     async def _talk(self, stream: trio.SocketStream) -> None:
         _connection.set(stream)
         context = WorkerContext(None)
-        await TCPServer(self._app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams, too
+        await _Connection(self._app, self._config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams, too
 
 
 @asynccontextmanager
 async def open_web(app: Application, *, port: int = 0) -> AsyncGenerator[WebServer]:
     """Serve `app` on 127.0.0.1 until the block ends; port 0 takes a free one."""
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         server = WebServer(app, port, nursery)
         await server.up()
-        try:
-            yield server
-        finally:
-            nursery.cancel_scope.cancel()
+        yield server

@@ -2,7 +2,7 @@
 
 It answers as Meta documents it, and posts signed webhooks; clients of others, which are tested
 against it, keep it honest. `python -m tests.peers.whatsapp_fake --port N --state FILE` runs it as
-a process of its own, which `remote.RemotePeer` drives and kills.
+a process of its own, which `remote.open_remote` drives and kills.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-import trio
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from .background import open_background
 from .control import control_route, run_peer
 from .faults import Call, Fault, Faults, Hold, Rates, broken
 from .web import Pulse, WebServer, open_web
@@ -328,12 +328,9 @@ async def open_whatsapp(
     whatsapp = WhatsApp(world, state, retry_s)
     async with open_web(Starlette(routes=whatsapp.routes()), port=port) as server:
         whatsapp.server = server
-        async with trio.open_nursery() as nursery:
+        async with open_background() as nursery:
             nursery.start_soon(whatsapp.hook.run)
-            try:
-                yield whatsapp
-            finally:
-                nursery.cancel_scope.cancel()
+            yield whatsapp
 
 
 if __name__ == "__main__":
