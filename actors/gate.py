@@ -372,9 +372,13 @@ class OutputGate(TrioActor):
 
         At once: what waits in the mailbox would be decided on that state too, and submitted behind
         the back of the successor, which is loaded without it. It is lost, as when a session breaks.
+        Once the store has failed nothing can be, and whoever asked is told that it is over.
         """
         self._begin_anew(error)
-        self.actor_ref.kill()
+        if self._services.store.failure is None:
+            self.actor_ref.kill()
+        else:
+            self.stop()
 
     def _left(self, _error: StorageError | None) -> None:
         """All that was decided here is durable: whoever loads the session next will find it."""
