@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from .kit_failing import FailingChecks
 from .kit_hearing import HearingChecks
+from .kit_keeping import KeepingChecks
 from .kit_speaking import SpeakingChecks
 from .kit_standing import StandingChecks
 from .kit_wire import Wire
@@ -25,5 +27,7 @@ __all__ = ["ChannelTests"]
 W = TypeVar("W", bound=Wire)
 
 
-class ChannelTests(HearingChecks[W], SpeakingChecks[W], StandingChecks[W]):
+class ChannelTests(
+    HearingChecks[W], KeepingChecks[W], SpeakingChecks[W], FailingChecks[W], StandingChecks[W]
+):
     """What a channel must do; see the module."""

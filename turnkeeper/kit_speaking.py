@@ -1,4 +1,4 @@
-"""What every channel must do with what it says."""
+"""How every channel must say what it is given to say."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from .actors.messages import Address, DeliveryId
 from .agent import Turn
 from .channels.base import Outbound, OutboundFile
 from .channels.parts import text_size
-from .kit_trial import HEARD, Suite, Trial, check, require
-from .kit_wire import Failure, FailureKind, Seen, Wire
+from .kit_check import check
+from .kit_suite import Suite
+from .kit_trial import HEARD, Trial, require
+from .kit_wire import Seen, Wire
 
 __all__ = ["FAMILY", "SpeakingChecks"]
 
@@ -21,18 +23,8 @@ W = TypeVar("W", bound=Wire)
 
 FAMILY: Final = "👩‍👩‍👧‍👦"
 """One character for its reader: seven code points, eleven units of UTF-16, 25 bytes."""
-_PAUSE_S: Final = 2.0
-"""The pause that a platform asks for: longer than the runtime's own first one."""
 _DRAFT: Final = "`draft` must send it, and edit it when `draft.shown` is not None."
 _PIECE_EVERY_S: Final = 0.3
-_ONCE: Final = (
-    "A message that may have arrived must not be sent again by the channel itself: raise "
-    "LostAnswer, and let `ChannelPowers.after_unknown` say what can be done about it."
-)
-_NOTHING_LEFT: Final = (
-    "Raise Unreachable where nothing has arrived and it can be tried again, Rejected where the "
-    "platform refuses for good, LostAnswer only where it may have arrived."
-)
 
 
 class SpeakingChecks(Suite[W]):
@@ -104,98 +96,6 @@ class SpeakingChecks(Suite[W]):
             f"said: {text!r}; seen: {seen.text!r}. Escape what has a meaning on the platform",
         )
 
-    # -- when it fails ---------------------------------------------------------------------------
-
-    @check("fail_next")
-    async def test_a_pause_that_the_platform_asks_for_is_kept(self, trial: Trial[W]) -> None:
-        """And the message arrives once, after it."""
-        async with trial.living() as life:
-            began = trio.current_time()
-            await _fail(trial, "rate_limited", _PAUSE_S)
-            await trial.asked("slowly", trial.here, _NOTHING_LEFT)
-            took_s = trio.current_time() - began
-            await trial.final_outcome(life)
-        require(
-            took_s >= _PAUSE_S - 0.05,  # clocks of two processes differ
-            f"the platform asked for {_PAUSE_S:g} s and got the message again after {took_s:.1f} s:"
-            " raise Unreachable(…, reason='rate_limited', retry_after_s=…)",
-        )
-        await _arrived(trial, "slowly", once=True)
-
-    @check("fail_next")
-    async def test_a_platform_that_was_not_reached_is_tried_again(self, trial: Trial[W]) -> None:
-        """Nothing had left."""
-        async with trial.living() as life:
-            await _fail(trial, "unreachable")
-            await trial.asked("later", trial.here, _NOTHING_LEFT)
-            outcome = await trial.final_outcome(life)
-        require(outcome == ("delivered", None), f"it became {outcome}. {_NOTHING_LEFT}")
-        await _arrived(trial, "later", once=True)
-
-    @check("fail_next")
-    async def test_an_error_of_the_platform_loses_and_repeats_nothing(
-        self, trial: Trial[W]
-    ) -> None:
-        """It may have acted before it broke, for all that a channel can know."""
-        async with trial.living() as life:
-            await _fail(trial, "server_error")
-            await trial.wire.user_says("broken", conversation=trial.here)
-            status, _ = await trial.final_outcome(life)
-        require(
-            status in ("delivered", "unknown"),
-            f"it became {status}: an error of the platform is not for good. {_NOTHING_LEFT}",
-        )
-        await _arrived(trial, "broken", once=status == "delivered")
-
-    @check("fail_next")
-    async def test_what_the_platform_forbids_has_failed(self, trial: Trial[W]) -> None:
-        """It is not tried again."""
-        await _failed_for_good(trial, "forbidden")
-
-    @check("fail_next")
-    async def test_a_message_to_a_conversation_that_is_gone_has_failed(
-        self, trial: Trial[W]
-    ) -> None:
-        """It is not tried again."""
-        await _failed_for_good(trial, "gone")
-
-    @check("fail_next")
-    async def test_a_token_that_is_refused_is_no_lost_answer(self, trial: Trial[W]) -> None:
-        """It has failed, or waits for somebody to mend the token."""
-        async with trial.living() as life:
-            await _fail(trial, "unauthorized")
-            await trial.wire.user_says("unwanted", conversation=trial.here)
-            status, _ = await trial.final_outcome(life)
-        require(
-            status in ("delivered", "failed"),
-            f"it became {status}, and the platform had refused it: {_NOTHING_LEFT}",
-        )
-        await _arrived(trial, "unwanted", once=status == "delivered")
-
-    @check("fail_next")
-    async def test_a_message_whose_answer_is_lost_is_not_sent_twice(self, trial: Trial[W]) -> None:
-        """Unless it is marked for its reader."""
-        after = self.make_channel(trial.wire, "kit").powers.after_unknown
-        async with trial.living() as life:
-            await _fail(trial, "lost_answer")
-            await trial.wire.user_says("lost", conversation=trial.here)
-            status, _ = await trial.final_outcome(life)
-            await trial.asked("next", trial.here, "What follows must not wait for ever.")
-        seen = [one for one in await trial.wire.seen(trial.here) if one.text.endswith("lost")]
-        if after == "labelled":
-            require(
-                len(seen) <= 2 and all(one.text != HEARD + "lost" for one in seen[1:]),
-                f"seen: {seen}: mark what is sent with `outbound.resend` for its reader",
-            )
-            return
-        require(len(seen) == 1, f"it arrived, and was seen {len(seen)} times. {_ONCE}")
-        expected = "unknown" if after == "never" else "delivered"
-        require(
-            status == expected,
-            f"after_unknown is {after!r} and the answer was lost: the delivery must become "
-            f"{expected}, not {status}. {_ONCE}",
-        )
-
     # -- files -----------------------------------------------------------------------------------
 
     @check(power="files")
@@ -243,7 +143,10 @@ class SpeakingChecks(Suite[W]):
                 return await trial.wire.typing(trial.here) or None
 
             await trial.until(
-                find, "it was shown that the agent types", "Let `typing` tell the platform."
+                find,
+                "it was shown that the agent types",
+                "Let `typing` tell the platform.",
+                self.patience_s / 2,
             )
             return HEARD + turn.text
 
@@ -316,42 +219,12 @@ class SpeakingChecks(Suite[W]):
         require(ids == {seen.message_id}, f"the receipts are of {ids}, not {seen.message_id!r}")
 
 
-async def _fail(trial: Trial[Any], kind: FailureKind, retry_after_s: float | None = None) -> None:
-    await trial.wire.fail_next(Failure(kind=kind, retry_after_s=retry_after_s))
-
-
-async def _failed_for_good(trial: Trial[Any], kind: FailureKind) -> None:
-    async with trial.living() as life:
-        await _fail(trial, kind)
-        await trial.wire.user_says("unwanted", conversation=trial.here)
-        status, reason = await trial.final_outcome(life)
-        attempts = len(life.outcomes())
-        require(
-            status == "failed" and attempts == 1,
-            f"after {attempts} attempts it became {status}: raise Rejected where the platform "
-            "refuses for good",
-        )
-        require(bool(reason), "Rejected has an empty reason: give one word for the receipt")
-        await trial.asked("next", trial.here, "What follows must go out all the same.")
-    await _arrived(trial, "unwanted", once=False)
-
-
-async def _arrived(trial: Trial[Any], text: str, *, once: bool) -> None:
-    """Require that the answer to `text` was seen once, or (if not `once`) at most once."""
-    count = (await trial.answers(trial.here)).count(text)
-    require(count <= 1, f"it was seen {count} times. {_ONCE}")
-    if once:
-        require(count == 1, "a receipt was returned, and the message is not there")
-
-
 async def _until_drafted(trial: Trial[Any], shown: list[Seen]) -> AsyncIterator[str]:
     """Say more and more until a draft is seen, and note down what was seen first."""
     began = trio.current_time()
     while not (seen := await trial.wire.seen(trial.here)):
-        require(
-            trio.current_time() - began < trial.suite.patience_s,
-            f"no draft was seen. {_DRAFT}",
-        )
+        if trio.current_time() - began > trial.suite.patience_s / 2:
+            raise trial.failed(f"no draft was seen. {_DRAFT}")
         await trio.sleep(_PIECE_EVERY_S)
         yield " goes on,"
     shown.append(seen[0])

@@ -11,7 +11,9 @@ import trio
 
 from .channels.base import Channel, ChannelError
 from .channels.parcel import check_powers
-from .kit_trial import Suite, Trial, check, require
+from .kit_check import check
+from .kit_suite import Suite
+from .kit_trial import Trial, require
 from .kit_wire import Failure, Wire, missing_abilities
 
 __all__ = ["StandingChecks"]

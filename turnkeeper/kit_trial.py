@@ -1,19 +1,13 @@
-"""One test of a channel: a wire, and a real runtime over a disk in memory, life after life.
-
-Tests run in a thread of their own, each on a loop of its own: they need no plugin of pytest's, and
-a channel which cannot be stopped fails its test instead of hanging all of them.
-"""
+"""What a test of a channel has in hand: a wire, and a real runtime, life after life."""
 
 from __future__ import annotations
 
 import tempfile
-import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 
@@ -22,12 +16,13 @@ from .actors.provenance import LateReceipt
 from .agent import Agent, Turn
 from .channels.base import Channel, MessageChange
 from .identity import IdentityResolver
-from .kit_wire import ABILITIES, Seen, Wire, missing_abilities
+from .kit_suite import Suite
+from .kit_wire import Seen, Wire
 from .opening import open_runtime
 from .runtime import Runtime
 from .storage.memory import MemoryDisk, open_memory
 
-__all__ = ["HEARD", "Life", "Suite", "Trial", "check", "require"]
+__all__ = ["HEARD", "Life", "Trial", "require"]
 
 HEARD: Final = "Heard "
 """How every answer begins; what was said follows."""
@@ -75,7 +70,7 @@ class Trial(Generic[W]):
         self.receipts: list[LateReceipt] = []
         """What the channel has told of its messages later."""
         self._failure: AssertionError | None = None
-        """What was waited for in vain: also by an agent, whose runtime would only try again."""
+        """What has failed, or was waited for in vain."""
         self.here, self.there = wire.conversations[:2]
 
     def __repr__(self) -> str:
@@ -154,25 +149,36 @@ class Trial(Generic[W]):
 
     # -- waiting ---------------------------------------------------------------------------------
 
-    async def until(self, find: Callable[[], Awaitable[T | None]], what: str, hint: str = "") -> T:
+    def failed(self, sentence: str) -> AssertionError:
+        """The failure of the test, to be raised; also by an agent, which is only asked again."""
+        self._failure = self._failure or AssertionError(sentence.rstrip())
+        return self._failure
+
+    async def until(
+        self,
+        find: Callable[[], Awaitable[T | None]],
+        what: str,
+        hint: str | Callable[[], str] = "",
+        patience_s: float | None = None,
+    ) -> T:
         """What `find` finds, once it finds something; fail after the suite's patience.
 
         Args:
             find: looks; None for nothing yet.
             what: what is waited for: "the answer was seen".
-            hint: what its author may have to do if it does not come.
+            hint: what its author may have to do if it does not come; or makes that text then.
+            patience_s: another patience: an agent's is shorter than that with its answer.
         """
+        patience_s = patience_s or self.suite.patience_s
         self.suite.doing = f"it was waited until {what}"
-        with trio.move_on_after(self.suite.patience_s):
+        with trio.move_on_after(patience_s):
             while self._failure is None:
                 found = await find()
                 if found is not None:
                     return found
                 await trio.sleep(_POLL_S)
-        self._failure = self._failure or AssertionError(
-            f"after {self.suite.patience_s:g} s it was still not so that {what}. {hint}".rstrip()
-        )
-        raise self._failure
+        words = hint() if callable(hint) else hint
+        raise self.failed(f"after {patience_s:g} s it was still not so that {what}. {words}")
 
     async def until_true(self, holds: Callable[[], bool], what: str, hint: str = "") -> None:
         """Return once it `holds`; see :meth:`until`."""
@@ -193,15 +199,18 @@ class Trial(Generic[W]):
 
     async def answered(self, text: str, conversation: str, hint: str = "") -> Seen:
         """The answer to `text`, once a human sees it."""
+        there: list[Seen] = []
 
         async def find() -> Seen | None:
-            for seen in await self.wire.seen(conversation):
-                if seen.text == HEARD + text:
-                    return seen
-            return None
+            there[:] = await self.wire.seen(conversation)
+            return next((seen for seen in there if seen.text == HEARD + text), None)
 
-        heard = f"the answer to {text!r} was seen in {conversation!r}"
-        return await self.until(find, heard, hint)
+        def seen_instead() -> str:
+            heard = [turn.text for turn in self.turns]
+            return f"The agent heard {heard}, and there was seen {[s.text for s in there]}. {hint}"
+
+        answer = f"the answer to {text!r} was seen in {conversation!r}"
+        return await self.until(find, answer, seen_instead)
 
     async def asked(self, text: str, conversation: str, hint: str = "") -> Seen:
         """Say something, and return the answer to it."""
@@ -231,132 +240,3 @@ def _final(life: Life) -> list[tuple[str, str | None]]:
 async def _collect(happening: AsyncIterator[FeedEvent], events: list[FeedEvent]) -> None:
     async for event in happening:
         events.append(event)  # noqa: PERF401  (it is read while it grows)
-
-
-class Suite(ABC, Generic[W]):
-    """What an author brings for every test."""
-
-    patience_s: ClassVar[float] = 15.0
-    """Seconds until a test gives up on what it waits for."""
-    stuck_s: ClassVar[float] = 90.0
-    """Seconds after which a test that has not even given up is left behind."""
-    doing: str = "the wire was being opened"
-    """What the test does, for the failure of one that is stuck."""
-
-    @abstractmethod
-    def open_wire(self) -> AbstractAsyncContextManager[W]:
-        """The platform's own side, for one test; closed behind it."""
-
-    @abstractmethod
-    def make_channel(self, wire: W, name: str) -> Channel:
-        """A new channel for this platform, as its configuration would make it. Connects nothing."""
-
-    def make_wrong_channel(self, wire: W, name: str) -> Channel:
-        """A channel whose token the platform does not know, if there are tokens."""
-        raise NotImplementedError
-
-    def config(self, _wire: W) -> Mapping[str, Any]:
-        """Further sections of the runtime's configuration, such as `http`."""
-        return {}
-
-    def make_clock(self) -> trio.abc.Clock | None:
-        """The clock: the real one. A wire in memory can do with `trio.testing.MockClock`."""
-        return None
-
-
-S = TypeVar("S", bound=Suite[Any])
-
-
-def check(
-    *needs: str, power: str | None = None, wrong_token: bool = False
-) -> Callable[[Callable[[S, Trial[Any]], Awaitable[None]]], Callable[[S], None]]:
-    """Make a test, which any pytest can run, of an async function.
-
-    Args:
-        needs: abilities of the wire without which it is skipped.
-        power: a field of `ChannelPowers` that the channel has to declare, else it is skipped.
-        wrong_token: whether the suite must know how to make a channel with a wrong token.
-    """
-    assert all(name in ABILITIES for name in needs)
-
-    def make(test: Callable[[S, Trial[Any]], Awaitable[None]]) -> Callable[[S], None]:
-        async def run(suite: S) -> _Result:
-            async with suite.open_wire() as wire:
-                suite.doing = "the channel was being made"
-                lacking = _lacking(suite, wire, needs, power, wrong_token)
-                if lacking:
-                    return _Result(skipped=lacking)
-                try:
-                    await test(suite, Trial(suite, wire))
-                except Exception as error:  # noqa: BLE001  (raised outside, without the wire's groups)
-                    return _Result(error=error)
-            return _Result()
-
-        def test_it(self: S) -> None:
-            _run_apart(self, run)
-
-        # Not `functools.wraps`: pytest would follow `__wrapped__`, and see a fixture in `trial`.
-        test_it.__name__, test_it.__qualname__ = test.__name__, test.__qualname__
-        test_it.__doc__, test_it.__module__ = test.__doc__, test.__module__
-        return test_it
-
-    return make
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    error: BaseException | None = None
-    skipped: str = ""
-
-
-def _lacking(
-    suite: Suite[Any], wire: Wire, needs: tuple[str, ...], power: str | None, wrong_token: bool
-) -> str:
-    """Why a test does not apply; empty if it does."""
-    reasons = [f"{type(wire).__name__} {words}" for words in missing_abilities(wire, needs)]
-    if power is not None and not getattr(suite.make_channel(wire, "kit").powers, power):
-        reasons.append(f"the channel does not declare {power}")
-    if wrong_token and _is_inherited(suite, "make_wrong_channel"):
-        reasons.append("make_wrong_channel is not there")
-    return "; ".join(reasons)
-
-
-def _is_inherited(suite: Suite[Any], method: str) -> bool:
-    own: object = getattr(type(suite), method)
-    return own is getattr(Suite, method)
-
-
-def _run_apart(suite: S, test: Callable[[S], Awaitable[_Result]]) -> None:
-    """Run a test in a thread of its own; fail, or skip, as it says."""
-    results: list[_Result] = []
-
-    def work() -> None:
-        try:
-            results.append(trio.run(test, suite, clock=suite.make_clock()))
-        except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
-            results.append(_Result(error=error))
-
-    thread = threading.Thread(target=work, name="channel test", daemon=True)
-    thread.start()
-    thread.join(suite.stuck_s)
-    if not results:
-        raise AssertionError(
-            f"the test was stuck when {suite.doing}. Something cannot be cancelled: let "
-            "trio.Cancelled through (no bare `except:` or `except BaseException:` around an await, "
-            "no await without end under a shield), and put calls that block into "
-            "trio.to_thread.run_sync"
-        )
-    if results[0].error is not None:
-        raise _innermost(results[0].error)
-    if results[0].skipped:
-        from pytest import skip  # only those who run the tests have it  # noqa: PT013
-
-        skip(results[0].skipped)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What failed, without the groups that nurseries have put around it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return _innermost(group.exceptions[0]) if len(group.exceptions) == 1 else group

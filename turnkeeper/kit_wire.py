@@ -79,7 +79,8 @@ class Wire(ABC):
     threads: tuple[tuple[str, str], ...] = ()
     """Two places in threads: the conversation and the thread, as they stand in `Address`."""
     secrets: tuple[str, ...] = ()
-    """What must never be shown: tokens, as the platform knows them."""
+    """What must never be shown: tokens, as the platform knows them, and the wrong one with which
+    `make_wrong_channel` makes channels."""
     quotes: bool = False
     """Whether a human sees which message is answered (`Seen.reply_to`), and can quote one."""
     holds: bool = False

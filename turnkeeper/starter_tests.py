@@ -25,7 +25,7 @@ _ERRORS: Final = {"unreachable": "unavailable", "server_error": "broken"}
 class StarterWire(Wire):
     """The platform: what humans have said, and what they see."""
 
-    secrets = (_TOKEN,)
+    secrets = (_TOKEN, _TOKEN[::-1])
     quotes = True
     holds = True
 

@@ -13,7 +13,7 @@ from turnkeeper.testing import ChannelTests, LoopbackChannel
 
 from .loopback_wire import LoopbackWire, open_loopback
 from .whole_channel import WholeChannel
-from .whole_platform import TOKEN, Whole, open_whole
+from .whole_platform import TOKEN, WRONG, Whole, open_whole
 
 PATIENCE_S = 1_000.0
 """Of a clock that jumps: its seconds pass while a file is written, in a thread."""
@@ -31,7 +31,7 @@ class TestWholeChannel(ChannelTests[Whole]):
         return WholeChannel(name, wire, TOKEN)
 
     def make_wrong_channel(self, wire: Whole, name: str) -> Channel:
-        return WholeChannel(name, wire, TOKEN[::-1])
+        return WholeChannel(name, wire, WRONG)
 
     def make_clock(self) -> trio.abc.Clock:
         return MockClock(autojump_threshold=0.0)

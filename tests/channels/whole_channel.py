@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import turnkeeper as tk
 from turnkeeper.testing import SeenFile
@@ -81,13 +81,14 @@ class WholeChannel(tk.Channel):
 
     def parsed(self, line: str) -> dict[str, Any] | None:
         try:
-            match json.loads(line):
-                case {"kind": str(), "room": str()} as update:
-                    return update
-                case _:
-                    return None
+            found: object = json.loads(line)
         except ValueError:
             return None
+        match found:
+            case {"kind": str(), "room": str()}:
+                return cast("dict[str, Any]", found)
+            case _:
+                return None
 
     async def handle(self, update: dict[str, Any], deliver: tk.Deliver) -> None:
         match update["kind"]:

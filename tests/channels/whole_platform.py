@@ -17,9 +17,11 @@ import trio
 
 from turnkeeper.testing import Failure, Seen, SeenFile, Wire
 
-__all__ = ["LIMIT", "TOKEN", "Feed", "Gone", "Lost", "Refused", "Whole", "open_whole"]
+__all__ = ["LIMIT", "TOKEN", "WRONG", "Feed", "Gone", "Lost", "Refused", "Whole", "open_whole"]
 
 TOKEN: Final = "tok-51d0c2a9"
+WRONG: Final = TOKEN[::-1]
+"""A token that the platform does not know."""
 LIMIT: Final = 120
 """Characters of one message."""
 
@@ -78,8 +80,8 @@ class Whole(Wire):
 
     conversations = ("r1", "r2")
     group = "g1"
-    threads = (("r1", "t1"), ("r1", "t2"))
-    secrets = (TOKEN,)
+    threads: tuple[tuple[str, str], ...] = (("r1", "t1"), ("r1", "t2"))
+    secrets = (TOKEN, WRONG)
     quotes = True
     holds = True
 
@@ -259,7 +261,7 @@ class Whole(Wire):
 
 
 @asynccontextmanager
-async def open_whole() -> AsyncGenerator[Whole]:
+async def open_whole(kind: type[Whole] = Whole) -> AsyncGenerator[Whole]:
     """A platform for one test."""
     await trio.lowlevel.checkpoint()
-    yield Whole()
+    yield kind()
