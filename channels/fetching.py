@@ -30,7 +30,7 @@ from .fetching_rules import (
     parsed_url,
     place_of,
 )
-from .http_pieces import abandon
+from .http_pieces import Body, abandon
 from .secret import Secret
 
 __all__ = ["FetchError", "FetchFailed", "FetchRefused", "Fetched", "Fetcher", "safe_name"]
@@ -240,6 +240,7 @@ class Fetcher:
                 scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
             ),
             headers=list(told.items()),
+            content=Body(b""),
             extensions={"timeout": {"connect": self._stall_s, "read": self._stall_s}},
         )
 

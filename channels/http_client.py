@@ -17,7 +17,7 @@ import trio
 from ..actors.frozen import message
 from .base import LostAnswer, Rejected, Unreachable
 from .http_answer import HttpAnswer, Words, expect_json, raise_for, raise_unread, retry_after_s
-from .http_pieces import abandon
+from .http_pieces import Body, abandon
 from .secret import Secret, redact
 
 __all__ = [
@@ -201,6 +201,7 @@ class HttpClient:
         self, client: httpx.AsyncClient, request: httpx.Request, attempt: _Attempt
     ) -> HttpAnswer:
         try:
+            request.stream = Body(await request.aread())
             response = await client.send(request, stream=True)
             try:
                 body = await self._body(response, attempt)

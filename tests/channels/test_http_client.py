@@ -1,3 +1,4 @@
+import gc
 import gzip
 import logging
 import re
@@ -418,3 +419,22 @@ async def test_files_are_uploaded_in_a_form() -> None:
     assert b'name="chat"\r\n\r\n7\r\n' in heard[0]
     assert b'name="photo"; filename="cat.png"' in heard[0]
     assert b"\x89PNG" in heard[0]
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_body_that_does_not_leave_is_left_without_a_trace() -> None:
+    gone = trio.Event()
+
+    async def handler(_stream: trio.SocketStream) -> None:
+        await gone.wait()  # and nothing is read
+
+    async with platform(handler) as url, HttpClient(url) as client:
+        body = bytes(32 * 1024 * 1024)
+        with pytest.raises(LostAnswer):
+            await client.call("POST", "/", sends=True, timeout_s=0.2, content=body)
+        with pytest.raises(LostAnswer):
+            files = {"file": ("name", body, "text/plain")}
+            await client.call("POST", "/", sends=True, timeout_s=0.2, files=files)
+        gone.set()
+    gc.collect()  # nothing that is found now was left in the middle
+    await trio.lowlevel.checkpoint()
