@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import trio
@@ -22,34 +22,30 @@ from .base import (
     Check,
     Deliver,
     Draft,
-    LostAnswer,
     Outbound,
-    OutboundFile,
     Receipt,
     Rejected,
     Unreachable,
 )
-from .markdown import clean
 from .secret import Secret
-from .telegram_api import Parameters, TelegramApi, is_private
-from .telegram_fields import Malformed, fields, flag, number, text
-from .telegram_files import UPLOAD_LIMIT_BYTES, uploads_for
+from .telegram_api import SendRates, TelegramApi, checked_url, is_private
+from .telegram_fields import Malformed, fields, flag, text
+from .telegram_files import UPLOAD_LIMIT_BYTES
 from .telegram_hearing import Ear, FileSource
 from .telegram_hook import MAX_CONNECTIONS, TelegramHook, hook_secret
-from .telegram_markup import TEXT_LIMIT, TEXT_UNIT, to_html
+from .telegram_markup import TEXT_LIMIT, TEXT_UNIT
 from .telegram_polling import Poller
 from .telegram_wire import PLATFORM, Reader, me_in
+from .telegram_writing import Pen
 
 __all__ = ["TelegramChannel"]
 
 _TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,128}")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _FETCH_S: Final = 120.0
 """Seconds for a file while polling; other conversations do not wait for it."""
 _HOOKED_FETCH_S: Final = 20.0
 """Seconds for a file while Telegram waits for the answer to its call."""
-_LOOK_S: Final = 30.0
-"""Seconds between two looks at what Telegram says of the webhook."""
+_MOST_CHECK_S: Final = 86_400.0
 _GROUP_DRAFT_S: Final = 8.0
 """Least seconds between two states of a draft in a group, which may be told 20 things a minute."""
 
@@ -68,7 +64,7 @@ class TelegramChannel(Channel):
         draft_every_s=1.5,
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its keys in a configuration
         self,
         name: str,
         *,
@@ -78,6 +74,8 @@ class TelegramChannel(Channel):
         allow_bots: bool = False,
         channel_posts: bool = False,
         link_previews: bool = False,
+        webhook_check_s: float = 30.0,
+        rates: SendRates | None = None,
     ) -> None:
         """Connect nothing yet.
 
@@ -91,23 +89,28 @@ class TelegramChannel(Channel):
             channel_posts: whether the posts of channels are heard.
             link_previews: whether Telegram may open the links in what the agent says, to show a
                 preview: whoever can put a link there learns what stands in it.
+            webhook_check_s: seconds between two looks at whether Telegram still calls, and can.
+            rates: how fast to write, if not as fast as Telegram allows.
 
         Raises:
-            ValueError: the token is none, or the URL is.
+            ValueError: the token, the URL or the seconds are none.
         """
         super().__init__(name)
         self._token = Secret.of(token, "token")
         if not _TOKEN.fullmatch(self._token.reveal()):
             raise ValueError("token is none of Telegram's: digits, a colon, letters and digits")
-        self._api_url, place = _checked_url(api_url)
-        self._api = TelegramApi(self._api_url, self._token)
+        self._api_url, place = checked_url(api_url)
+        self._api = TelegramApi(self._api_url, self._token, rates or SendRates())
         self._source = FileSource(self._api, self._api_url, place, self._token)
         self._hook = TelegramHook(hook_secret(self._token, name), self.line) if webhook else None
+        if not 1.0 <= webhook_check_s <= _MOST_CHECK_S:
+            raise ValueError(f"webhook_check_s must be from 1 to {_MOST_CHECK_S:g}")
+        self._check_s = webhook_check_s
         self._allow_bots = allow_bots
         self._kinds = ["message", "edited_message"]
         if channel_posts:
             self._kinds += ["channel_post", "edited_channel_post"]
-        self._previews = None if link_previews else {"is_disabled": True}
+        self._pen = Pen(self._api, link_previews=link_previews)
         self._drafted: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -148,7 +151,7 @@ class TelegramChannel(Channel):
                 Reader(self.name, me, allow_bots=self._allow_bots),
                 deliver,
                 self._source,
-                tell=self._tell,
+                tell=self._pen.say,
                 fetch_s=_FETCH_S if self._hook is None else _HOOKED_FETCH_S,
             )
             if self._hook is not None:
@@ -174,7 +177,7 @@ class TelegramChannel(Channel):
             )
             self.line.up()
             while True:
-                await trio.sleep(_LOOK_S)
+                await trio.sleep(self._check_s)
                 info = fields(await self._api.ask("getWebhookInfo"), "webhook")
                 if text(info, "url") != self.hook_url:
                     self.line.warning = (
@@ -201,108 +204,37 @@ class TelegramChannel(Channel):
             Rejected: in one word: `blocked`, `kicked`, `not_found`, `moved` …
             LostAnswer: nobody knows, and nobody can find out.
         """
-        address, reply_to = outbound.address, outbound.reply_to
+        address, shown = outbound.address, outbound.draft
         if outbound.file is not None:
-            return await self._send_file(outbound.file, address, reply_to)
-        if outbound.draft is not None and await self._edit(
-            address.conversation, outbound.draft, outbound.text
-        ):
-            return Receipt(platform_message_id=outbound.draft)
-        return await self._say(address, outbound.text, reply_to)
+            return await self._pen.send_file(address, outbound.file, outbound.reply_to)
+        if shown is not None and await self._pen.edit(address, shown, outbound.text):
+            return Receipt(platform_message_id=shown)
+        return await self._pen.say(address, outbound.text, outbound.reply_to)
 
     async def typing(self, address: Address, /) -> None:
         """Show it for five seconds."""
-        await self._api.ask(
-            "sendChatAction",
-            {
-                "chat_id": address.conversation,
-                "message_thread_id": _number(address.thread),
-                "action": "typing",
-            },
-        )
+        await self._pen.typing(address)
 
     async def draft(self, draft: Draft, /) -> Receipt:
         """Send the first state, and edit the later ones into it; fewer of them in a group."""
-        chat = draft.address.conversation
         if draft.shown is None:
-            return await self._say(draft.address, draft.text, draft.reply_to)
-        if (is_private(chat) or self._may_draft(chat)) and not await self._edit(
-            chat, draft.shown, draft.text
+            return await self._pen.say(draft.address, draft.text, draft.reply_to)
+        if self._may_draft(draft.address.conversation) and not await self._pen.edit(
+            draft.address, draft.shown, draft.text
         ):
             raise Rejected("the draft is gone", reason="message_gone")
         return Receipt(platform_message_id=draft.shown)
 
     async def withdraw(self, address: Address, message_id: str, /) -> None:
         """Delete a draft."""
-        await self._api.write(
-            "deleteMessage",
-            address.conversation,
-            {"message_id": _number(message_id)},
-            repeatable=True,
-        )
+        await self._pen.delete(address, message_id)
 
     def _may_draft(self, chat: str) -> bool:
+        if is_private(chat):
+            return True
         now = trio.current_time()
         self._drafted = {one: at for one, at in self._drafted.items() if at > now - _GROUP_DRAFT_S}
         return self._drafted.setdefault(chat, now) == now
-
-    async def _tell(self, address: Address, words: str, reply_to: str) -> object:
-        return await self._say(address, words, reply_to)
-
-    async def _say(self, address: Address, said: str, reply_to: str | None) -> Receipt:
-        return _receipt(
-            await self._write_text(
-                "sendMessage", address.conversation, said, _where(address, reply_to)
-            )
-        )
-
-    async def _edit(self, chat: str, message_id: str, said: str) -> bool:
-        """Let a message of ours say something else; False if it is there no more."""
-        try:
-            await self._write_text(
-                "editMessageText", chat, said, {"message_id": _number(message_id)}, repeatable=True
-            )
-        except Rejected as refused:
-            if refused.reason == "not_modified":
-                return True
-            if refused.reason == "message_gone":
-                return False
-            raise
-        return True
-
-    async def _write_text(
-        self, method: str, chat: str, said: str, where: Parameters, *, repeatable: bool = False
-    ) -> Any:
-        """Write a text with its formatting, or without it if Telegram does not take that."""
-        plain = {**where, "link_preview_options": self._previews}
-        written = {**plain, "text": to_html(said), "parse_mode": "HTML"}
-        try:
-            return await self._api.write(method, chat, written, repeatable=repeatable)
-        except Rejected as refused:
-            if refused.reason != "bad_markup":
-                raise
-        plain["text"] = clean(said)
-        return await self._api.write(method, chat, plain, repeatable=repeatable)
-
-    async def _send_file(
-        self, file: OutboundFile, address: Address, reply_to: str | None
-    ) -> Receipt:
-        content = await file.read()
-        *better, last = uploads_for(file)
-        for upload in (*better, last):
-            try:
-                return _receipt(
-                    await self._api.write(
-                        upload.method,
-                        address.conversation,
-                        _where(address, reply_to),
-                        file={upload.field: (upload.name, content, upload.mime)},
-                    )
-                )
-            except Rejected as refused:
-                if upload is last or refused.reason != "bad_file":
-                    raise
-        raise AssertionError("the last way returns or raises")
 
     # -- the operator ----------------------------------------------------------------------------
 
@@ -347,44 +279,3 @@ def _groups_check(reads_all: bool) -> Check:
         else "hears commands, mentions and answers; more with /setprivacy at @BotFather, or as an "
         "administrator",
     )
-
-
-def _checked_url(api_url: str) -> tuple[str, str]:
-    """The URL without a slash at its end, and its `host:port`.
-
-    Raises:
-        ValueError: it is no plain URL, or not encrypted on its way to another machine.
-    """
-    try:
-        url = urlsplit(api_url)
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    except ValueError:
-        raise ValueError("api_url is no URL") from None
-    if not url.hostname or url.username or url.password or url.query or url.fragment:
-        raise ValueError("api_url must be like https://api.telegram.org")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-        raise ValueError("api_url must begin with https://; http:// is for this machine only")
-    return api_url.rstrip("/"), f"{url.hostname}:{port}"
-
-
-def _where(address: Address, reply_to: str | None) -> dict[str, Any]:
-    """Topic and answered message; one that is gone is no reason not to answer."""
-    answered = _number(reply_to)
-    return {
-        "message_thread_id": _number(address.thread),
-        "reply_parameters": None
-        if answered is None
-        else {"message_id": answered, "allow_sending_without_reply": True},
-    }
-
-
-def _number(number: str | None) -> int | None:
-    """An id as Telegram has it; None for what is none of its ids."""
-    return int(number) if number and re.fullmatch(r"[0-9]{1,18}", number) else None
-
-
-def _receipt(told: object) -> Receipt:
-    try:
-        return Receipt(platform_message_id=str(number(fields(told, "message"), "message_id")))
-    except Malformed as error:
-        raise LostAnswer(f"it was taken, and its id not told: {error}") from error

@@ -10,36 +10,44 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import trio
 
+from ..actors.frozen import message
 from .base import Unreachable
 from .http_client import HttpClient, UploadedFile
 from .limiter import Limiter, Rate, limited
 from .secret import Secret
 from .telegram_errors import result_of
 
-__all__ = ["Parameters", "TelegramApi", "is_private"]
+__all__ = ["Parameters", "SendRates", "TelegramApi", "checked_url", "is_private"]
 
 Parameters: TypeAlias = Mapping[str, Any]
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CALL_S: Final = 30.0
 """Seconds for a call that only answers."""
 _UPLOAD_S: Final = 300.0
 """Seconds for 50 MB to leave, and to be taken in."""
 
-_OVERALL: Final = Rate(per_s=25.0, burst=5)
-"""Telegram allows about 30 messages a second in all."""
-_PRIVATE: Final = Rate(per_s=1.0, burst=3, scope="place")
-"""One a second in a chat; short bursts go over that."""
-_GROUP: Final = Rate(per_s=0.25, burst=5, scope="place")
-"""20 a minute in a group or channel."""
+
+@message
+class SendRates:
+    """How fast a bot may write. The defaults are what Telegram allows, or a little less."""
+
+    overall: Rate = Rate(per_s=25.0, burst=5)
+    """About 30 messages a second in all."""
+    private: Rate = Rate(per_s=1.0, burst=3, scope="place")
+    """One a second to one human; short bursts may go over that."""
+    group: Rate = Rate(per_s=0.25, burst=5, scope="place")
+    """20 a minute in a group or channel."""
 
 
 class TelegramApi:
     """Asks Telegram, in the name of one bot."""
 
-    def __init__(self, api_url: str, token: Secret) -> None:
+    def __init__(self, api_url: str, token: Secret, rates: SendRates) -> None:
         """Nothing is opened before the first call.
 
         Raises:
@@ -50,9 +58,9 @@ class TelegramApi:
         self._token = token
         self._client: HttpClient | None = None
         self._users = 0
-        self._overall = Limiter([_OVERALL])
-        self._private = Limiter([_PRIVATE])
-        self._groups = Limiter([_GROUP])
+        self._overall = Limiter([rates.overall])
+        self._private = Limiter([rates.private])
+        self._groups = Limiter([rates.group])
 
     def __repr__(self) -> str:
         return f"<TelegramApi at {self._api_url}>"
@@ -149,6 +157,24 @@ class TelegramApi:
 def is_private(chat: str) -> bool:
     """Whether it is one human's: it has the id of the human, and those of others are negative."""
     return not chat.startswith(("-", "@"))
+
+
+def checked_url(api_url: str) -> tuple[str, str]:
+    """The URL without a slash at its end, and its `host:port`.
+
+    Raises:
+        ValueError: it is no plain URL, or not encrypted on its way to another machine.
+    """
+    try:
+        url = urlsplit(api_url)
+        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    except ValueError:
+        raise ValueError("api_url is no URL") from None
+    if not url.hostname or url.username or url.password or url.query or url.fragment:
+        raise ValueError("api_url must be like https://api.telegram.org")
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+        raise ValueError("api_url must begin with https://; http:// is for this machine only")
+    return api_url.rstrip("/"), f"{url.hostname}:{port}"
 
 
 def _field(value: object) -> str:
