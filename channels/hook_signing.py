@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from .secret import Secret
 
-__all__ = ["WINDOW_S", "is_fresh", "signature_fits"]
+__all__ = ["WINDOW_S", "is_fresh", "signature_fits", "signature_of"]
 
 WINDOW_S: Final = 300.0
 """How far the time of a request may be from ours, in both directions: retries come within it, and
@@ -21,7 +21,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,12}")
 
 
 def signature_fits(
-    secret: Secret,
+    secret: Secret | bytes,
     signed: bytes,
     presented: str,
     *,
@@ -34,16 +34,23 @@ def signature_fits(
     spelling of the same bytes is wrong: capitals, left-out padding, the alphabet of URLs.
 
     Args:
-        secret: what both sides know.
+        secret: what both sides know; bytes where it is written in an encoding of its own.
         signed: the bytes that came; never what was parsed and written again.
         presented: the header, as it came.
         prefix: what stands before it, e.g. `sha256=`.
         spelling: of the digest: lower-case hexadecimal digits, or base64 with its padding.
     """
-    digest = hmac.new(secret.reveal().encode(), signed, hashlib.sha256).digest()
-    spelled = digest.hex() if spelling == "hex" else base64.b64encode(digest).decode()
-    ours = f"{prefix}{spelled}".encode()
+    ours = f"{prefix}{signature_of(secret, signed, spelling=spelling)}".encode()
     return hmac.compare_digest(ours, presented.encode("utf-8", "surrogatepass"))
+
+
+def signature_of(
+    secret: Secret | bytes, signed: bytes, *, spelling: Literal["hex", "base64"] = "hex"
+) -> str:
+    """The HMAC-SHA256 of what we sign ourselves; as `signature_fits` wants it, without prefix."""
+    key = secret if isinstance(secret, bytes) else secret.reveal().encode()
+    digest = hmac.new(key, signed, hashlib.sha256).digest()
+    return digest.hex() if spelling == "hex" else base64.b64encode(digest).decode()
 
 
 def is_fresh(timestamp: str, *, now_s: float | None = None, window_s: float = WINDOW_S) -> bool:

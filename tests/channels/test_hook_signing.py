@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.channels.hook_signing import is_fresh, signature_fits
+from turnkeeper.channels.hook_signing import is_fresh, signature_fits, signature_of
 from turnkeeper.channels.secret import Secret
 
 SECRET = Secret("shhh, a secret")
@@ -21,6 +21,14 @@ def sign(body: bytes) -> bytes:
 
 def test_a_known_signature_fits() -> None:
     assert signature_fits(Secret("Jefe"), b"what do ya want for nothing?", KNOWN)
+
+
+@given(st.binary(max_size=40), st.binary(min_size=1, max_size=64))
+def test_what_is_signed_here_fits_with_a_secret_of_bytes_too(body: bytes, key: bytes) -> None:
+    assert signature_fits(key, body, signature_of(key, body))
+    assert signature_of(SECRET, body) == signature_of(SECRET.reveal().encode(), body)
+    packed = signature_of(key, body, spelling="base64")
+    assert signature_fits(key, body, f"v1,{packed}", prefix="v1,", spelling="base64")
 
 
 @given(st.binary(max_size=40), st.sampled_from(["", "sha256=", "v0="]))

@@ -1,0 +1,80 @@
+"""Fields of JSON that strangers send: each of the type that was agreed, or it is malformed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+__all__ = ["Fields", "Malformed", "chosen", "fields", "items", "listed", "needed", "text"]
+
+Fields: TypeAlias = Mapping[str, Any]
+
+
+class Malformed(ValueError):
+    """Something is not as agreed. The text names the field and quotes nothing."""
+
+
+def fields(value: object, name: str) -> Fields:
+    """An object.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if not isinstance(value, dict):
+        raise Malformed(f"{name} is no object")
+    return cast("Fields", value)
+
+
+def chosen(of: Fields, name: str) -> Fields | None:
+    """An object that may be missing.
+
+    Raises:
+        Malformed: it is there, and something else.
+    """
+    value: object = of.get(name)
+    return None if value is None else fields(value, name)
+
+
+def listed(value: object, name: str) -> list[object]:
+    """A list.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if not isinstance(value, list):
+        raise Malformed(f"{name} is no list")
+    return cast("list[object]", value)
+
+
+def items(of: Fields, name: str) -> Iterable[object]:
+    """What is in a list, which may be missing.
+
+    Raises:
+        Malformed: it is there, and no list.
+    """
+    value: object = of.get(name)
+    return () if value is None else listed(value, name)
+
+
+def text(of: Fields, name: str) -> str | None:
+    """A text that may be missing.
+
+    Raises:
+        Malformed: it is there, and something else.
+    """
+    value: object = of.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Malformed(f"{name} is no text")
+    return value
+
+
+def needed(of: Fields, name: str) -> str:
+    """A text that is there, and not empty.
+
+    Raises:
+        Malformed: it is not.
+    """
+    value = text(of, name)
+    if not value:
+        raise Malformed(f"{name} is missing")
+    return value
