@@ -84,14 +84,15 @@ def weight_of(record: Record) -> int:
 
 def _weight_of_change(record: ChangedRecord) -> int:
     """What a change adds to a context, be it in the place of its message or between two turns."""
-    instead = len(DELETED) if record.text is None else bytes_of(record.text)
+    text = DELETED if record.text is None else record.text
+    # In a group, every line but the first stands behind a bar.
+    instead = bytes_of(text) + 2 * _lines_of(text)
     match record.shown:
         case "later":
             told = bytes_of(change_text(record, None, deleted=False)) + MOST_TOLD
             return OVERHEAD + told + (instead if record.text is None else 0)
         case "instead":
-            # In a group, every line but the first stands behind a bar.
-            return instead + 2 * _lines_of(record.text or "")
+            return instead
         case _:
             return 0
 

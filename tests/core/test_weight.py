@@ -187,6 +187,10 @@ def test_what_is_told_of_a_change_takes_no_more_than_it_weighs(
 
 
 @given(humans, st.lists(changes, max_size=4))
+@example(
+    user("", direct=False),
+    [ChangedRecord(at_us=1, message_seq=3, change_id="e1", text=None, by="u1", shown="instead")],
+)
 def test_a_message_that_was_changed_takes_no_more_than_it_weighs_with_its_changes(
     record: UserRecord, later: list[ChangedRecord]
 ) -> None:
