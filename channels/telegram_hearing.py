@@ -21,7 +21,7 @@ from .telegram_fields import Malformed, fields, text
 from .telegram_files import DOWNLOAD_LIMIT_BYTES, IncomingFile
 from .telegram_wire import Heard, Moved, Reader
 
-__all__ = ["Ear", "FileSource"]
+__all__ = ["Ear", "FileSource", "Hearer"]
 
 _logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from .telegram_fields import Malformed, listed
 from .telegram_hearing import Ear
 from .telegram_wire import conversation_of, update_id
 
-__all__ = ["Backlog", "Poller"]
+__all__ = ["MAX_UPDATES", "Backlog", "Poller"]
 
 _logger = logging.getLogger(__name__)
 
