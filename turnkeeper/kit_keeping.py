@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import trio
@@ -13,6 +14,7 @@ from .kit_suite import Suite
 from .kit_trial import Trial, require
 from .kit_wire import Wire
 from .links import IdentityLink
+from .runtime import RuntimeFailed
 
 __all__ = ["Gatekeeper", "KeepingChecks"]
 
@@ -126,6 +128,21 @@ class KeepingChecks(Suite[W]):
             await trial.answered("waiting", trial.here, _ACKNOWLEDGED_EARLY)
         answers = await trial.answers(trial.here)
         require(answers == ["waiting"], f"answered was: {answers}. {_KEY}")
+
+    @check("holds")
+    async def test_a_message_that_was_not_stored_is_heard_again(self, trial: Trial[W]) -> None:
+        """The disk refuses, and the runtime ends."""
+        with suppress(RuntimeFailed):
+            async with trial.living() as life:
+                life.store.fail_next()
+                await trial.wire.user_says("unstored", conversation=trial.here)
+                with trio.move_on_after(self.patience_s):
+                    await trio.sleep_forever()
+                raise trial.failed("the message was never delivered to the runtime")
+        async with trial.living():
+            await trial.answered("unstored", trial.here, _ACKNOWLEDGED_EARLY)
+        answers = await trial.answers(trial.here)
+        require(answers == ["unstored"], f"answered was: {answers}. {_KEY}")
 
     @check("holds")
     async def test_what_is_said_while_the_runtime_is_down_is_answered_once(

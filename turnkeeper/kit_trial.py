@@ -20,7 +20,7 @@ from .kit_suite import Suite
 from .kit_wire import Seen, Wire
 from .opening import open_runtime
 from .runtime import Runtime
-from .storage.memory import MemoryDisk, open_memory
+from .storage.memory import MemoryDisk, MemoryStore, open_memory
 
 __all__ = ["HEARD", "Life", "Trial", "require"]
 
@@ -46,6 +46,7 @@ class Life:
 
     runtime: Runtime
     channel: Channel
+    store: MemoryStore
     events: list[FeedEvent] = field(default_factory=list[FeedEvent])
     """What the feed has told."""
 
@@ -119,7 +120,7 @@ class Trial(Generic[W]):
                 ) as runtime,
                 runtime.feed(max_behind=_MAX_EVENTS) as happening,
             ):
-                life = Life(runtime, channel)
+                life = Life(runtime, channel, store)
                 self._tap(channel)
                 runtime.start_soon(_collect, happening, life.events)
                 await self.wire.attached(channel)

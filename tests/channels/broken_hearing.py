@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -11,7 +12,7 @@ import turnkeeper as tk
 from turnkeeper.testing import SeenFile
 
 from .broken import Broken
-from .whole_platform import Feed
+from .whole_platform import Feed, Whole
 
 logger = logging.getLogger("whole")
 
@@ -140,6 +141,26 @@ class AcknowledgesWhateverHappens(
             with trio.CancelScope(shield=True):
                 await self.move()
             raise
+
+
+class AcknowledgesToThePlatform(
+    Broken,
+    caught="a_message_that_was_not_stored_is_heard_again",
+    saying="acknowledged before `deliver` returned",
+):
+    """Has an offset beside the runtime's, which no failing store holds back."""
+
+    offsets: ClassVar[WeakKeyDictionary[Whole, int]] = WeakKeyDictionary()
+
+    def place(self) -> int:
+        return self.offsets.get(self.whole, 0)
+
+    async def move(self) -> None:
+        return
+
+    async def hear(self, line: str, deliver: tk.Deliver) -> None:
+        self.offsets[self.whole] = self.place() + 1
+        await super().hear(line, deliver)
 
 
 class BeginsAtTheEnd(
