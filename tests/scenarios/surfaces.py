@@ -1,0 +1,237 @@
+"""Platforms as people have them: some humans on each, and a hand that ends and starts it.
+
+What runs behind a surface is the peer that the platform's channel is tested against, in a process
+of its own where it has one, so that it can be killed.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import trio
+
+from ..peers.discord_peer import DiscordPeer, open_discord
+from ..peers.remote import RemotePeer, open_remote
+from ..peers.slack_fake import SlackFake, open_slack_fake
+from ..peers.telegram_fake import TOKEN as TELEGRAM_TOKEN
+
+__all__ = ["Shown", "Surface", "open_surface"]
+
+_PATIENCE_S: Final = 60.0
+_LOOK_S: Final = 0.05
+"""How often to look at a platform in another process."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One message of the agent's, as the human has it."""
+
+    message_id: str
+    text: str
+
+
+class Surface(ABC):
+    """One platform, and a direct conversation with the agent for each of some humans on it."""
+
+    kind: ClassVar[str]
+    """Of the channel, the platform, and the instance alike."""
+    quotes: ClassVar[bool] = True
+    """Whether a human can answer one message of several."""
+
+    def __init__(self) -> None:
+        self.users: list[str] = []
+        self.conversations: list[str] = []
+        """Of each user, in the same order."""
+
+    @property
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Where its channel finds the platform, and with what it is admitted there."""
+
+    def section(self) -> dict[str, Any]:
+        """The section of its channel in a configuration: these humans may talk to the agent."""
+        allowed = {"access": "allowlist", "allowed_users": self.users}
+        return {"kind": self.kind, **self.options, **allowed}
+
+    @abstractmethod
+    async def joins(self) -> None:
+        """One more human."""
+
+    @abstractmethod
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        """A human writes to the agent."""
+
+    @abstractmethod
+    async def shown(self, who: int) -> Sequence[Shown]:
+        """What the agent has said to a human, oldest first."""
+
+    @abstractmethod
+    async def dies(self) -> None:
+        """The platform is gone without a word."""
+
+    @abstractmethod
+    async def comes_back(self) -> None:
+        """It is there again, with all that it knew, at the same address."""
+
+    async def texts(self, who: int = 0) -> list[str]:
+        """What the agent has said to a human, oldest first."""
+        return [one.text for one in await self.shown(who)]
+
+    async def until(self, holds: Callable[[list[str]], bool], who: int = 0) -> list[str]:
+        """What the agent has said to a human, once it is as wanted; raises TooSlowError."""
+        with trio.fail_after(_PATIENCE_S):
+            while not holds(texts := await self.texts(who)):  # noqa: ASYNC110  # another process
+                await trio.sleep(_LOOK_S)
+        return texts
+
+    async def until_said(self, text: str, who: int = 0) -> Shown:
+        """The first message with this text, once it is there."""
+        await self.until(lambda texts: text in texts, who)
+        return next(one for one in await self.shown(who) if one.text == text)
+
+
+class TelegramSurface(Surface):
+    """The Telegram of our own."""
+
+    kind = "telegram"
+
+    def __init__(self, peer: RemotePeer) -> None:
+        super().__init__()
+        self._peer = peer
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"token": TELEGRAM_TOKEN, "api_url": self._peer.url}
+
+    async def joins(self) -> None:
+        user = 1001 + len(self.users)
+        await self._peer.call("opens_private", user=user)
+        self.users.append(str(user))
+        self.conversations.append(str(user))
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        user = int(self.users[who])
+        quoted = int(reply_to) if reply_to else None
+        await self._peer.call("user_says", chat=user, user=user, text=text, reply_to=quoted)
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        heard = await self._peer.call("heard", chat=int(self.conversations[who]))
+        return [Shown(str(one["message_id"]), one["text"]) for one in heard]
+
+    async def dies(self) -> None:
+        await self._peer.kill()
+
+    async def comes_back(self) -> None:
+        await self._peer.start()
+
+
+class DiscordSurface(Surface):
+    """The Discord of others, behind our bridge."""
+
+    kind = "discord"
+
+    def __init__(self, peer: DiscordPeer) -> None:
+        super().__init__()
+        self._peer = peer
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"token": self._peer.token, "api_url": self._peer.url}
+
+    async def joins(self) -> None:
+        user = await self._peer.add_user(f"human-{len(self.users)}")
+        self.users.append(user)
+        self.conversations.append(await self._peer.dm(user))
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        await self._peer.user_says(
+            self.conversations[who], self.users[who], text, reply_to=reply_to
+        )
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        seen = await self._peer.seen(self.conversations[who])
+        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
+
+    async def dies(self) -> None:
+        await self._peer.down()
+
+    async def comes_back(self) -> None:
+        await self._peer.up()
+
+
+class SlackSurface(Surface):
+    """The Slack of our own, which breaks off its connections and refuses new ones instead of
+    dying: what it has not been answered it tells again, as Slack does."""
+
+    kind = "slack"
+    quotes = False
+
+    def __init__(self, peer: SlackFake) -> None:
+        super().__init__()
+        self._peer = peer
+        peer.deliveries.waits_s = (0.5, 3.0, 10.0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        tokens = {"token": self._peer.bot_token, "app_token": self._peer.app_token}
+        return {**tokens, "api_url": self._peer.url.rstrip("/")}
+
+    async def joins(self) -> None:
+        user = await self._peer.add_user(f"Human {len(self.users)}")
+        self.users.append(user)
+        self.conversations.append(await self._peer.dm(user))
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        assert reply_to is None
+        await self._peer.user_says(self.conversations[who], self.users[who], text)
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        seen = await self._peer.seen(self.conversations[who])
+        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
+
+    async def dies(self) -> None:
+        await self._peer.down()
+
+    async def comes_back(self) -> None:
+        await self._peer.up()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def open_surface(kind: str, folder: Path, humans: int = 1) -> AsyncGenerator[Surface]:
+    """A platform with some humans until the block ends; it keeps what it knows in `folder`."""
+    surface: Surface
+    match kind:
+        case "telegram":
+            async with open_remote("tests.peers.telegram_fake", folder / "telegram.world") as peer:
+                surface = TelegramSurface(peer)
+                yield await _peopled(surface, humans)
+        case "discord":
+            async with open_discord(folder) as discord:
+                surface = DiscordSurface(discord)
+                yield await _peopled(surface, humans)
+        case "slack":
+            async with open_slack_fake() as slack:
+                surface = SlackSurface(slack)
+                yield await _peopled(surface, humans)
+        case _:
+            raise ValueError(kind)
+
+
+async def _peopled(surface: Surface, humans: int) -> Surface:
+    for _ in range(humans):
+        await surface.joins()
+    return surface
