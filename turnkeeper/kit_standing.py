@@ -75,7 +75,8 @@ class StandingChecks(Suite[W]):
 
     @check("hold", "release")
     async def test_it_stops_while_a_send_hangs(self, trial: Trial[W]) -> None:
-        """What hung goes out once, or is known to be in doubt."""
+        """What hung is not said twice in the next life, and holds nothing up."""
+        after_unknown = self.make_channel(trial.wire, "kit").powers.after_unknown
         await trial.wire.hold()
         async with trial.living():
             await trial.wire.user_says("hello", conversation=trial.here)
@@ -83,6 +84,13 @@ class StandingChecks(Suite[W]):
             began = trio.current_time()
         _stopped_quickly(began)
         await trial.wire.release()
+        async with trial.living():
+            await trial.asked("next", trial.here, "What hung before must not hold up what follows.")
+        count = (await trial.answers(trial.here)).count("hello")
+        require(
+            count <= 1 or after_unknown == "labelled",
+            f"the send that hung was seen {count} times: {after_unknown!r} cannot be so",
+        )
 
     @check("disconnect", "reconnect")
     async def test_it_stops_while_it_connects(self, trial: Trial[W]) -> None:

@@ -69,6 +69,19 @@ class ShieldsItsSends(Broken, caught="it_stops_while_a_send_hangs", saying="s to
         raise tk.LostAnswer("it took too long")
 
 
+class RepeatsWhatHung(
+    Broken, caught="it_stops_while_a_send_hangs", saying="'same_id' cannot be so"
+):
+    powers = tk.ChannelPowers(after_unknown="same_id")  # which this platform does not know
+
+    async def post(self, outbound: tk.Outbound, file: SeenFile | None) -> str:
+        try:
+            return await super().post(outbound, file)
+        except trio.Cancelled:
+            self.whole.arrive(outbound.address.conversation, outbound.text)
+            raise
+
+
 class ShieldsItsConnecting(Broken, caught="it_stops_while_it_connects", saying="s to stop"):
     async def connect(self) -> Feed:
         try:

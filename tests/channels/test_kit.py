@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import ClassVar
 
 import trio
@@ -59,3 +62,28 @@ class TestLoopbackChannel(ChannelTests[LoopbackWire]):
 
     def make_clock(self) -> trio.abc.Clock:
         return MockClock(autojump_threshold=0.0)
+
+
+def test_programs_that_use_the_loopback_channel_need_no_pytest() -> None:
+    program = "import sys; sys.modules['pytest'] = None; import turnkeeper.testing"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_tests_of_the_kit_are_collected_where_they_are_inherited_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    module = tmp_path / "test_it.py"
+    module.write_text(
+        "from turnkeeper.testing import ChannelTests\n\n\nclass TestIt(ChannelTests):\n    pass\n"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", module],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=True,
+    )
+    names = [line for line in listed.stdout.splitlines() if "::" in line]
+    own = [name for name in dir(ChannelTests) if name.startswith("test_")]
+    assert sorted(names) == sorted(f"test_it.py::TestIt::{name}" for name in own)

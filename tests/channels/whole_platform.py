@@ -218,12 +218,24 @@ class Whole(Wire):
         failure = await self._admit(token)
         if len(text) > LIMIT:
             raise Refused("too_long")
+        message_id = self.arrive(room, text, thread, quotes, file)
+        if failure is not None:
+            raise Lost("the connection ended")
+        return message_id
+
+    def arrive(
+        self,
+        room: str,
+        text: str,
+        thread: str | None = None,
+        quotes: str | None = None,
+        file: SeenFile | None = None,
+    ) -> str:
+        """Show a message to its readers, whoever still waits for the answer; return its id."""
         message_id = f"a{next(self._ids)}"
         self._seen.setdefault(room, {})[message_id] = Seen(
             text=text, message_id=message_id, reply_to=quotes, thread=thread, file=file
         )
-        if failure is not None:
-            raise Lost("the connection ended")
         return message_id
 
     async def change(self, token: str, room: str, message_id: str, text: str) -> None:
