@@ -13,7 +13,7 @@ import trio
 
 from ..actors.errors import AccessDenied, FileNotKept, FileTooLarge, TurnRefused
 from ..actors.messages import Address, Attachment, MessageChange
-from .base import Channel, ChannelError, Deliver
+from .base import Channel, ChannelError, Deliver, Rejected, Unreachable
 from .fetching import Fetcher, FetchFailed, FetchRefused, safe_name
 from .secret import Secret
 from .telegram_api import TelegramApi
@@ -25,9 +25,8 @@ __all__ = ["Ear", "FileSource", "Hearer"]
 
 _logger = logging.getLogger(__name__)
 
-_TRIES: Final = 3
-"""How often a file is asked for before its turn comes with its id alone."""
-_TRY_AGAIN_S: Final = 1.0
+_TRY_AGAIN_S: Final = (1.0, 2.0, 0.0)
+"""Seconds after each time that a file is asked for in vain, before its turn comes with its id."""
 _TOLD_EVERY_S: Final = 60.0
 """Seconds between two times that a stranger is told that they are one."""
 _MAX_TOLD: Final = 1_000
@@ -162,20 +161,20 @@ class Ear:
 
     async def _attachment(self, file: IncomingFile) -> Attachment:
         """A kept file; one by its id, which only this bot can use, if it cannot be kept."""
+        name = self._channel.name
         with trio.move_on_after(self._fetch_s):
-            for tried in range(_TRIES):
+            for pause_s in _TRY_AGAIN_S:
                 try:
                     kept = await self._source.keep(file, self._channel)
-                except (FileTooLarge, FileNotKept, FetchRefused, Malformed) as error:
-                    _logger.warning("%s: a file is not kept: %s", self._channel.name, error)
-                    break
-                except (ChannelError, FetchFailed) as error:
-                    _logger.warning("%s: a file was not fetched: %s", self._channel.name, error)
-                    await trio.sleep(_TRY_AGAIN_S * 2**tried)
-                else:
                     if kept is not None:
                         return kept
                     break
+                except (FileTooLarge, FileNotKept, FetchRefused, Rejected, Malformed) as error:
+                    _logger.warning("%s: a file is not kept: %s", name, error)
+                    break
+                except (Unreachable, FetchFailed) as error:
+                    _logger.warning("%s: a file was not fetched: %s", name, error)
+                    await trio.sleep(pause_s)
         return Attachment(
             kind=file.kind,
             reference=file.file_id,
