@@ -150,3 +150,17 @@ def test_what_a_channel_does_not_declare_is_skipped_with_the_reason() -> None:
 
     with pytest.raises(pytest.skip.Exception, match="does not declare typing_every_s"):
         outcome_of(TYPING, Modest)
+
+
+def test_a_suite_without_a_wire_fails_instead_of_being_left_out() -> None:
+    class Empty(ChannelTests[Whole]):
+        pass
+
+    class Half(Empty):
+        def open_wire(self) -> AbstractAsyncContextManager[Whole]:
+            return open_whole()
+
+    with pytest.raises(NotImplementedError, match="Empty needs an open_wire"):
+        Empty().test_what_it_declares_is_there()
+    with pytest.raises(NotImplementedError, match="Half needs a make_channel"):
+        Half().test_what_it_declares_is_there()
