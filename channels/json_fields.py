@@ -1,4 +1,4 @@
-"""Fields of JSON that strangers send: each of the type that was agreed, or it is malformed. Pure."""
+"""Fields of JSON that strangers send: of the type that was agreed, or malformed. Pure."""
 
 from __future__ import annotations
 

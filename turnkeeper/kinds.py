@@ -40,6 +40,7 @@ KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
     "telegram": ".channels.telegram:TelegramChannel",
     "websocket": ".channels.websocket:WebSocketChannel",
+    "whatsapp": ".channels.whatsapp:WhatsAppChannel",
 }
 """Kind -> where its class is; imported when it is first named, so that nobody pays for the rest."""
 

@@ -37,10 +37,9 @@ def test_a_field_is_of_its_type_or_malformed(value: object) -> None:
     for read, types, given_value in wanted:
         try:
             found = read(given_value, "a")
-        except Malformed as error:
-            assert str(error).startswith("a is ")
-        else:
-            assert isinstance(found, types)
+        except Malformed:
+            continue
+        assert isinstance(found, types)
 
 
 def test_what_is_missing_is_told_apart_from_what_is_wrong() -> None:
