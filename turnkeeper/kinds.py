@@ -38,6 +38,7 @@ __all__ = [
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
+    "slack": ".channels.slack:SlackChannel",
     "telegram": ".channels.telegram:TelegramChannel",
     "websocket": ".channels.websocket:WebSocketChannel",
     "whatsapp": ".channels.whatsapp:WhatsAppChannel",

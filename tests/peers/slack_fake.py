@@ -333,10 +333,11 @@ class SlackFake:
         if file is None or file.arrived:
             return PlainTextResponse("Not Found", 404)
         if request.headers.get("Content-Type", "").startswith("multipart/"):
-            parts = [part for _, part in (await request.form()).multi_items()]
-            content = b"".join(
-                [await part.read() for part in parts if isinstance(part, UploadFile)]
-            )
+            async with request.form() as form:
+                parts = [part for _, part in form.multi_items()]
+                content = b"".join(
+                    [await part.read() for part in parts if isinstance(part, UploadFile)]
+                )
         else:
             content = await request.body()
         if len(content) != file.length:

@@ -59,7 +59,13 @@ class Deliveries:
         self._send, self._queue = trio.open_memory_channel[Json](10_000)
         self._tickets: set[str] = set()
         self._acks: dict[str, trio.Event] = {}
-        self._retry_now = Pulse()
+        self._offer_seen, self._offered = trio.open_memory_channel[
+            tuple[Json, trio.Event | None, float]
+        ](10_000)
+        self._pausing: dict[str, trio.Event] = {}
+        """Events whose next delivery is waited for, by what sorts them."""
+        self._again_in_order = trio.StrictFIFOLock()
+        self._told = 0
         self._turn = 0
         self.changed = Pulse()
         self.connections: list[_Connection] = []
@@ -80,6 +86,7 @@ class Deliveries:
     def deliver(self, event: Json) -> None:
         """Begin to deliver an event; keeps the order for first attempts."""
         world = self._world
+        self._told += 1
         payload: Json = {
             "token": "verification-token",
             "team_id": world.team,
@@ -98,7 +105,7 @@ class Deliveries:
                 }
             ],
             "is_ext_shared_channel": False,
-            "event_context": f"4-{token_hex(8)}",
+            "event_context": f"4-{self._told:08d}-{token_hex(8)}",
         }
         self.waiting += 1
         self._send.send_nowait(payload)
@@ -106,6 +113,7 @@ class Deliveries:
     async def run(self) -> None:
         """Deliver, for as long as there is a workspace."""
         async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+            self._nursery.start_soon(self._follow, client)
             async for payload in self._queue:
                 if self.url is not None:
                     outcome = await self._post(client, payload, 0, "")
@@ -115,31 +123,41 @@ class Deliveries:
                         self._nursery.start_soon(self._again, client, payload, outcome)
                 else:
                     ack = self._offer(payload, 0, "")
-                    self._nursery.start_soon(self._follow, client, payload, ack)
+                    await self._offer_seen.send((payload, ack, trio.current_time()))
 
     def retry_now(self) -> None:
-        """The waits before the next deliveries are over."""
-        self._retry_now.beat()
+        """The waits before the next deliveries are over; they are made in the order of events."""
+        self._nursery.start_soon(self._wake, sorted(self._pausing))
 
-    async def _follow(
-        self, client: httpx.AsyncClient, payload: Json, ack: trio.Event | None
-    ) -> None:
-        """Wait for the answer to a first delivery."""
-        outcome = await self._await(payload, 0, ack)
-        if outcome is None:
-            self._done()
-        else:
-            await self._again(client, payload, outcome)
+    async def _wake(self, contexts: list[str]) -> None:
+        for context in contexts:
+            if context in self._pausing:
+                self._pausing[context].set()
+            await trio.lowlevel.checkpoint()
+
+    async def _follow(self, client: httpx.AsyncClient) -> None:
+        """Wait for the answers to first deliveries, in one task for all of them."""
+        async for payload, ack, offered_at in self._offered:
+            outcome = await self._await(payload, 0, ack, offered_at)
+            if outcome is None:
+                self._done()
+            else:
+                self._nursery.start_soon(self._again, client, payload, outcome)
 
     async def _again(self, client: httpx.AsyncClient, payload: Json, outcome: str) -> None:
         """Deliver what was not acknowledged, after each wait."""
         for attempt in range(1, _ATTEMPTS):
+            context = payload["event_context"]
+            pause = self._pausing[context] = trio.Event()
             with trio.move_on_after(self.waits_s[attempt - 1]):
-                await self._retry_now.wait()
+                await pause.wait()
+            self._pausing.pop(context, None)
             if self.url is not None:
-                ended = await self._post(client, payload, attempt, outcome)
+                async with self._again_in_order:
+                    ended = await self._post(client, payload, attempt, outcome)
             else:
-                ended = await self._await(payload, attempt, self._offer(payload, attempt, outcome))
+                ack = self._offer(payload, attempt, outcome)
+                ended = await self._await(payload, attempt, ack, trio.current_time())
             if ended is None or ended == _NO_RETRY:
                 break
             outcome = ended
@@ -250,14 +268,15 @@ class Deliveries:
         )
         return ack
 
-    async def _await(self, payload: Json, attempt: int, ack: trio.Event | None) -> str | None:
+    async def _await(
+        self, payload: Json, attempt: int, ack: trio.Event | None, offered_at: float
+    ) -> str | None:
         """None once it is acknowledged; or why it is not."""
         if ack is None:
             return self._note(payload, attempt, "no_connections")
-        with trio.move_on_after(self.ack_within_s):
+        with trio.move_on_at(offered_at + self.ack_within_s):
             await ack.wait()
-            return self._note(payload, attempt, None)
-        return self._note(payload, attempt, "timeout")
+        return self._note(payload, attempt, None if ack.is_set() else "timeout")
 
     # The Events API
 

@@ -266,7 +266,8 @@ class Methods:
             self._world.post(
                 place.channel_id, self._world.bot, comment, thread_ts=thread_ts, files=found
             )
-        return {"files": [self._world.render_file(file) for file in found]}
+        # Slack shares after it has answered.
+        return {"files": [self._world.render_file(file) | {"shares": {}} for file in found]}
 
     def _file(self, arguments: Json) -> Json:
         file = self._world.files.get(str(arguments.get("file")))

@@ -74,6 +74,8 @@ class SlackFile:
     shared: bool = False
     length: int = 0
     """What was announced."""
+    shares: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """Where it is shared: the channel, whether that is public, and the ts of the message."""
 
 
 @dataclass
@@ -173,6 +175,8 @@ class SlackWorld:
         message.blocks = blocks or []
         for file in message.files:
             file.shared = True
+            kind = "public" if place.kind == "channel" else "private"
+            file.shares[channel] = (kind, message.ts)
         place.messages[message.ts] = message
         event = self.render(place, message)
         event |= {"event_ts": message.ts, "channel": channel, "channel_type": place.kind}
@@ -270,6 +274,9 @@ class SlackWorld:
         """A file as Slack writes it."""
         extension = file.name.rpartition(".")[2]
         private = f"{self.url}/files-pri/{self.team}-{file.file_id}"
+        shares: Json = {}
+        for channel, (kind, ts) in file.shares.items():
+            shares.setdefault(kind, {})[channel] = [{"ts": ts, "team_id": self.team}]
         return {
             "id": file.file_id,
             "created": int(time.time()),
@@ -283,6 +290,7 @@ class SlackWorld:
             "mode": "hosted",
             "is_external": False,
             "file_access": "visible",
+            "shares": shares,
             "url_private": f"{private}/{file.name}",
             "url_private_download": f"{private}/download/{file.name}",
         }

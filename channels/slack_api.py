@@ -1,0 +1,232 @@
+"""Calls of Slack's Web API: the token in a header, the rates, one connection pool for all.
+
+Source: https://docs.slack.dev/apis/web-api/, https://docs.slack.dev/apis/web-api/rate-limits: about
+one message a second in a channel, with bursts; several hundred a minute in all; 50 calls of
+`chat.update` a minute. https://docs.slack.dev/reference/methods/files.getUploadURLExternal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import trio
+
+from ..actors.frozen import message
+from .base import Rejected, Unreachable
+from .http_answer import HttpAnswer, raise_for
+from .http_client import HttpClient
+from .json_fields import Fields
+from .limiter import Limiter, Rate, limited
+from .secret import Secret
+from .slack_errors import result_of
+
+__all__ = ["SlackApi", "SlackPlace", "SlackRates", "bearer_of"]
+
+_CALL_S: Final = 30.0
+"""Seconds for a call."""
+_UPLOAD_S: Final = 300.0
+"""Seconds for a file to leave, and to be taken in."""
+
+_POST: Final = "chat.postMessage"
+_FORMS: Final = frozenset({"files.getUploadURLExternal", "files.info"})
+"""Methods that take a form and no JSON."""
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+@message
+class SlackRates:
+    """How fast a bot may write. The defaults are what Slack allows."""
+
+    channel: Rate = Rate(per_s=1.0, burst=3, scope="place")
+    """One message a second in a channel; short bursts may go over that."""
+    overall: Rate = Rate(per_s=4.0, burst=12)
+    """Several hundred messages a minute in all."""
+    others: Rate = Rate(per_s=50 / 60, burst=10)
+    """50 calls a minute of each other method that writes, such as edits."""
+
+
+class SlackPlace:
+    """Where Slack is: its API, and the hosts that have its files."""
+
+    def __init__(self, api_url: str) -> None:
+        """Open nothing.
+
+        Args:
+            api_url: what the names of methods are put behind: `https://slack.com/api`.
+
+        Raises:
+            ValueError: it is no plain URL, or not encrypted on its way to another machine.
+        """
+        try:
+            url = urlsplit(api_url)
+            port = url.port or _PORTS.get(url.scheme, 0)
+        except ValueError:
+            raise ValueError("api_url is no URL") from None
+        if not url.hostname or url.username or url.password or url.query or url.fragment:
+            raise ValueError("api_url must be like https://slack.com/api")
+        self.is_local = url.scheme == "http" and url.hostname in _LOOPBACK
+        if url.scheme != "https" and not self.is_local:
+            raise ValueError("api_url must begin with https://; http:// is for this machine only")
+        self.api_url = api_url.rstrip("/")
+        self.address = f"{url.hostname}:{port}"
+        """`host:port` of the API."""
+        self.files_host = f"files.{url.hostname}"
+        """The host that has the files, besides the API's own."""
+
+    def __repr__(self) -> str:
+        return f"<SlackPlace {self.api_url}>"
+
+    def has_files_at(self, url: str) -> bool:
+        """Whether a URL leads to Slack's own files, so that the token may be shown there."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError:
+            return False
+        if parts.username or parts.password or not parts.hostname:
+            return False
+        if f"{parts.hostname}:{port}" == self.address:
+            return parts.scheme == ("http" if self.is_local else "https")
+        return (parts.scheme, parts.hostname, port) == ("https", self.files_host, 443)
+
+
+class SlackApi:
+    """Asks Slack, in the name of one bot."""
+
+    def __init__(self, place: SlackPlace, token: Secret, rates: SlackRates) -> None:
+        """Nothing is opened before the first call.
+
+        Args:
+            place: where Slack is.
+            token: of the bot.
+            rates: how fast to write.
+        """
+        self.place = place
+        self.bearer = bearer_of(token)
+        self._client: HttpClient | None = None
+        self._users = 0
+        self._posts = Limiter((rates.channel, rates.overall))
+        self._rate_of_others = rates.others
+        self._others: dict[str, Limiter] = {}
+
+    def __repr__(self) -> str:
+        return f"<SlackApi at {self.place.api_url}>"
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[HttpClient]:
+        """Keep connections for as long as the block lasts, or the last block of several.
+
+        A call makes do without: what is sent while nothing is heard has a connection of its own.
+        """
+        client = self._client
+        if client is None:
+            client = self._client = await HttpClient(self.place.api_url).__aenter__()
+        self._users += 1
+        try:
+            yield client
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._client = None
+                await client.__aexit__(None, None, None)
+
+    async def ask(
+        self, method: str, *, bearer: Secret | None = None, **parameters: Any
+    ) -> tuple[Fields, Mapping[str, str]]:
+        """The result of a method that shows nobody anything, and the headers that came with it.
+
+        Args:
+            method: which.
+            bearer: another header of authorization than the bot's.
+            parameters: those that are None are left out.
+
+        Raises:
+            Unreachable, Rejected: see `result_of`.
+        """
+        answer = await self._call(method, parameters, sends=False, bearer=bearer)
+        return result_of(answer, sends=False), answer.headers
+
+    async def write(
+        self, method: str, place: str, *, repeatable: bool = False, **parameters: Any
+    ) -> Fields:
+        """The result of a method that shows people something, at its turn.
+
+        Args:
+            method: which.
+            place: the channel, for the rates.
+            repeatable: whether a second call changes nothing.
+            parameters: those that are None are left out.
+
+        Raises:
+            Unreachable, Rejected, LostAnswer: see `result_of`.
+        """
+        limiter = self._posts if method == _POST else self._others.get(method)
+        if limiter is None:
+            limiter = self._others[method] = Limiter([self._rate_of_others])
+        await limited(limiter, place)
+        try:
+            return result_of(
+                await self._call(method, parameters, sends=not repeatable), sends=not repeatable
+            )
+        except Unreachable as error:
+            if error.retry_after_s is not None:
+                until_s = trio.current_time() + error.retry_after_s
+                # Posts are counted for each channel, other methods in all.
+                limiter.pause(place if method == _POST else None, until_s)
+            raise
+
+    async def upload(self, url: str, name: str, content: bytes) -> None:
+        """Bring a file to where Slack wants to have it; nobody sees it yet.
+
+        Raises:
+            Unreachable, Rejected: Slack does not take it.
+        """
+        if not self.place.has_files_at(url):
+            raise Rejected("Slack wants the file at a place that is not its own", reason="bad_url")
+        parts = urlsplit(url)
+        names = {f"part{number}": unquote(one) for number, one in enumerate(parts.path.split("/"))}
+        del names["part0"]  # before the first slash
+        async with HttpClient(f"{parts.scheme}://{parts.netloc}") as client:
+            answer = await client.call(
+                "POST",
+                "/" + "/".join(f"{{{part}}}" for part in names),
+                sends=False,
+                values=names,
+                params=dict(parse_qsl(parts.query)),
+                files={"file": (name, content, "application/octet-stream")},
+                timeout_s=_UPLOAD_S,
+            )
+        raise_for(answer, sends=False)
+
+    async def _call(
+        self,
+        method: str,
+        parameters: Mapping[str, Any],
+        *,
+        sends: bool,
+        bearer: Secret | None = None,
+    ) -> HttpAnswer:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        headers: dict[str, str | Secret] = {"authorization": bearer or self.bearer}
+        form = method in _FORMS
+        if not form:
+            headers["content-type"] = "application/json; charset=utf-8"
+        async with self.connected() as client:
+            return await client.call(
+                "POST",
+                f"/{method}",
+                sends=sends,
+                headers=headers,
+                json=None if form else given,
+                data={name: str(value) for name, value in given.items()} if form else None,
+                timeout_s=_CALL_S,
+            )
+
+
+def bearer_of(token: Secret) -> Secret:
+    """The header that shows a token."""
+    return Secret(f"Bearer {token.reveal()}")

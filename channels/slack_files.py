@@ -1,0 +1,183 @@
+"""Files in both directions: fetched from Slack's own hosts, brought to them, and shared.
+
+Source: https://docs.slack.dev/messaging/working-with-files,
+https://docs.slack.dev/reference/methods/files.completeUploadExternal: a file is shared after the
+answer, so that the time of its message may have to be asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable
+from mimetypes import guess_extension
+from typing import Final
+
+import trio
+
+from ..actors.errors import FileNotKept, FileTooLarge
+from ..actors.messages import Address, Attachment
+from .base import Channel, ChannelError, OutboundFile, Receipt, Unreachable
+from .fetching import Fetcher, FetchFailed, FetchRefused, safe_name
+from .json_fields import Fields, Malformed, chosen, fields, items, text
+from .slack_api import SlackApi
+from .slack_fields import named, stamp
+from .slack_wire import IncomingFile
+
+__all__ = ["FILE_LIMIT_BYTES", "Files"]
+
+_logger = logging.getLogger(__name__)
+
+FILE_LIMIT_BYTES: Final = 100_000_000
+"""Longest file that is sent or fetched. Slack takes 1 GB, but what leaves is held in memory."""
+_TRIES: Final = 3
+"""How often a file is asked for before its turn comes with its id alone."""
+_TRY_AGAIN_S: Final = 1.0
+_SHARED_AFTER_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each look whether a file is shared already."""
+
+
+class Files:
+    """The files of one bot's conversations."""
+
+    def __init__(self, api: SlackApi) -> None:
+        """Fetch nothing yet."""
+        self._api = api
+        place = api.place
+        self._fetcher = Fetcher(
+            max_bytes=FILE_LIMIT_BYTES,
+            trusted=frozenset({place.address}),
+            credential_hosts=frozenset({place.address, place.files_host}),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Files at {self._api.place.files_host}>"
+
+    # -- in --------------------------------------------------------------------------------------
+
+    async def attachments(
+        self, files: tuple[IncomingFile, ...], channel: Channel, *, within_s: float
+    ) -> tuple[Attachment, ...]:
+        """Each of the files, kept; or by its id, which only this bot can use, if it cannot be."""
+        kept: list[Attachment] = []
+        with trio.move_on_after(within_s):
+            for file in files:
+                kept.append(await self._attachment(file, channel))  # noqa: PERF401  (some may come)
+        return (*kept, *(_by_id(file) for file in files[len(kept) :]))
+
+    async def _attachment(self, file: IncomingFile, channel: Channel) -> Attachment:
+        for tried in range(_TRIES):
+            try:
+                return await self._keep(file, channel) or _by_id(file)
+            except (FileTooLarge, FileNotKept, FetchRefused, Malformed) as error:
+                _logger.warning("%s: a file is not kept: %s", channel.name, error)
+                break
+            except (ChannelError, FetchFailed) as error:
+                _logger.warning("%s: a file was not fetched: %s", channel.name, error)
+                await trio.sleep(_TRY_AGAIN_S * 2**tried)
+        return _by_id(file)
+
+    async def _keep(self, file: IncomingFile, channel: Channel) -> Attachment | None:
+        """Fetch a file, and keep it; None if it is not Slack's, or too long.
+
+        Raises:
+            FetchRefused: Slack does not hand it out.
+            FetchFailed, Unreachable: try later.
+            FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
+        """
+        if channel.keep_file is None or (file.size_bytes or 0) > FILE_LIMIT_BYTES:
+            return None
+        if file.url is None or not self._api.place.has_files_at(file.url):
+            return None
+        headers = {"authorization": self._api.bearer}
+        async with self._fetcher.open(file.url, headers=headers) as pieces:
+            return await channel.keep_file(
+                _whole(pieces, file.size_bytes), kind=file.kind, mime=file.mime, name=_name(file)
+            )
+
+    # -- out -------------------------------------------------------------------------------------
+
+    async def send(self, file: OutboundFile, address: Address) -> Receipt:
+        """Bring a file to Slack, and share it.
+
+        The receipt has the time of its message; or the id of the file, if Slack does not tell the
+        time soon, or to whom may not read files.
+
+        Raises:
+            Unreachable, Rejected: nobody sees it.
+            LostAnswer: nobody knows.
+        """
+        content = await file.read()
+        name = file.name or f"file{guess_extension(file.mime or '') or ''}"
+        begun, _ = await self._api.ask(
+            "files.getUploadURLExternal", filename=name, length=len(content)
+        )
+        try:
+            url, file_id = text(begun, "upload_url") or "", named(begun, "file_id")
+        except Malformed as error:
+            raise Unreachable(
+                f"files.getUploadURLExternal: {error}", reason="bad_answer"
+            ) from error
+        await self._api.upload(url, name, content)
+        done = await self._api.write(
+            "files.completeUploadExternal",
+            address.conversation,
+            files=[{"id": file_id, "title": name}],
+            channel_id=address.conversation,
+            thread_ts=address.thread,
+        )
+        shared = await self._shared(file_id, done, address.conversation)
+        return Receipt(platform_message_id=shared or file_id)
+
+    async def _shared(self, file_id: str, done: Fields, channel: str) -> str | None:
+        """The time of the message that a file is in, once it is."""
+        try:
+            for file in items(done, "files"):
+                if (shared := _shared_in(file, channel)) is not None:
+                    return shared
+            for pause_s in _SHARED_AFTER_S:
+                await trio.sleep(pause_s)
+                told, _ = await self._api.ask("files.info", file=file_id)
+                if (shared := _shared_in(told.get("file"), channel)) is not None:
+                    return shared
+        except (ChannelError, Malformed) as error:
+            _logger.debug("a file is shared, and the time of its message is not known: %s", error)
+        return None
+
+
+def _shared_in(file: object, channel: str) -> str | None:
+    """The time of the message in which a file stands in a channel."""
+    shares = chosen(fields(file, "file"), "shares") or {}
+    for kind in ("public", "private"):
+        for share in items(chosen(shares, kind) or {}, channel):
+            return stamp(fields(share, "share"), "ts")
+    return None
+
+
+async def _whole(pieces: AsyncIterable[bytes], size_bytes: int | None) -> AsyncGenerator[bytes]:
+    """The pieces of a file that is as long as it was announced.
+
+    Whoever may not read files is shown a page to sign in, with a status of success.
+    """
+    came = 0
+    async for piece in pieces:
+        came += len(piece)
+        yield piece
+    if size_bytes is not None and came != size_bytes:
+        raise FetchRefused(
+            f"{came} bytes came instead of {size_bytes}: the token may lack the scope files:read",
+            reason="other_file",
+        )
+
+
+def _by_id(file: IncomingFile) -> Attachment:
+    return Attachment(
+        kind=file.kind,
+        reference=file.file_id,
+        mime=file.mime,
+        size_bytes=file.size_bytes,
+        name=_name(file),
+    )
+
+
+def _name(file: IncomingFile) -> str | None:
+    return safe_name(file.name) if file.name else None

@@ -1,0 +1,256 @@
+"""Slack's events, read: which of them are turns, changes, or nothing to us. Pure.
+
+Source: https://docs.slack.dev/reference/events/message and its subtypes,
+https://docs.slack.dev/reference/events/app_mention, https://docs.slack.dev/apis/events-api/,
+https://docs.slack.dev/reference/objects/file-object.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from ..actors.frozen import message
+from ..actors.messages import Address, InboundTurn, Instance, MessageChange
+from .json_fields import Fields, Malformed, chosen, fields, items, text
+from .slack_fields import named, stamp
+from .slack_text import plain_text
+
+__all__ = ["PLATFORM", "Heard", "IncomingFile", "Me", "News", "Reader", "event_of"]
+
+PLATFORM: Final = "slack"
+_SAID: Final = frozenset({None, "file_share", "thread_broadcast", "me_message"})
+"""Subtypes with which humans say something. A message without one is the usual message."""
+_BY_BOT: Final = "bot_message"
+_SLACKBOT: Final = "USLACKBOT"
+_KINDS: Final = frozenset({"image", "audio", "video"})
+_MAX_MIME_CHARS: Final = 255
+_LARGEST: Final = 2**63
+
+
+@message
+class Me:
+    """Who the bot is, as `auth.test` says."""
+
+    user_id: str
+    bot_id: str | None = None
+    team_id: str | None = None
+
+
+@message
+class IncomingFile:
+    """A file that a human has sent."""
+
+    kind: str
+    file_id: str
+    url: str | None = None
+    """Where Slack has it, for those with a token; None if it has to be asked, or has it not."""
+    mime: str | None = None
+    name: str | None = None
+    size_bytes: int | None = None
+
+
+@message
+class Heard:
+    """What a human has said."""
+
+    turn: InboundTurn
+    """Without its files."""
+    files: tuple[IncomingFile, ...] = ()
+
+
+News: TypeAlias = Heard | MessageChange
+
+
+def event_of(payload: object) -> tuple[str, str]:
+    """Id and conversation of an event, as far as it has them; empty for what it has not.
+
+    A delivery that is repeated has the same id. Events of one conversation are heard in order.
+    """
+    if not isinstance(payload, dict):
+        return "", ""
+    try:
+        told = fields(payload, "payload")  # pyright: ignore[reportUnknownArgumentType]  # JSON
+        event = chosen(told, "event") or {}
+        return text(told, "event_id") or "", text(event, "channel") or ""
+    except Malformed:
+        return "", ""
+
+
+class Reader:
+    """Reads events for one bot."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        me: Me,
+        *,
+        allow_bots: bool = False,
+        reply_in_thread: bool = True,
+    ) -> None:
+        self._instance = instance
+        self._me = me
+        self._allow_bots = allow_bots
+        self._reply_in_thread = reply_in_thread
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self._instance} for bot {self._me.user_id}>"
+
+    def read(self, payload: object) -> News | None:
+        """What an event tells; None for what is nothing to us.
+
+        Raises:
+            Malformed: it is not as documented.
+        """
+        told = fields(payload, "payload")
+        if told.get("type") != "event_callback":
+            return None
+        event = fields(told.get("event"), "event")
+        kind, subtype = event.get("type"), event.get("subtype")
+        if kind not in ("message", "app_mention"):
+            return None
+        if subtype == "message_changed":
+            return self._changed(event)
+        if subtype == "message_deleted":
+            return self._deleted(event, chosen(event, "previous_message") or {})
+        if subtype in _SAID or (subtype == _BY_BOT and self._allow_bots):
+            return self._said(event, team=text(told, "team_id"))
+        return None
+
+    def _said(self, event: Fields, team: str | None) -> Heard | None:
+        author = self._author(event)
+        if author is None:
+            return None
+        said, named_me = self._text(event)
+        files = tuple(found for file in items(event, "files") if (found := _file(file)) is not None)
+        if not said and not files:
+            return None
+        direct = _is_direct(event)
+        answers_me = event.get("parent_user_id") == self._me.user_id
+        root = _root(event)
+        return Heard(
+            turn=InboundTurn(
+                address=self._address(event, event),
+                platform=PLATFORM,
+                message_id=stamp(event, "ts"),
+                user_id=author,
+                text=said,
+                guild=None if direct else team or self._me.team_id,
+                direct=direct,
+                mentioned=direct or named_me or answers_me or event["type"] == "app_mention",
+                reply_to=root if answers_me else None,
+            ),
+            files=files,
+        )
+
+    def _changed(self, event: Fields) -> MessageChange | None:
+        """An edit; a deletion, if answers to it remain; None where nobody has edited anything.
+
+        Slack tells in the same way of previews of links that were loaded, of a message that has
+        become the root of a thread, and of the agent's own edits.
+        """
+        now = fields(event.get("message"), "message")
+        before = chosen(event, "previous_message") or {}
+        if now.get("subtype") == "tombstone":
+            return self._deleted({**event, "deleted_ts": now.get("ts")}, before)
+        edited = chosen(now, "edited")
+        if edited is None or now.get("subtype") not in _SAID:
+            return None
+        author = self._author(now)
+        if author is None or edited.get("user") != author:
+            return None
+        earlier = chosen(before, "edited") or {}
+        change_id = stamp(edited, "ts")
+        if earlier.get("ts") == change_id or before.get("text") == now.get("text"):
+            return None
+        return MessageChange(
+            address=self._address(event, now),
+            platform=PLATFORM,
+            message_id=stamp(now, "ts"),
+            change_id=change_id,
+            user_id=author,
+            text=self._text(now)[0],
+        )
+
+    def _deleted(self, event: Fields, before: Fields) -> MessageChange | None:
+        """A deletion, of which Slack does not say whose it was; None if a bot had written it."""
+        if before and self._author(before) is None:
+            return None
+        message_id = stamp(event, "deleted_ts")
+        return MessageChange(
+            address=self._address(event, {**before, "ts": message_id}),
+            platform=PLATFORM,
+            message_id=message_id,
+            change_id="deleted",
+            user_id=None,
+            text=None,
+        )
+
+    def _address(self, event: Fields, content: Fields) -> Address:
+        """The channel, and the thread of the message.
+
+        What begins a conversation in a channel is answered in the thread below it, so it belongs to
+        that thread already; unless the channel is to be answered.
+        """
+        root = _root(content)
+        if root is None and self._reply_in_thread and not _is_direct(event):
+            root = stamp(content, "ts")
+        return Address(self._instance, named(event, "channel"), root)
+
+    def _author(self, content: Fields) -> str | None:
+        """Id of who has written; None if that is nobody who is listened to."""
+        bot_id = text(content, "bot_id")
+        user_id = text(content, "user")
+        if user_id == self._me.user_id or (bot_id is not None and bot_id == self._me.bot_id):
+            return None
+        is_bot = bot_id is not None or user_id == _SLACKBOT
+        if is_bot and not self._allow_bots:
+            return None
+        return named(content, "bot_id" if user_id is None and is_bot else "user")
+
+    def _text(self, content: Fields) -> tuple[str, bool]:
+        """What it says in plain text, with messages that are passed on; and whether it names us."""
+        said, named_me = plain_text(text(content, "text") or "", self._me.user_id)
+        pieces = [said] if said else []
+        for attachment in items(content, "attachments"):
+            shared = fields(attachment, "attachment")
+            if shared.get("is_share") is True:
+                quoted = text(shared, "text") or text(shared, "fallback") or ""
+                quoted, _ = plain_text(quoted, self._me.user_id)
+                pieces.append("\n".join(f"> {line}" for line in quoted.split("\n")))
+        return "\n".join(pieces), named_me
+
+
+def _is_direct(event: Fields) -> bool:
+    """Whether it is a conversation with one human, whose ids begin with D.
+
+    Events of mentions come without `channel_type`, and never from such conversations.
+    """
+    kind = text(event, "channel_type")
+    return kind == "im" if kind is not None else (text(event, "channel") or "").startswith("D")
+
+
+def _root(content: Fields) -> str | None:
+    """The first message of the thread that it is in; None outside, and for the first itself."""
+    if content.get("thread_ts") is None:
+        return None
+    root = stamp(content, "thread_ts")
+    return None if root == content.get("ts") else root
+
+
+def _file(value: object) -> IncomingFile | None:
+    """A file of a message; None for one that was deleted, or is hidden by the workspace's plan."""
+    file = fields(value, "file")
+    if file.get("mode") in ("tombstone", "hidden_by_limit"):
+        return None
+    mime = text(file, "mimetype") or None
+    family = (mime or "").partition("/")[0]
+    size: object = file.get("size")
+    url = text(file, "url_private_download") or text(file, "url_private")
+    return IncomingFile(
+        kind=family if family in _KINDS else "file",
+        file_id=named(file, "id"),
+        url=None if file.get("is_external") is True else url,
+        mime=mime[:_MAX_MIME_CHARS] if mime else None,
+        name=text(file, "name") or text(file, "title"),
+        size_bytes=size if type(size) is int and 0 <= size < _LARGEST else None,
+    )
