@@ -18,7 +18,7 @@ from ..actors.frozen import message
 from .base import LostAnswer, Rejected, Unreachable
 from .http_answer import HttpAnswer, Words, expect_json, raise_for, raise_unread, retry_after_s
 from .http_pieces import Body, abandon
-from .secret import Secret, redact
+from .secret import PLAIN_IN_PATHS, Secret, redact
 
 __all__ = [
     "MAX_ANSWER_BYTES",
@@ -266,7 +266,7 @@ def _filled(path: str, values: Mapping[str, str | Secret]) -> str:
         text = value.reveal() if isinstance(value, Secret) else value
         if text in {"", ".", ".."}:
             raise ValueError(f"{name} is no part of a path")
-        parts[name] = quote(text, safe=":@!$&'()*+,;=")
+        parts[name] = quote(text, safe=PLAIN_IN_PATHS)
     try:
         return path.format_map(parts)
     except KeyError as error:

@@ -10,12 +10,14 @@ import re
 import threading
 import weakref
 from typing import Final, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "Secret", "redact"]
+__all__ = ["MASK", "PLAIN_IN_PATHS", "Secret", "redact"]
 
 MASK: Final = "***"
 """Stands where a secret stood."""
+PLAIN_IN_PATHS: Final = ":@!$&'()*+,;="
+"""What a segment of a path holds as it is, besides letters, digits and `-._~`."""
 
 _TALKATIVE: Final = (
     "httpx",
@@ -30,11 +32,16 @@ _TALKATIVE: Final = (
 )
 """Loggers of others that tell URLs and headers. A filter of `httpcore` alone would not be asked
 about what its children log, so each is named."""
+_OURS: Final = ("turnkeeper", "turnkeeper.channels", "turnkeeper.channels.hook_server")
+"""Loggers of ours that tell what channels have raised, and what that comes from; those of the
+channels' own modules are found when a secret is made."""
+_CHANNELS: Final = "turnkeeper.channels."
 
 _PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 _living: weakref.WeakSet[Secret] = weakref.WeakSet()
-_living_lock: Final = threading.Lock()
+_living_lock: Final = threading.RLock()
+"""Whoever holds it may be interrupted by a finaliser or a signal that logs, in the same thread."""
 
 
 class Secret:
@@ -146,7 +153,8 @@ _redaction: Final = _Redaction()
 
 def _guard_logs() -> None:
     """Put the filter on the loggers; a second time changes nothing."""
-    for name in _TALKATIVE:
+    known = [name for name in list(logging.Logger.manager.loggerDict) if name.startswith(_CHANNELS)]
+    for name in (*_TALKATIVE, *_OURS, *known):
         logging.getLogger(name).addFilter(_redaction)
 
 
@@ -156,7 +164,10 @@ def _spellings(value: str) -> tuple[str, ...]:
             value,
             quote(value, safe=""),
             quote(value, safe=":@"),
+            quote(value, safe=PLAIN_IN_PATHS),
+            quote_plus(value),
             repr(value)[1:-1],
+            repr(value + "'\"")[1:-4],  # where the text around it has both kinds of quotes
             json.dumps(value)[1:-1],
         }
     )

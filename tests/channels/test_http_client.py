@@ -286,6 +286,22 @@ async def test_no_error_and_no_log_shows_a_secret(caplog: pytest.LogCaptureFixtu
         assert "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw" not in text
 
 
+async def test_a_secret_is_hidden_however_a_url_spells_it(caplog: pytest.LogCaptureFixture) -> None:
+    secret = Secret("a/b+c=d&e 'f'")
+    with caplog.at_level(logging.DEBUG):
+        async with platform(answering(plain(b"{}"))) as base, HttpClient(base) as client:
+            await client.call(
+                "GET",
+                "/{token}",
+                sends=False,
+                values={"token": secret},
+                params={"token": secret.reveal()},
+            )
+    assert "HTTP Request: GET" in caplog.text
+    for rest in ("c=d", "c%3Dd", "c%3dd"):
+        assert rest not in caplog.text
+
+
 def answered(status: int, body: bytes = b"", **headers: str) -> HttpAnswer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return HttpAnswer(asked="POST /send", status=status, headers=named, body=body)

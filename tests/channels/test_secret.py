@@ -92,6 +92,25 @@ def test_a_secret_is_hidden_from_logged_exceptions(written: io.StringIO) -> None
     assert f"ValueError: no such host: {MASK}" in written.getvalue()
 
 
+@pytest.mark.parametrize("name", ["turnkeeper", "turnkeeper.channels", "turnkeeper.channels.mine"])
+def test_a_secret_is_hidden_from_what_we_log_of_a_channel(name: str, written: io.StringIO) -> None:
+    logger = logging.getLogger(name)
+    secret = Secret.of(TOKEN, "token")
+    try:
+        raise ExceptionGroup("of a nursery", [ValueError(f"no such host: {secret.reveal()}")])
+    except ExceptionGroup:
+        logger.exception("the channel broke")
+    assert TOKEN not in written.getvalue()
+    assert f"ValueError: no such host: {MASK}" in written.getvalue()
+
+
+@pytest.mark.parametrize("around", ["{}", "it's {}", '"{}"', 'it\'s "{}"'])
+def test_a_secret_is_hidden_from_literals_whatever_quotes_are_around_it(around: str) -> None:
+    secret = Secret("correct'horse\\battery")
+    for shown in (repr(around.format(secret.reveal())), repr(around.format("é" + secret.reveal()))):
+        assert "horse" not in redact(shown)
+
+
 def test_what_holds_no_secret_is_logged_untouched(written: io.StringIO) -> None:
     secret = Secret.of(TOKEN, "token")
     logging.getLogger("httpx").info("%s of %d", "one", 2)
