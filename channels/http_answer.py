@@ -13,14 +13,13 @@ from ..actors.frozen import message
 from .base import LostAnswer, Rejected, Unreachable
 from .display import printable
 from .http_json import BadJson, parse_json
+from .pauses import MAX_PAUSE_S
 from .secret import redact
 
 __all__ = ["HttpAnswer", "Words", "expect_json", "raise_for", "raise_unread", "retry_after_s"]
 
 _WORDS_CHARS: Final = 200
 """Longest piece of a platform's own words in an error."""
-_MAX_RETRY_AFTER_S: Final = 7 * 24 * 3600.0
-"""A platform that asks for more is not believed: the clock of either side is wrong."""
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 
 _REFUSALS: Final = {
@@ -137,13 +136,13 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> 
     """
     told = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(told):
-        return min(float(told), _MAX_RETRY_AFTER_S)
+        return min(float(told), MAX_PAUSE_S)
     try:
         until_s = parsedate_to_datetime(told).timestamp()
     except (ValueError, OverflowError):
         return None
     wait_s = until_s - (time.time() if now_s is None else now_s)
-    return min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)
+    return min(max(wait_s, 0.0), MAX_PAUSE_S)
 
 
 def _said(answer: HttpAnswer, words: Words | None) -> str:

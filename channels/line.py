@@ -1,13 +1,16 @@
 """The line between a channel and its platform: whether it stands, and since when.
 
 Owned by the channel; the runtime gives it the time, and notes what it sees from outside: turns that
-are heard, a `run` that has ended, when it is run again.
+are heard, a `run` that begins or has ended, when it is run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias
+
+from .pauses import least_pause_s
+from .secret import redact
 
 __all__ = ["Line", "LineState"]
 
@@ -52,6 +55,11 @@ class Line:
     def __repr__(self) -> str:
         return f"<Line {self.state}{f': {self.error}' if self.error else ''}>"
 
+    def begin(self) -> None:
+        """It is tried now, perhaps once more; what was to be looked at may have been mended."""
+        self.next_try_at_us = 0
+        self.warning = ""
+
     def up(self) -> None:
         """It stands now."""
         if self.state != "connected":
@@ -63,7 +71,7 @@ class Line:
         self.heard_at_us = self.clock()
 
     def down(self, why: str, *, retry_in_s: float | None = None, refused: bool = False) -> None:
-        """It does not stand; `why` says what happened, without secrets.
+        """It does not stand; `why` says what happened. Secrets in it are hidden.
 
         Args:
             why: what happened, for the operator.
@@ -71,11 +79,10 @@ class Line:
             refused: whether the platform refuses for good.
         """
         self._enter("refused" if refused else "disconnected")
-        self.error, self.error_at_us = why, self.since_us
+        self.error, self.error_at_us = redact(why), self.since_us
         self.breaks += 1
-        self.next_try_at_us = (
-            0 if retry_in_s is None else self.since_us + round(retry_in_s * 1_000_000)
-        )
+        pause_s = least_pause_s(retry_in_s)
+        self.next_try_at_us = 0 if pause_s is None else self.since_us + round(pause_s * 1_000_000)
 
     def end(self) -> None:
         """Nothing more will come through it."""

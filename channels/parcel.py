@@ -18,8 +18,10 @@ from typing import Final, TypeGuard, cast, get_args
 from ..actors.deliveries import Deliver
 from ..actors.frozen import fact
 from .base import Channel, ChannelPowers, LostAnswer, Outbound, Receipt, Rejected, Unreachable
+from .failing import channel_error
 from .file_desk import FileDesk, in_place_of
 from .parts import MIN_LIMIT, LimitUnit, split_text, text_size
+from .pauses import least_pause_s
 
 __all__ = [
     "AGAIN",
@@ -142,18 +144,8 @@ class Parcel:
         try:
             async with self._desk.room if outbound.file is not None else nullcontext():
                 receipt = await ask(outbound)
-        except Unreachable as error:
-            return Failure(word(error.reason), _least_pause_s(error.retry_after_s))
-        except Rejected as error:
-            return Failure(word(error.reason), final=True)
-        except LostAnswer as error:
-            logger.warning("%s: no answer for %s: %s", name, outbound.part_id, error)
-            return Failure("lost_answer", lost=True)
-        except (
-            Exception
-        ):  # the supervisor's edge: a defect of the channel says nothing of the bytes
-            logger.exception("%s broke while sending %s", name, outbound.part_id)
-            return Failure("channel_error", lost=True)
+        except Exception as error:  # noqa: BLE001 - the edge: it touches no other delivery
+            return self._failure(outbound, error)
         if receipt is None:
             return None
         ids = _ids(receipt, outbound, self._channel.powers)
@@ -161,6 +153,20 @@ class Parcel:
             logger.error("%s returned %r as a receipt", name, receipt)
             return Failure("no_receipt", lost=True)
         return ids
+
+    def _failure(self, outbound: Outbound, error: Exception) -> Failure:
+        """What an error of the channel says of the bytes."""
+        name, said = self._channel.name, channel_error(error)
+        if isinstance(said, Unreachable):
+            return Failure(word(said.reason), least_pause_s(said.retry_after_s))
+        if isinstance(said, Rejected):
+            return Failure(word(said.reason), final=True)
+        if isinstance(said, LostAnswer):
+            logger.warning("%s: no answer for %s: %s", name, outbound.part_id, said)
+            return Failure("lost_answer", lost=True)
+        # A defect of the channel says nothing of the bytes.
+        logger.error("%s broke while sending %s", name, outbound.part_id, exc_info=error)
+        return Failure("channel_error", lost=True)
 
     def _outbound(self, number: int) -> Outbound:
         deliver, at = self.deliver, len(self.arrived)
@@ -271,10 +277,3 @@ def _ids(receipt: object, outbound: Outbound, powers: ChannelPowers) -> tuple[st
 def is_id(value: object) -> TypeGuard[str]:
     """Whether `value` can be a platform's id of something."""
     return type(value) is str and 0 < len(value) <= MAX_ID_CHARS
-
-
-def _least_pause_s(retry_after_s: object) -> float | None:
-    """The pause that a platform asks for, if it makes sense."""
-    if isinstance(retry_after_s, int | float) and retry_after_s > 0:  # which NaN is not
-        return float(retry_after_s)
-    return None

@@ -168,9 +168,11 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
 FOR_EVERY_CHANNEL: Final = {
     *("base", "display", "fetching", "hooks", "hook_signing"),
     *("http_answer", "http_client", "http_json", "http_pieces"),
-    *("limiter", "line", "markdown", "parts", "secret"),
+    *("limiter", "line", "markdown", "parts", "pauses", "secret"),
 }
-PIECES_OF_THE_ACTOR: Final = {"actor", "file_desk", "inlet", "parcel", "presence", "retry"}
+PIECES_OF_THE_ACTOR: Final = {
+    *("actor", "failing", "file_desk", "inlet", "parcel", "presence", "retry")
+}
 CHANNEL_MODULES: Final = {
     path.stem: path for path in (ROOT / "channels").glob("*.py") if path.stem != "__init__"
 }

@@ -9,6 +9,7 @@ from datetime import datetime
 from .actors.deliveries import LaneSeen
 from .channels.base import Channel
 from .channels.line import LineState
+from .channels.secret import redact
 from .views import time_of
 
 __all__ = ["ChannelStatus", "LaneStatus", "status_of"]
@@ -60,7 +61,7 @@ class ChannelStatus:
 
 
 def status_of(channel: Channel, lanes: Sequence[LaneSeen]) -> ChannelStatus:
-    """How `channel` is doing, whose lanes are `lanes`."""
+    """How `channel` is doing, whose lanes are `lanes`; no secret is in it."""
     line = channel.line
     fullest = sorted(lanes, key=lambda lane: -lane.waiting)[:_MAX_LANES]
     return ChannelStatus(
@@ -69,11 +70,11 @@ def status_of(channel: Channel, lanes: Sequence[LaneSeen]) -> ChannelStatus:
         state=line.state,
         since=_moment(line.since_us),
         last_heard=_moment(line.heard_at_us),
-        last_error=line.error or None,
+        last_error=redact(line.error) or None,
         last_error_at=_moment(line.error_at_us),
         next_try=_moment(line.next_try_at_us),
         breaks=line.breaks,
-        warning=line.warning or None,
+        warning=redact(line.warning) or None,
         waiting=sum(lane.waiting for lane in lanes),
         lanes=tuple(
             LaneStatus(

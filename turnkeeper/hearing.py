@@ -7,6 +7,7 @@ here: that it was started, that it has ended, and when it is run again.
 from __future__ import annotations
 
 import logging
+import traceback
 from random import Random
 from typing import Final
 
@@ -15,8 +16,11 @@ import trio
 from .actors.bus import Bus
 from .actors.happenings import trouble
 from .actors.services import NowUs
-from .channels.base import Channel, Rejected, Unreachable
+from .channels.base import Channel, ChannelError, Rejected, Unreachable
+from .channels.failing import channel_error
 from .channels.inlet import Inlet
+from .channels.pauses import least_pause_s
+from .channels.secret import redact
 
 __all__ = ["keep_hearing"]
 
@@ -39,38 +43,57 @@ async def keep_hearing(
     platform do not come back at once.
     """
     failures = 0
-    broke: Exception
     while True:
         began = trio.current_time()
-        try:
-            await channel.run(inlet)
-        except Unreachable as error:
-            logger.warning("channel %s is not connected: %s", channel.name, error)
-            broke, least_s = error, error.retry_after_s or 0.0
-        except Rejected as error:
-            logger.error("channel %s is refused: %s", channel.name, error)  # noqa: TRY400  (the platform's words say it all)
-            broke, least_s = error, _REFUSED_PAUSE_S
-        except Exception as error:  # the supervisor's edge: one broken channel touches no other
-            logger.exception("channel %s broke", channel.name)
-            broke, least_s = error, 0.0
-        else:
+        channel.line.begin()
+        broke = await _run(channel, inlet)
+        if broke is None:
             channel.line.end()
             return
         if trio.current_time() - began > _STEADY_S:
             failures = 0
+        said = channel_error(broke)
+        refused = isinstance(said, Rejected)
+        least_s = _REFUSED_PAUSE_S if refused else 0.0
+        if isinstance(said, Unreachable):
+            least_s = least_pause_s(said.retry_after_s) or 0.0
         pause_s = max(least_s, _PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
         failures += 1
         jittered_s = pause_s * (1 + 0.2 * rng.random())
-        channel.line.down(
-            _in_words(broke), retry_in_s=jittered_s, refused=isinstance(broke, Rejected)
-        )
+        told = _told(channel, broke, said)
+        channel.line.down(told, retry_in_s=jittered_s, refused=refused)
+        full = "".join(traceback.format_exception_only(said or broke)).strip()
         bus.publish(
-            trouble("channel", broke, now_us(), instance=channel.name, restarts_in_s=pause_s)
+            trouble("channel", redact(full), now_us(), instance=channel.name, restarts_in_s=pause_s)
         )
         await trio.sleep(jittered_s)
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, Unreachable | Rejected):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+async def _run(channel: Channel, inlet: Inlet) -> Exception | None:
+    """Hear until there is nothing more to hear; or why it broke."""
+    try:
+        await channel.run(inlet)
+    except Exception as error:  # noqa: BLE001 - the edge: one broken channel touches no other
+        return error
+    except BaseExceptionGroup as group:
+        # It is being stopped, and something else has ended it as well: that must not get out in
+        # the place of the cancellation, and end the runtime with an error.
+        broken, stopped = group.split(Exception)
+        if broken is None or stopped is None:
+            raise
+        logger.warning("channel %s broke while it stopped", channel.name, exc_info=broken)
+        raise stopped from None
+    return None
+
+
+def _told(channel: Channel, broke: Exception, said: ChannelError | None) -> str:
+    """Log why a channel broke, and return it in words."""
+    if isinstance(said, Unreachable | Rejected):
+        words = redact(str(said))
+        if isinstance(said, Rejected):
+            logger.error("channel %s is refused: %s", channel.name, words)
+        else:
+            logger.warning("channel %s is not connected: %s", channel.name, words)
+        return words
+    logger.error("channel %s broke", channel.name, exc_info=broke)
+    return redact(f"{type(broke).__name__}: {broke}")
