@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import trio
 
-from .actors.deliveries import LookAtLanes
+from .actors.deliveries import LaneSeen, LookAtLanes
+from .actors.kernel import ActorDeadError
 from .actors.messages import FindSession, Instance, SessionId
 from .actors.services import Ref
 from .channel_status import ChannelStatus, status_of
@@ -50,9 +51,16 @@ class Runtime(Speaking, Deciding, Planning):
     async def channel_statuses(self) -> list[ChannelStatus]:
         """How each channel is doing: its connection, and what waits to be sent."""
         return [
-            status_of(channel, await self._channel_refs[name].ask(LookAtLanes(), block=False))
+            status_of(channel, await self._lanes_of(name))
             for name, channel in self._channels.items()
         ]
+
+    async def _lanes_of(self, name: Instance) -> tuple[LaneSeen, ...]:
+        try:
+            lanes = await self._channel_refs[name].ask(LookAtLanes(), block=False)
+        except ActorDeadError:
+            return ()  # the runtime has stopped: what waits is on disk
+        return cast("tuple[LaneSeen, ...]", lanes)
 
     def channel_ref(self, instance: str) -> Ref:
         """The actor of a channel instance.

@@ -64,6 +64,15 @@ async def test_a_status_shows_the_fullest_lanes_and_why_the_first_delivery_waits
         tg.release()
 
 
+async def test_a_runtime_that_has_stopped_still_tells_how_its_channels_were() -> None:
+    tg = Wired("tg")
+    async with on_stage(echo, tg) as stage:
+        await tg.receive("hi")
+        await tg.next_sent()
+    (status,) = await stage.runtime.channel_statuses()
+    assert (status.name, status.waiting, status.lanes) == ("tg", 0, ())
+
+
 async def test_the_command_shows_what_the_runtime_that_runs_says(gateway: Gateway) -> None:
     async with gateway.up():
         await gateway.say("tg", "u1")
@@ -99,6 +108,10 @@ class Asked(LoopbackChannel):
     async def probe(self) -> tuple[tk.Check, ...]:
         if self.name == "away":
             raise tk.Unreachable("connection refused")
+        if self.name == "nested":
+            raise ExceptionGroup("in a nursery", [tk.Unreachable("connection reset")])
+        if self.name == "broken":
+            raise KeyError("a defect")
         good = self.name == "good"
         return (
             tk.Check(what="token", ok=True, detail="@bot"),
@@ -130,6 +143,19 @@ def test_a_probe_lists_every_check_and_fails_if_one_does(
     assert json.loads(capsys.readouterr().out) == [
         {"name": "bad", "what": "token", "ok": True, "detail": "@bot"},
         {"name": "bad", "what": "may write", "ok": False, "detail": "invite it"},
+    ]
+
+
+def test_a_channel_that_breaks_when_it_is_asked_stops_no_other_from_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(tmp_path, monkeypatch, "--json", names=("broken", "nested", "good")) == 1
+    rows = [(row["name"], row["detail"]) for row in json.loads(capsys.readouterr().out)]
+    assert rows == [
+        ("broken", "the channel broke: KeyError: 'a defect' (-v shows where)"),
+        ("nested", "connection reset"),
+        ("good", "@bot"),
+        ("good", ""),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import Any, Final
 
 import trio
 
-from ..channels.base import Channel, ChannelError
+from ..channels.base import Channel
+from ..channels.failing import channel_error
+from ..channels.secret import redact
 from ..config import load_config
 from ..control import BadLine, RequestFailed, ask
 from ..kinds import make_channels
@@ -18,6 +21,8 @@ from .base import Command, CommandError, Exit, Invocation, NoSuchThing, NothingR
 from .output import hint, moment, print_json, print_line, print_rows
 
 __all__ = ["COMMANDS"]
+
+logger = logging.getLogger("turnkeeper")
 
 _PROBE_WITHIN_S: Final = 30.0
 """Seconds that a platform may take to answer all questions of a probe."""
@@ -144,11 +149,16 @@ async def _probe_one(channel: Channel) -> list[_Probed]:
     try:
         with trio.fail_after(_PROBE_WITHIN_S):
             checks = await channel.probe()
-    except ChannelError as error:
-        return [row("reachable", False, str(error))]
     except trio.TooSlowError:
         return [row("reachable", False, f"no answer within {_PROBE_WITHIN_S:g} s")]
-    return [row(check.what, check.ok, check.detail) for check in checks] or [
+    except Exception as error:  # the edge: the other channels are asked too
+        said = channel_error(error)
+        if said is not None:
+            return [row("reachable", False, redact(str(said)))]
+        logger.info("%s broke while it was asked", channel.name, exc_info=error)
+        told = redact(f"{type(error).__name__}: {error}")
+        return [row("probe", False, f"the channel broke: {told} (-v shows where)")]
+    return [row(check.what, check.ok, redact(check.detail)) for check in checks] or [
         row("nothing to look at", True, "this kind has no platform that could be asked")
     ]
 
