@@ -41,6 +41,7 @@ KINDS: Final = {
     "slack": ".channels.slack:SlackChannel",
     "telegram": ".channels.telegram:TelegramChannel",
     "websocket": ".channels.websocket:WebSocketChannel",
+    "webhook": ".channels.webhook:WebhookChannel",
     "whatsapp": ".channels.whatsapp:WhatsAppChannel",
 }
 """Kind -> where its class is; imported when it is first named, so that nobody pays for the rest."""
