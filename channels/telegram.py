@@ -29,6 +29,7 @@ from .base import (
 )
 from .secret import Secret
 from .telegram_api import SendRates, TelegramApi, checked_url, is_private
+from .telegram_errors import CONFLICT
 from .telegram_fields import Malformed, fields, flag, text
 from .telegram_files import UPLOAD_LIMIT_BYTES
 from .telegram_hearing import Ear, FileSource
@@ -45,6 +46,7 @@ _FETCH_S: Final = 120.0
 """Seconds for a file while polling; other conversations do not wait for it."""
 _HOOKED_FETCH_S: Final = 20.0
 """Seconds for a file while Telegram waits for the answer to its call."""
+_TAKEN: Final = "another program has taken the webhook of this token away, or polls"
 _MOST_CHECK_S: Final = 86_400.0
 _GROUP_DRAFT_S: Final = 8.0
 """Least seconds between two states of a draft in a group, which may be told 20 things a minute."""
@@ -176,19 +178,17 @@ class TelegramChannel(Channel):
                 },
             )
             self.line.up()
+            told = ""
             while True:
                 await trio.sleep(self._check_s)
                 info = fields(await self._api.ask("getWebhookInfo"), "webhook")
                 if text(info, "url") != self.hook_url:
-                    self.line.warning = (
-                        "another program has taken the webhook of this token away, or polls"
-                    )
-                    raise Unreachable(self.line.warning, reason="conflict")
+                    self.line.warning = _TAKEN
+                    raise Unreachable(_TAKEN, reason=CONFLICT)
                 waiting, why = info.get("pending_update_count"), text(info, "last_error_message")
-                if waiting and why:
-                    self.line.warning = (
-                        f"{waiting} updates wait: Telegram's last call failed: {why}"
-                    )
+                before, told = told, _in_words(waiting, why)
+                if told or self.line.warning in (before, _TAKEN):
+                    self.line.warning = told
         except Malformed as error:
             raise Unreachable(f"getWebhookInfo: {error}", reason="bad_answer") from error
         finally:
@@ -268,6 +268,10 @@ class TelegramChannel(Channel):
                 what="updates", ok=False, detail=f"Telegram could not call {host}: {failed}"
             )
         return Check(what="updates", ok=True, detail=f"Telegram calls {host}" if url else "")
+
+
+def _in_words(waiting: object, why: str | None) -> str:
+    return f"{waiting} updates wait: Telegram's last call failed: {why}" if waiting and why else ""
 
 
 def _groups_check(reads_all: bool) -> Check:

@@ -106,6 +106,7 @@ class Poller:
         self._lanes: dict[str, deque[tuple[int, object]]] = {}
         self._empty = trio.Event()
         self._began = trio.current_time()
+        self._limit = MAX_UPDATES
 
     def __repr__(self) -> str:
         return f"<Poller: {self._backlog!r}>"
@@ -146,7 +147,7 @@ class Poller:
                 "getUpdates",
                 {
                     "offset": self._backlog.ask_from(),
-                    "limit": MAX_UPDATES,
+                    "limit": self._limit,
                     "timeout": waits_s,
                     "allowed_updates": self._kinds,
                 },
@@ -154,12 +155,17 @@ class Poller:
             )
             updates = listed(told, "the result")
         except Unreachable as error:
+            if error.reason == "bad_answer" and self._limit > 1:
+                # A hundred of the largest may be too long for us, one of them is not.
+                self._limit = 1
+                return await self._updates(0)
             if error.reason == CONFLICT:
                 self._line.warning = _IN_CONFLICT
                 raise Unreachable(f"{_IN_CONFLICT} ({error})", reason=CONFLICT) from error
             raise
         except Malformed as error:
             raise Unreachable(f"getUpdates: {error}", reason="bad_answer") from error
+        self._limit = MAX_UPDATES
         if self._line.warning == _IN_CONFLICT and trio.current_time() - self._began > _QUIET_S:
             self._line.warning = ""
         return updates

@@ -27,13 +27,15 @@ from turnkeeper import (
 from turnkeeper.actors.messages import DeliveryId, Instance, SessionId, TurnId
 from turnkeeper.channels.base import ChannelError, Draft
 from turnkeeper.channels.hooks import HookDenied, HookHead
+from turnkeeper.channels.secret import Secret
 from turnkeeper.channels.telegram import TelegramChannel
-from turnkeeper.channels.telegram_api import SendRates
+from turnkeeper.channels.telegram_api import SendRates, TelegramApi
 from turnkeeper.channels.telegram_hook import hook_secret
 from turnkeeper.channels.telegram_polling import Backlog
 from turnkeeper.config_tables import ChannelConfig
 from turnkeeper.kinds import make_channel
 
+from ..peers.faults import Fault
 from ..peers.telegram_fake import TOKEN, Telegram, open_telegram
 from .telegram_platform import ANN, BEN, FORUM, GROUP, HASTY
 
@@ -101,6 +103,11 @@ class Runtime:
 def make(telegram: Telegram, name: str = "tg", **keys: Any) -> TelegramChannel:
     keys = {"token": TOKEN, "api_url": telegram.url, "rates": HASTY, **keys}
     return TelegramChannel(name, **keys)
+
+
+def api_of(telegram: Telegram) -> TelegramApi:
+    """What somebody else can do with the same token."""
+    return TelegramApi(telegram.url, Secret(TOKEN), HASTY)
 
 
 @asynccontextmanager
@@ -316,7 +323,7 @@ async def test_a_turn_that_is_refused_for_now_is_heard_again_in_its_order() -> N
 async def test_a_second_poller_is_noticed() -> None:
     async with people() as telegram, ending(telegram) as (channel, ends):
         await telegram.pulse.until(lambda: telegram.polling)
-        await make(telegram, "other")._api.ask("getUpdates")
+        await api_of(telegram).ask("getUpdates")
         error = await ends()
         assert isinstance(error, Unreachable)
         assert error.reason == "conflict"
@@ -325,7 +332,7 @@ async def test_a_second_poller_is_noticed() -> None:
 
 async def test_a_webhook_is_taken_away_and_what_waited_for_it_is_kept() -> None:
     async with people() as telegram:
-        api = make(telegram)._api
+        api = api_of(telegram)
         await api.ask("setWebhook", {"url": "http://127.0.0.1:9/elsewhere"})
         telegram.user_says(ANN, ANN, "kept")
         async with hearing(telegram) as (channel, runtime):
@@ -342,6 +349,17 @@ async def test_only_what_is_heard_is_asked_for() -> None:
         async with hearing(telegram, channel_posts=True) as (_, runtime):
             telegram.posts(-100500, "news")
             await runtime.until(lambda: runtime.texts() == ["news"])
+
+
+async def test_updates_that_cannot_be_read_together_are_fetched_one_by_one() -> None:
+    async with people() as telegram:
+        for text in ("one", "two", "three"):
+            telegram.user_says(ANN, ANN, text)
+        telegram.faults.add(Fault("getupdates", 1, 200, '{"ok": true, "result": [{'))
+        async with hearing(telegram) as (_, runtime):
+            await runtime.until(lambda: runtime.texts() == ["one", "two", "three"])
+        limits = [call.parameters["limit"] for call in telegram.called("getUpdates")]
+        assert limits[:3] == [100, 1, 100]
 
 
 async def test_an_edit_of_a_human_reaches_the_runtime() -> None:
@@ -420,6 +438,20 @@ async def test_each_picture_of_an_album_is_a_turn() -> None:
         assert runtime.kept == [PNG, PNG]
 
 
+async def test_no_log_shows_the_token_when_files_come_and_go(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with people() as telegram, hearing(telegram) as (channel, runtime):
+        telegram.fails("file", status=500)
+        telegram.user_sends(ANN, ANN, b"content")
+        await runtime.until(lambda: len(runtime.turns) == 1)
+        await channel.send(saying("", file=file(b"words", "file", "text/plain", "a.txt")))
+    assert "getFile" in caplog.text
+    assert TOKEN not in caplog.text
+    assert TOKEN.partition(":")[2] not in caplog.text
+
+
 async def test_a_file_that_is_too_large_comes_by_its_id() -> None:
     async with people() as telegram, hearing(telegram) as (_, runtime):
         telegram.user_sends(ANN, ANN, bytes(20_000_001), name="../large.bin")
@@ -436,7 +468,7 @@ async def test_a_file_that_the_runtime_does_not_keep_comes_by_its_id() -> None:
         async def keep(*_: object, **__: object) -> Attachment:
             raise FileTooLarge(10)
 
-        channel.keep_file = keep  # type: ignore[assignment]
+        channel.keep_file = keep
         telegram.user_sends(ANN, ANN, b"x" * 11)
         await runtime.until(lambda: len(runtime.turns) == 1)
         assert runtime.turns[0].attachments[0].reference in telegram.world.files
@@ -518,7 +550,7 @@ async def test_an_answer_goes_to_its_topic_also_when_the_question_is_gone() -> N
         topic = telegram.opens_topic(FORUM, "one")
         channel = make(telegram)
         question = telegram.user_says(FORUM, ANN, "?", thread=topic)
-        place = {"conversation": FORUM, "thread": str(topic)}
+        place: dict[str, Any] = {"conversation": FORUM, "thread": str(topic)}
         await channel.send(saying("!", reply_to=str(question), **place))
         await channel.send(saying("gone", reply_to="999", **place))
         await channel.send(saying("no number", reply_to="x/1", **place))
@@ -534,22 +566,18 @@ async def test_an_answer_goes_to_its_topic_also_when_the_question_is_gone() -> N
         assert caught.value.reason == "topic_closed"
 
 
-@pytest.mark.parametrize(
-    ("happens", "reason"),
-    [
-        (lambda telegram: telegram.blocks(ANN), "blocked"),
-        (lambda telegram: telegram.deactivates(ANN), "deactivated"),
-        (lambda telegram: telegram.opens_private(ANN, started=False), "not_started"),
-    ],
-)
-async def test_who_cannot_be_written_to_is_said_in_a_word(
-    happens: Callable[[Telegram], None], reason: str
-) -> None:
+async def test_who_cannot_be_written_to_is_said_in_a_word() -> None:
     async with people() as telegram:
-        happens(telegram)
-        with pytest.raises(Rejected) as caught:
-            await make(telegram).send(saying("hello"))
-        assert caught.value.reason == reason
+        telegram.blocks(ANN)
+        telegram.deactivates(BEN)
+        telegram.opens_private(1003, started=False)
+        telegram.kicks(GROUP)
+        reasons: list[str] = []
+        for chat in (ANN, BEN, 1003, GROUP, 1004):
+            with pytest.raises(Rejected) as caught:
+                await make(telegram).send(saying("hello", chat))
+            reasons.append(caught.value.reason)
+        assert reasons == ["blocked", "deactivated", "not_started", "kicked", "not_found"]
 
 
 async def test_a_draft_that_is_gone_becomes_a_message_of_its_own() -> None:
@@ -673,7 +701,7 @@ def test_who_does_not_know_the_secret_is_not_read(secret: str | None) -> None:
 async def test_a_hook_whose_channel_does_not_run_says_later() -> None:
     channel = TelegramChannel("tg", token=TOKEN, webhook=True)
     assert channel.hook is not None
-    secret = hook_secret(channel._token, "tg").reveal()
+    secret = hook_secret(Secret(TOKEN), "tg").reveal()
     answer = channel.hook.admit(head(secret))
     assert answer is not None
     assert answer.status == 503
@@ -684,7 +712,7 @@ async def test_a_hook_whose_channel_does_not_run_says_later() -> None:
 
 
 def test_the_secret_of_a_hook_is_its_own_and_of_allowed_characters() -> None:
-    token = TelegramChannel("tg", token=TOKEN)._token
+    token = Secret(TOKEN)
     one, two = hook_secret(token, "tg").reveal(), hook_secret(token, "other").reveal()
     assert one != two
     assert len(one) == 64
@@ -699,7 +727,7 @@ async def called(telegram: Telegram) -> AsyncGenerator[tuple[TelegramChannel, Ru
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.run, runtime.deliver)
         await telegram.pulse.until(lambda: bool(telegram.called("setWebhook")))
-        yield channel, runtime, hook_secret(channel._token, "tg").reveal()
+        yield channel, runtime, hook_secret(Secret(TOKEN), "tg").reveal()
         nursery.cancel_scope.cancel()
 
 
@@ -747,7 +775,7 @@ async def test_a_webhook_that_somebody_else_takes_is_noticed() -> None:
         ending(telegram, webhook=True, webhook_check_s=1.0) as (channel, ends),
     ):
         await telegram.pulse.until(lambda: bool(telegram.called("setWebhook")))
-        await channel._api.ask("deleteWebhook")
+        await api_of(telegram).ask("deleteWebhook")
         error = await ends()
         assert isinstance(error, Unreachable)
         assert error.reason == "conflict"

@@ -356,9 +356,10 @@ def test_who_the_bot_is_is_read() -> None:
 def test_an_update_has_an_id_and_a_conversation() -> None:
     update = {"update_id": 7, "edited_message": message(text="hi")}
     assert (update_id(update), conversation_of(update)) == (7, "1001")
-    for other in ({"update_id": 7}, {"message": []}, {"message": {"chat": 3}}, None, "x"):
-        assert conversation_of(other) == ""
-    for other in ({}, {"update_id": "7"}, None, []):
+    without: list[Any] = [{"update_id": 7}, {"message": []}, {"message": {"chat": 3}}, None, "x"]
+    assert {conversation_of(other) for other in without} == {""}
+    nameless: list[Any] = [{}, {"update_id": "7"}, None, []]
+    for other in nameless:
         with pytest.raises(Malformed):
             update_id(other)
 
