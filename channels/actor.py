@@ -249,6 +249,8 @@ class ChannelActor(TrioActor):
             attempt += 1
             tries += 1
             if not await self._may_retry(deliver, attempt):
+                if not parcel.arrived:
+                    self._presence.give_back(deliver, parcel.draft)
                 return False
 
     async def _attempt(self, parcel: Parcel, attempt: int) -> Failure | None:

@@ -18,7 +18,7 @@ from typing import Final, TypeGuard, cast, get_args
 from ..actors.deliveries import Deliver
 from ..actors.frozen import fact
 from .base import Channel, ChannelPowers, LostAnswer, Outbound, Receipt, Rejected, Unreachable
-from .failing import channel_error
+from .failing import channel_error, stopped_cleanly
 from .file_desk import FileDesk, in_place_of
 from .parts import MIN_LIMIT, LimitUnit, split_text, text_size
 from .pauses import least_pause_s
@@ -143,7 +143,8 @@ class Parcel:
         outbound, name = self._outbound(number), self._channel.name
         try:
             async with self._desk.room if outbound.file is not None else nullcontext():
-                receipt = await ask(outbound)
+                with stopped_cleanly(name):
+                    receipt = await ask(outbound)
         except Exception as error:  # noqa: BLE001 - the edge: it touches no other delivery
             return self._failure(outbound, error)
         if receipt is None:
@@ -217,6 +218,15 @@ def check_powers(channel: Channel) -> None:
             f"channel {channel.name!r} has a file_limit_bytes of {files!r}; "
             "it must be None or a number from 1 on"
         )
+    for field in ("typing_every_s", "draft_every_s"):
+        every_s: object = getattr(powers, field)
+        if every_s is not None and not (
+            isinstance(every_s, int | float) and 0.1 <= every_s < float("inf")
+        ):
+            raise ValueError(
+                f"channel {channel.name!r} declares {field}={every_s!r}; "
+                "it must be None or a number of seconds from 0.1 on"
+            )
     if powers.after_unknown == "reconcile" and type(channel).reconcile is Channel.reconcile:
         raise ValueError(
             f"channel {channel.name!r} declares after_unknown='reconcile' and has no reconcile()"

@@ -15,8 +15,10 @@ from typing import Final
 
 import trio
 
+from ..actors.deliveries import Deliver
 from ..actors.messages import Address, AgentBegan, AgentEnded, AgentSays, TurnId
-from .base import Channel, ChannelError, Draft, Receipt
+from .base import Channel, Draft, Receipt
+from .failing import channel_error, stopped_cleanly
 from .parts import split_text
 
 __all__ = ["UNFINISHED", "Presence"]
@@ -25,6 +27,10 @@ logger = logging.getLogger("turnkeeper.channels")
 
 UNFINISHED: Final = " …"
 """Stands behind a reply that is still being made."""
+_CALL_S: Final = 60.0
+"""Seconds for one call that shows something; then it has failed."""
+_CLAIM_S: Final = 10.0
+"""Seconds for which a reply waits for a draft on its way; then it becomes a message of its own."""
 _MAX_UNCLAIMED: Final = 1_000
 """Drafts whose reply has not come yet; the oldest is forgotten then, and stays as it is."""
 
@@ -44,8 +50,8 @@ class _Work:
         self.typing: trio.CancelScope | None = None
         self.showing: trio.Event | None = None
         """Set when no state of it is on its way to the platform any more; None before the first."""
-        self.over = False
-        """Whether nothing more is to be shown."""
+        self.over = trio.Event()
+        """Set once nothing more is to be shown."""
 
 
 class Presence:
@@ -86,7 +92,7 @@ class Presence:
         if work is None or self._channel.powers.draft_every_s is None:
             return
         work.latest = message.text
-        if work.showing is None and not work.over:
+        if work.showing is None and not work.over.is_set():
             work.showing = trio.Event()
             self._nursery.start_soon(self._show, message.turn_id, work, work.showing)
 
@@ -95,7 +101,7 @@ class Presence:
         work = self._works.get(message.turn_id)
         if work is None:
             return
-        work.over = True
+        work.over.set()
         if work.typing is not None:
             work.typing.cancel()
             work.typing = None
@@ -111,17 +117,32 @@ class Presence:
     async def claim(self, turn_id: TurnId | None) -> str | None:
         """The platform's id of the draft that is to become the reply to a turn; None without one.
 
-        Nothing more is shown of it, and what is on its way is waited for.
+        Nothing more is shown of it, and what is on its way is waited for, but not for ever: what
+        arrives after that would hide the reply, so it is taken back.
         """
         work = self._works.pop(turn_id, None) if turn_id is not None else None
         if work is None:
             return None
-        work.over = True
+        work.over.set()
         if work.typing is not None:
             work.typing.cancel()
         if work.showing is not None:
-            await work.showing.wait()
+            with trio.move_on_after(_CLAIM_S):
+                await work.showing.wait()
+            if not work.showing.is_set():
+                self._nursery.start_soon(self._withdraw, work, work.showing)
+                return None
         return work.shown
+
+    def give_back(self, reply: Deliver, shown: str | None) -> None:
+        """Keep a claimed draft for a reply that was not sent, and will be asked for again."""
+        turn_id, place = reply.turn_id, reply.address
+        if shown is None or turn_id is None or place is None or turn_id in self._works:
+            return
+        work = self._works[turn_id] = _Work(place, reply.reply_to)
+        work.shown = shown
+        work.over.set()
+        self._forget_oldest()
 
     # -- tasks -----------------------------------------------------------------------------------
 
@@ -138,7 +159,7 @@ class Presence:
         assert every_s is not None  # else it is not begun
         told = ""
         try:
-            while not work.over:
+            while not work.over.is_set():
                 if work.latest != told and self._is_free(work.address):
                     told = work.latest
                     draft = Draft(
@@ -152,7 +173,8 @@ class Presence:
                     if not isinstance(receipt, Receipt):
                         return  # it has failed: no more of it is shown
                     work.shown = receipt.platform_message_id
-                await trio.sleep(every_s)
+                with trio.move_on_after(every_s):
+                    await work.over.wait()
         finally:
             done.set()
 
@@ -173,16 +195,20 @@ class Presence:
 
     async def _shielded_from_defects(self, what: Awaitable[object]) -> object:
         """What it returns; None if it fails: a missing sign of life stops no conversation."""
+        name = self._channel.name
         try:
-            return await what
-        except ChannelError as error:
-            logger.debug("%s cannot show that an agent is at work: %s", self._channel.name, error)
-        except Exception:  # the supervisor's edge: the channel's deliveries go on
-            logger.exception("%s broke while showing an agent at work", self._channel.name)
+            with trio.move_on_after(_CALL_S), stopped_cleanly(name):
+                return await what
+        except Exception as error:  # the supervisor's edge: the channel's deliveries go on
+            said = channel_error(error)
+            if said is None:
+                logger.exception("%s broke while showing an agent at work", name)
+            else:
+                logger.debug("%s cannot show that an agent is at work: %s", name, said)
         return None
 
     def _forget_oldest(self) -> None:
         if len(self._works) > _MAX_UNCLAIMED:
-            oldest = next((key for key, work in self._works.items() if work.over), None)
+            oldest = next((key for key, work in self._works.items() if work.over.is_set()), None)
             if oldest is not None:
                 del self._works[oldest]

@@ -17,7 +17,7 @@ from .actors.bus import Bus
 from .actors.happenings import trouble
 from .actors.services import NowUs
 from .channels.base import Channel, ChannelError, Rejected, Unreachable
-from .channels.failing import channel_error
+from .channels.failing import channel_error, stopped_cleanly
 from .channels.inlet import Inlet
 from .channels.pauses import least_pause_s
 from .channels.secret import redact
@@ -72,17 +72,10 @@ async def keep_hearing(
 async def _run(channel: Channel, inlet: Inlet) -> Exception | None:
     """Hear until there is nothing more to hear; or why it broke."""
     try:
-        await channel.run(inlet)
+        with stopped_cleanly(channel.name):
+            await channel.run(inlet)
     except Exception as error:  # noqa: BLE001 - the edge: one broken channel touches no other
         return error
-    except BaseExceptionGroup as group:
-        # It is being stopped, and something else has ended it as well: that must not get out in
-        # the place of the cancellation, and end the runtime with an error.
-        broken, stopped = group.split(Exception)
-        if broken is None or stopped is None:
-            raise
-        logger.warning("channel %s broke while it stopped", channel.name, exc_info=broken)
-        raise stopped from None
     return None
 
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import turnkeeper as tk
+from turnkeeper.actors.deliveries import Deliver
+from turnkeeper.actors.messages import (
+    AgentBegan,
+    AgentEnded,
+    AgentSays,
+    DeliveryId,
+    SessionId,
+    TurnId,
+)
 from turnkeeper.channels.base import Draft, Receipt
-from turnkeeper.channels.presence import UNFINISHED
+from turnkeeper.channels.parcel import check_powers
+from turnkeeper.channels.presence import UNFINISHED, Presence
 from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import on_stage
@@ -139,12 +150,121 @@ async def test_the_reply_waits_for_the_draft_that_is_on_its_way(autojump_clock: 
         await agent.pieces.send("Well")
         await trio.sleep(1)
         await agent.pieces.send("END")
-        await trio.sleep(30)
+        await trio.sleep(5)
         assert not tg.sent
         tg.release()
-        await tg.next_sent()
+        sent = await tg.next_sent()
+        assert (sent.text, [sent.message_id]) == ("Well", list(tg.draft_ids.values()))
         assert len(tg.drafts) == 1
-        assert tg.sent[0].text == "Well"
+        assert not tg.withdrawn
+
+
+class Hanging(LoopbackChannel):
+    """A platform that answers a draft when it is let; or never."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, powers=POWERS)
+        self.let = trio.Event()
+        self.hangs_up: Exception | None = None
+
+    async def draft(self, draft: Draft, /) -> Receipt:
+        try:
+            await self.let.wait()
+        except trio.Cancelled as stopped:
+            if self.hangs_up is not None:
+                raise BaseExceptionGroup("in a nursery", [stopped, self.hangs_up]) from None
+            raise
+        return await super().draft(draft)
+
+
+@pytest.mark.parametrize("lands_after_s", [1.0, 20.0, 1_000.0])
+async def test_a_draft_that_hangs_holds_up_no_reply_and_is_taken_back_when_it_lands(
+    lands_after_s: float, autojump_clock: MockClock
+) -> None:
+    tg, agent = Hanging("tg"), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(1)
+        await agent.pieces.send("END")
+        began = trio.current_time()
+        sent = await tg.next_sent()
+        assert sent.text == "Well"
+        assert trio.current_time() - began <= 15
+        assert not tg.drafts
+        await trio.sleep(lands_after_s)
+        tg.let.set()
+        await trio.sleep(1)
+        assert tg.withdrawn == list(tg.draft_ids.values())
+        assert sent.message_id not in tg.withdrawn
+        assert len(tg.withdrawn) == (1 if lands_after_s < 50 else 0)  # else it was given up
+
+
+async def test_a_draft_is_claimed_once_unless_it_is_given_back(autojump_clock: MockClock) -> None:
+    tg = LoopbackChannel("tg", powers=POWERS)
+    turn_id = TurnId("s1/4")
+    place = tk.Address(instance=tg.name, conversation="c1")
+    reply = Deliver(
+        session_id=SessionId("s1"),
+        delivery_id=DeliveryId("s1/5"),
+        address=place,
+        text="Well",
+        asked_at_us=0,
+        turn_id=turn_id,
+    )
+    async with trio.open_nursery() as nursery:
+        presence = Presence(tg, nursery, lambda _place: True)
+        presence.began(AgentBegan(turn_id=turn_id, address=place, reply_to="m1"))
+        presence.says(AgentSays(turn_id=turn_id, text="Well"))
+        await trio.sleep(1)
+        presence.ended(AgentEnded(turn_id=turn_id, answered=True))
+        shown = await presence.claim(turn_id)
+        assert shown == tg.draft_ids[turn_id]
+        assert await presence.claim(turn_id) is None
+        presence.give_back(reply, shown)
+        assert await presence.claim(turn_id) == shown
+        presence.give_back(reply, None)
+        assert len(presence) == 0
+    assert len(tg.drafts) == 1
+
+
+async def test_a_draft_that_fails_while_it_is_stopped_ends_no_runtime(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    tg, agent = Hanging("tg"), Agent()
+    tg.hangs_up = tk.Unreachable("the connection ended midway")
+    async with on_stage(agent.stream, tg, runtime={"stop_deadline_s": 0.0}):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(1)
+    assert "channel tg broke while it stopped" in caplog.text
+
+
+async def test_a_reply_does_not_wait_until_the_next_draft_would_be_shown(
+    autojump_clock: MockClock,
+) -> None:
+    tg = LoopbackChannel("tg", powers=tk.ChannelPowers(draft_every_s=30.0))
+    agent = Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(1)
+        assert len(tg.drafts) == 1
+        began = trio.current_time()
+        await agent.pieces.send("END")
+        await tg.next_sent()
+        assert trio.current_time() - began < 1
+
+
+@pytest.mark.parametrize("every_s", [0, 0.0, -1.0, float("nan"), float("inf"), "4"])
+@pytest.mark.parametrize("field", ["typing_every_s", "draft_every_s"])
+def test_signs_of_life_that_would_never_pause_are_refused(field: str, every_s: Any) -> None:
+    channel = LoopbackChannel("tg", powers=tk.ChannelPowers(**{field: every_s}))
+    with pytest.raises(ValueError, match=f"'tg' declares {field}"):
+        check_powers(channel)
 
 
 async def test_a_draft_is_as_long_as_the_first_part_of_the_reply(autojump_clock: MockClock) -> None:
