@@ -31,6 +31,10 @@ class StoredWatermark:
         self._instance = instance
         self._key = hash16("watermark", instance)
         self._value = self._read()
+        self._asked = 0
+        """How many moves there have been."""
+        self._stored = 0
+        """The last move that is known to be durable, by its number."""
 
     def __repr__(self) -> str:
         return f"<StoredWatermark of {self._instance}>"
@@ -41,7 +45,7 @@ class StoredWatermark:
         return self._value
 
     async def move(self, value: str, /) -> None:
-        """Store `value`; returns once it is durable.
+        """Store `value`; returns once it is durable. Of several at once, the last call wins.
 
         Raises:
             ValueError: it is longer than 65,536 characters.
@@ -51,8 +55,9 @@ class StoredWatermark:
             raise ValueError(
                 f"a watermark of {len(value)} characters; {MAX_WATERMARK_CHARS} are allowed"
             )
-        if value == self._value:
+        if value == self._value and self._stored == self._asked:
             return
+        self._asked = number = self._asked + 1
         batch = Batch()
         batch.put(Table.WATERMARKS, self._key, encode((self._instance, value)))
         try:
@@ -61,7 +66,9 @@ class StoredWatermark:
             raise ShuttingDown(
                 f"the watermark of {self._instance!r} is not stored: {error}"
             ) from error
-        self._value = value
+        # Batches are stored in the order of the calls; who waits for them wakes in any order.
+        if number > self._stored:
+            self._stored, self._value = number, value
 
     def _read(self) -> str | None:
         data = self._store.get(Table.WATERMARKS, self._key)

@@ -12,7 +12,7 @@ from turnkeeper.storage.base import Batch, Table
 from turnkeeper.storage.keys import hash16
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory
 from turnkeeper.testing import LoopbackChannel
-from turnkeeper.watermarks import MAX_WATERMARK_CHARS
+from turnkeeper.watermarks import MAX_WATERMARK_CHARS, StoredWatermark
 
 
 async def echo(turn: tk.Turn) -> str:
@@ -37,6 +37,35 @@ async def test_a_watermark_is_there_again_after_a_restart_and_each_instance_has_
             await mark_of(tg).move("s72_8")
             await mark_of(tg).move("s72_9")
             assert mark_of(tg).value == "s72_9"
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+@pytest.mark.parametrize("last", ["old", "new", "newer"])
+async def test_of_moves_at_once_the_last_call_wins(last: str, gives_up: bool) -> None:
+    tg = LoopbackChannel("tg")
+    async with (
+        open_memory(MemoryDisk()) as store,
+        tk.open_runtime(None, agent=echo, channels=[tg], store=store),
+    ):
+        for _ in range(20):  # who wakes first is chance
+            await mark_of(tg).move("old")
+            async with trio.open_nursery() as nursery:
+                submitting = trio.Event()
+
+                async def move(begun: trio.Event = submitting) -> None:
+                    begun.set()
+                    await mark_of(tg).move("new")
+
+                nursery.start_soon(move)
+                await submitting.wait()  # and so it is, or was, on its way
+                if gives_up:
+                    nursery.cancel_scope.cancel()
+                else:
+                    await mark_of(tg).move(last)
+            if gives_up:
+                await mark_of(tg).move(last)
+            assert mark_of(tg).value == last
+            assert StoredWatermark(store, tg.name).value == last
 
 
 async def test_a_watermark_that_is_too_long_is_refused_and_the_old_one_stays() -> None:
