@@ -103,6 +103,10 @@ class Limiter:
         """As the turns that are over have left them."""
         self._ahead: list[float] = []
         """Turns that were given and are not over, in the order of time."""
+        self._tail = [bucket.copy() for bucket in self._shared]
+        """As the turns ahead will have left them."""
+        self._full: tuple[float, float] | None = None
+        """From when until when no further turn fits in; taking turns makes no room."""
         self._places: dict[str, _Place] = {}
         self._sweep_at = _FIRST_SWEEP
         self._paused_until_s = float("-inf")
@@ -134,7 +138,7 @@ class Limiter:
             bucket.take(at)
         record.turns_until_s = at
         if self._shared:
-            insort(self._ahead, at)
+            self._take_shared(at)
         return at - now_s
 
     def held(self, place: str, now_s: float) -> float:
@@ -167,10 +171,38 @@ class Limiter:
         del self._ahead[:over]
         return now_s
 
+    def _take_shared(self, at: float) -> None:
+        insort(self._ahead, at)
+        if self._ahead[-1] <= at:
+            behind: Iterable[float] = (at,)
+        else:
+            self._tail, behind = [bucket.copy() for bucket in self._shared], self._ahead
+        for turn in behind:
+            for bucket in self._tail:
+                bucket.take(turn)
+
     def _gap_from(self, at: float) -> float:
-        """The earliest time from `at` on at which one more turn fits in among those ahead."""
+        """The earliest time from `at` on at which one more turn fits in among those ahead.
+
+        Thousands may wait at once for their turns, one after the other. So what is known to be
+        full is not searched again, and behind the last turn ahead there is nothing to search.
+        """
         if not self._shared:
             return at
+        first = at
+        if self._full is not None and self._full[0] <= at < self._full[1]:
+            at = self._full[1]
+        if self._ahead and at < self._ahead[-1]:
+            at = self._gap_among(at)
+        else:
+            at = max(bucket.ready_at(at) for bucket in self._tail)
+        if self._full is None or first > self._full[1] or at < self._full[0]:
+            self._full = first, at
+        else:
+            self._full = min(first, self._full[0]), max(at, self._full[1])
+        return at
+
+    def _gap_among(self, at: float) -> float:
         buckets = [bucket.copy() for bucket in self._shared]
         ahead = deque(self._ahead)
         while True:

@@ -75,6 +75,15 @@ def test_a_place_that_must_wait_holds_up_no_other() -> None:
     assert limiter.reserve("other", 0.5) == 0.0
 
 
+def test_ten_thousand_that_ask_at_once_do_not_search_behind_each_other() -> None:
+    # With a search of all that wait for each that asks, this takes minutes.
+    limiter = Limiter([Rate(per_s=30, burst=30), Rate(per_s=1, scope="place")])
+    waits = [limiter.reserve(f"place {number}", 0.0) for number in range(10_000)]
+    assert waits == sorted(waits)
+    assert waits[-1] == pytest.approx((10_000 - 30) / 30)
+    assert limiter.reserve("place 0", 100.0) == pytest.approx(waits[-1] + 1 / 30 - 100.0)
+
+
 def test_a_pause_holds_its_place_and_no_other() -> None:
     limiter = Limiter([Rate(per_s=10, burst=10)])
     limiter.pause("busy", 60.0)
