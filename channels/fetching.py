@@ -194,7 +194,7 @@ class Fetcher:
         port = checked_port(url, trusted=trusted)
         addresses: list[str] = []
         with trio.move_on_at(min(deadline, trio.current_time() + self._stall_s)) as patience:
-            addresses = await self._addresses(url.host, port, trusted=trusted)
+            addresses = await self._addresses(url.raw_host.decode(), port, trusted=trusted)
         if patience.cancelled_caught:
             raise FetchFailed(f"{url.host} cannot be resolved now")
         async with httpcore.AsyncConnectionPool(

@@ -7,7 +7,9 @@ nothing.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias, cast
 
@@ -28,6 +30,9 @@ _NOT_PUBLIC: Final = tuple(
         "3fff::/20",  # documentation, which not every Python knows yet
     )
 )
+_threads: Final = trio.CapacityLimiter(16)
+"""Names that are looked up at once. One that nobody answers for holds its thread for as long as the
+system tries, and must not hold those that the rest of the program works with."""
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
@@ -54,10 +59,18 @@ def is_public(address: str) -> bool:
 async def resolve(host: str, port: int) -> Sequence[str]:
     """Ask the system.
 
+    Args:
+        host: in ASCII, as it stands in the Host header.
+        port: of TCP.
+
     Raises:
         OSError: it knows no address.
     """
-    found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+    found = await trio.to_thread.run_sync(
+        partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM),
+        abandon_on_cancel=True,
+        limiter=_threads,
+    )
     return [str(address[0]) for *_, address in found]
 
 

@@ -13,6 +13,9 @@ MAX_NAME_BYTES: Final = 255
 """Longest name of a file, in UTF-8, on the file systems in use."""
 _MAX_EXTENSION_BYTES: Final = 32
 """What stands behind the last dot and is longer is no extension."""
+_MAX_HEADER_CHARS: Final = 4_096
+"""Longest Content-Disposition that is read: 255 characters with every byte of them escaped, and as
+much again. Reading one takes the square of its length."""
 
 _HOSTILE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029"  # controls and line ends
@@ -42,7 +45,7 @@ def safe_name(name: str) -> str | None:
 
 def name_of(disposition: str | None, path: str) -> str | None:
     """What an answer calls its file: its Content-Disposition, or the last part of its path."""
-    if disposition:
+    if disposition and len(disposition) <= _MAX_HEADER_CHARS:
         header = Message()
         header["content-disposition"] = disposition.replace("\r", "").replace("\n", "")
         try:

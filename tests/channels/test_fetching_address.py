@@ -96,6 +96,19 @@ async def test_every_way_to_write_this_machine_is_resolved_before_it_is_judged()
         assert not any(is_public(address) for address in found)
 
 
+async def test_names_are_looked_up_in_threads_of_their_own() -> None:
+    others = trio.to_thread.current_default_thread_limiter()
+    busy = [object() for _ in range(int(others.total_tokens))]
+    for one in busy:
+        others.acquire_on_behalf_of_nowait(one)
+    try:
+        with trio.fail_after(5):
+            assert await resolve("localhost", 443)
+    finally:
+        for one in busy:
+            others.release_on_behalf_of(one)
+
+
 async def test_what_is_pinned_is_connected_to_whatever_the_name_says() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]

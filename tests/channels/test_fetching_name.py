@@ -1,3 +1,5 @@
+from urllib.parse import quote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -78,3 +80,9 @@ def test_a_host_names_its_file_in_a_header_or_in_the_path(
 ) -> None:
     found = name_of(disposition, path)
     assert found == name or (name is None and found is not None and "/" not in found)
+
+
+def test_a_header_that_would_take_seconds_to_read_is_not_read() -> None:
+    assert name_of('attachment; filename="' + ";" * 99_000, "/x.bin") == "x.bin"
+    long = quote("猫" * 250) + ".png"
+    assert name_of(f"attachment; filename*=UTF-8''{long}", "/x.bin") == "猫" * 83 + ".png"
