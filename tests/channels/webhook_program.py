@@ -77,9 +77,12 @@ class Program(Wire):
         self.held: dict[str, dict[str, Any]] = {}
         """What it was told, by `webhook-id`."""
         self.calls: list[tuple[Mapping[str, str], bytes]] = []
+        self.paths: list[str] = []
+        """Path and query of each call, as they came."""
         self.files: dict[str, tuple[bytes, str]] = {}
         self.failures: deque[Failure] = deque()
         self.says_ids = True
+        self.redirects_to = ""
         self.hook_url = ""
         self.server: WebServer
         self._said: dict[str, dict[str, Any]] = {}
@@ -197,7 +200,10 @@ class Program(Wire):
         """Take a message."""
         body = await request.body()
         self.calls.append((dict(request.headers), body))
+        self.paths.append(f"{request.scope['raw_path'].decode()}?{request.url.query}")
         await self._free.wait()
+        if self.redirects_to:
+            return Response(status_code=307, headers={"location": self.redirects_to})
         message_id = request.headers["webhook-id"]
         stamp = request.headers["webhook-timestamp"]
         ours = f"v1,{digest(OUT, message_id, stamp, body)}"
