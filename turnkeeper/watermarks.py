@@ -31,9 +31,9 @@ class StoredWatermark:
         self._instance = instance
         self._key = hash16("watermark", instance)
         self._value = self._read()
-        self._asked = 0
+        self._asked: int = 0
         """How many moves there have been."""
-        self._stored = 0
+        self._stored: int = 0
         """The last move that is known to be durable, by its number."""
 
     def __repr__(self) -> str:
@@ -57,7 +57,8 @@ class StoredWatermark:
             )
         if value == self._value and self._stored == self._asked:
             return
-        self._asked = number = self._asked + 1
+        self._asked += 1
+        number = self._asked
         batch = Batch()
         batch.put(Table.WATERMARKS, self._key, encode((self._instance, value)))
         try:
