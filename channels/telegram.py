@@ -27,10 +27,11 @@ from .base import (
     Rejected,
     Unreachable,
 )
+from .json_fields import Malformed, fields, text
 from .secret import Secret
 from .telegram_api import SendRates, TelegramApi, checked_url, is_private
 from .telegram_errors import CONFLICT
-from .telegram_fields import Malformed, fields, flag, text
+from .telegram_fields import flag
 from .telegram_files import UPLOAD_LIMIT_BYTES
 from .telegram_hearing import Ear, FileSource
 from .telegram_hook import MAX_CONNECTIONS, TelegramHook, hook_secret

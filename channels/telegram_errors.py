@@ -14,6 +14,7 @@ from .base import Rejected, Unreachable
 from .display import printable
 from .http_answer import HttpAnswer, expect_json, raise_for, raise_unread
 from .http_json import BadJson
+from .pauses import least_pause_s
 from .secret import redact
 
 __all__ = ["CONFLICT", "result_of"]
@@ -21,7 +22,6 @@ __all__ = ["CONFLICT", "result_of"]
 CONFLICT: Final = "conflict"
 """The reason when somebody else fetches the updates of the same bot."""
 _WORDS_CHARS: Final = 200
-_MAX_RETRY_AFTER_S: Final = 7 * 24 * 3600
 
 _REASONS: Final = (
     ("can't parse entities", "bad_markup"),
@@ -103,7 +103,9 @@ def _refuse(answer: HttpAnswer) -> None:
     words = f"{answer.asked}: {status} {printable(redact(said)[:_WORDS_CHARS])}"
     if status == 429:
         raise Unreachable(
-            words, reason="rate_limited", retry_after_s=_pause_s(parameters.get("retry_after"))
+            words,
+            reason="rate_limited",
+            retry_after_s=least_pause_s(parameters.get("retry_after")) or 1.0,
         )
     if status == 409:
         raise Unreachable(words, reason=CONFLICT)
@@ -125,9 +127,3 @@ def _description(answer: HttpAnswer) -> str:
 def _parameters(answer: HttpAnswer) -> Mapping[str, Any]:
     told = answer.json().get("parameters")
     return cast("Mapping[str, Any]", told) if isinstance(told, dict) else {}
-
-
-def _pause_s(told: object) -> float:
-    if isinstance(told, int | float) and not isinstance(told, bool) and told > 0:
-        return float(min(told, _MAX_RETRY_AFTER_S))
-    return 1.0

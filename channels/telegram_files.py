@@ -6,12 +6,14 @@ Source: https://core.telegram.org/bots/api, "Message" and the types of its media
 
 from __future__ import annotations
 
+from itertools import islice
 from mimetypes import guess_extension
 from typing import Final
 
 from ..actors.frozen import message
 from .base import OutboundFile
-from .telegram_fields import Fields, Malformed, chosen, fields, flag, items, number, text
+from .json_fields import Fields, Malformed, chosen, fields, items, text
+from .telegram_fields import flag, number
 
 __all__ = [
     "DOWNLOAD_LIMIT_BYTES",
@@ -76,7 +78,7 @@ def file_in(content: Fields) -> IncomingFile | None:
     Raises:
         Malformed: it is not as documented.
     """
-    photos = items(content, "photo")
+    photos = tuple(items(content, "photo"))
     if photos:
         return _described(fields(photos[-1], "photo"), "image", "image/jpeg")  # the largest is last
     for field, kind in _KINDS.items():
@@ -136,7 +138,7 @@ def words_for(content: Fields) -> str:
         return f"[contact: {' '.join(one for one in told if one)}]"
     poll = chosen(content, "poll")
     if poll is not None:
-        options = [fields(option, "option") for option in items(poll, "options")[:_MAX_OPTIONS]]
+        options = [fields(one, "option") for one in islice(items(poll, "options"), _MAX_OPTIONS)]
         answers = [f"\n- {text(option, 'text') or ''}" for option in options]
         return f"[poll: {text(poll, 'question') or ''}]{''.join(answers)}"
     die = chosen(content, "dice")

@@ -15,9 +15,9 @@ from ..actors.errors import AccessDenied, FileNotKept, FileTooLarge, TurnRefused
 from ..actors.messages import Address, Attachment, MessageChange
 from .base import Channel, ChannelError, Deliver, Rejected, Unreachable
 from .fetching import Fetcher, FetchFailed, FetchRefused, safe_name
+from .json_fields import Malformed, fields, text
 from .secret import Secret
 from .telegram_api import TelegramApi
-from .telegram_fields import Malformed, fields, text
 from .telegram_files import DOWNLOAD_LIMIT_BYTES, IncomingFile
 from .telegram_wire import Heard, Moved, Reader
 

@@ -20,10 +20,10 @@ import trio
 
 from ..actors.errors import TurnRefused
 from .base import ChannelError, Rejected, Unreachable
+from .json_fields import Malformed, listed
 from .line import Line
 from .telegram_api import TelegramApi
 from .telegram_errors import CONFLICT
-from .telegram_fields import Malformed, listed
 from .telegram_hearing import Ear
 from .telegram_wire import conversation_of, update_id
 

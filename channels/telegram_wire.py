@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
-from .telegram_fields import Fields, Malformed, chosen, fields, flag, items, number, text, units
+from .json_fields import Fields, Malformed, chosen, fields, items, text
+from .telegram_fields import flag, number, units
 from .telegram_files import IncomingFile, file_in, words_for
 
 __all__ = [

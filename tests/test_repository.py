@@ -166,8 +166,8 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
 
 
 FOR_EVERY_CHANNEL: Final = {
-    *("base", "display", "fetching", "hooks", "hook_signing"),
-    *("http_answer", "http_client", "http_json", "http_pieces"),
+    *("base", "by_conversation", "display", "fetching", "hooks", "hook_signing"),
+    *("http_answer", "http_client", "http_json", "http_pieces", "json_fields"),
     *("limiter", "line", "markdown", "parts", "pauses", "secret"),
 }
 PIECES_OF_THE_ACTOR: Final = {

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.messages import Address, InboundTurn, Instance, MessageChange
-from turnkeeper.channels.telegram_fields import Malformed, units
+from turnkeeper.channels.json_fields import Malformed
+from turnkeeper.channels.telegram_fields import units
 from turnkeeper.channels.telegram_files import IncomingFile
 from turnkeeper.channels.telegram_wire import (
     Heard,
