@@ -35,7 +35,7 @@ class HookHead:
     method: str
     """In capitals."""
     path: str
-    """Without the query, percent signs resolved."""
+    """Without the query. It was written as it is here, without percent signs."""
     query: Mapping[str, str]
     """A request that gives a name twice is refused before it comes here."""
     headers: Mapping[str, str]

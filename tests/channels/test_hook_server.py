@@ -1,6 +1,8 @@
 import gzip
 import logging
 import re
+import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -120,6 +122,21 @@ async def test_the_server_says_that_it_is_there_and_knows_no_other_path() -> Non
         assert (await client.post("/healthz")).status_code == 405
         assert (await client.get("/")).status_code == 404
         assert (await client.post("/echo/", content=b"x")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/%65cho", "%2fecho", "/echo%00", "/echo%3Fa=1", "//echo", "/echo/", "/echo.", "/ECHO"),
+        *("/./echo", "/x/../echo", "/echo#x", "/echo;x=1", "http://here/echo"),
+    ],
+)
+async def test_a_hook_is_found_under_one_spelling_of_its_path(path: str) -> None:
+    hook = Echo()
+    async with serving(echo=hook) as server:
+        raw = f"POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+        assert statuses(await said(server, raw.encode())) in ([404], [400])
+    assert hook.heads == []
 
 
 async def test_a_hook_that_is_taken_down_is_not_found_any_more() -> None:
@@ -457,14 +474,24 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
             await stream.send_all(requests)
 
 
-async def test_a_client_that_leaves_midway_is_no_trouble() -> None:
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize(
+    "said_before", ["POST /echo HT", HEAD.decode() + "Content-Length: 9\r\n\r\nab"]
+)
+async def test_a_client_that_leaves_midway_is_no_trouble(
+    resets: bool, said_before: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     hook = Echo()
     async with serving(echo=hook) as server:
         async with await connected(server) as stream:
-            await stream.send_all(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
+            await stream.send_all(said_before)
+            if resets:
+                at_once = struct.pack("ii", 1, 0)
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
         async with httpx.AsyncClient(base_url=server.url) as client:
             assert (await client.post("/echo", content=b"next")).content == b"next"
     assert hook.bodies == [b"next"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_what_a_client_sent_before_it_left_is_heard_to_its_end() -> None:
