@@ -195,8 +195,8 @@ class ChannelConfig:
     send_to: tuple[str, ...] = _setting(
         (), doc="ids of the conversations in which any agent may speak unasked"
     )
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The kind's own keys."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """The kind's own keys; a token may be among them, so they are not shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

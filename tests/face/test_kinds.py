@@ -97,6 +97,12 @@ def test_a_value_of_the_wrong_type_is_not_shown_where_it_is_a_secret(
         make_channels(load_config({"channels": {"web": section}}))
 
 
+def test_no_configuration_shows_the_keys_of_its_channels() -> None:
+    settings = load_config({"channels": {"web": {"kind": "websocket", "tokens": {"hunter2": "u"}}}})
+    assert settings.channels[0].options == {"tokens": {"hunter2": "u"}}
+    assert "hunter2" not in f"{settings!r} {settings.channels[0]}"
+
+
 def test_a_value_that_is_no_secret_is_shown() -> None:
     with pytest.raises(ConfigError, match="host must be a string, not 7"):
         make_channels(load_config({"channels": {"web": {"kind": "websocket", "host": 7}}}))
