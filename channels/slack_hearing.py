@@ -16,7 +16,7 @@ from .base import Channel, ChannelError, Deliver
 from .json_fields import Malformed
 from .slack_files import Files
 from .slack_queues import Place, Queues
-from .slack_wire import Heard, Reader, event_of
+from .slack_wire import Heard, Reader, Throttled, event_of
 
 __all__ = ["Ear", "Hearing", "Teller"]
 
@@ -147,6 +147,8 @@ class Ear:
                     await self._hear_turn(news)
                 case MessageChange():
                     await self._hear_change(news)
+                case Throttled():
+                    self.warn("Slack leaves out events: more came in an hour than it delivers")
                 case None:
                     _logger.debug("%s: an event that is nothing to us", self._channel.name)
         except Malformed as error:

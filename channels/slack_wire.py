@@ -15,10 +15,10 @@ from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .slack_fields import named, stamp
 from .slack_text import plain_text
 
-__all__ = ["PLATFORM", "Heard", "IncomingFile", "Me", "News", "Reader", "event_of"]
+__all__ = ["PLATFORM", "Heard", "IncomingFile", "Me", "News", "Reader", "Throttled", "event_of"]
 
 PLATFORM: Final = "slack"
-_SAID: Final = frozenset({None, "file_share", "thread_broadcast", "me_message"})
+_SAID: Final = (None, "file_share", "thread_broadcast", "me_message")
 """Subtypes with which humans say something. A message without one is the usual message."""
 _BY_BOT: Final = "bot_message"
 _SLACKBOT: Final = "USLACKBOT"
@@ -58,7 +58,12 @@ class Heard:
     files: tuple[IncomingFile, ...] = ()
 
 
-News: TypeAlias = Heard | MessageChange
+@message
+class Throttled:
+    """Slack leaves out events, because they are too many."""
+
+
+News: TypeAlias = Heard | MessageChange | Throttled
 
 
 def event_of(payload: object) -> tuple[str, str]:
@@ -102,6 +107,8 @@ class Reader:
             Malformed: it is not as documented.
         """
         told = fields(payload, "payload")
+        if told.get("type") == "app_rate_limited":
+            return Throttled()
         if told.get("type") != "event_callback":
             return None
         event = fields(told.get("event"), "event")
@@ -223,10 +230,9 @@ class Reader:
 def _is_direct(event: Fields) -> bool:
     """Whether it is a conversation with one human, whose ids begin with D.
 
-    Events of mentions come without `channel_type`, and never from such conversations.
+    Events of mentions come without `channel_type`.
     """
-    kind = text(event, "channel_type")
-    return kind == "im" if kind is not None else (text(event, "channel") or "").startswith("D")
+    return event.get("channel_type") == "im" or (text(event, "channel") or "").startswith("D")
 
 
 def _root(content: Fields) -> str | None:

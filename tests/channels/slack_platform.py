@@ -66,15 +66,6 @@ class SlackWire(Wire):
             self._told[event["ts"]] = event
         self._deliver(event)
 
-    async def retry(self) -> None:
-        """Deliver what waits as soon as somebody is there, instead of a minute later."""
-        deliveries = self.slack.deliveries
-        while True:
-            before = len(deliveries.connections)
-            await deliveries.changed.wait()
-            if len(deliveries.connections) > before:
-                deliveries.retry_now()
-
     async def attached(self, channel: Channel) -> None:
         if not self.hooked:
             return
@@ -86,7 +77,7 @@ class SlackWire(Wire):
             return  # nobody listens there, because the token is refused
         with trio.move_on_after(5):  # what comes again is no part of what is said from now on
             while self.slack.deliveries.waiting:
-                self.slack.deliveries.retry_now()
+                await self.slack.retry_now()
                 await trio.sleep(0.05)
 
     async def user_says(
@@ -206,12 +197,8 @@ async def open_slack_wire(*, hooked: bool = False) -> AsyncGenerator[SlackWire]:
     async with open_slack_fake() as slack:
         people = [await slack.add_user("Ada"), await slack.add_user("Ben")]
         wire = (HookedWire if hooked else SlackWire)(slack, people, hooked=hooked)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wire.retry)
-            try:
-                yield wire
-            finally:
-                nursery.cancel_scope.cancel()
+        slack.deliveries.retries_at_connect = True
+        yield wire
 
 
 def make_slack(wire: SlackWire, name: str, **keys: Any) -> SlackChannel:

@@ -157,7 +157,7 @@ class RemotePeer:
             await program.ended()
         self._ended.set()
 
-    async def call(self, name: str, **arguments: Any) -> Any:
+    async def call(self, name: str, /, **arguments: Any) -> Any:
         """Do something in its world."""
         async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
             body = json.dumps(plain(arguments))

@@ -10,8 +10,11 @@ rate limits, lost answers. slack_sdk, which nobody here wrote, keeps it honest.
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -22,6 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route, WebSocketRoute
 
+from .control import control_route, run_peer
 from .faults import Fault, Faults, Hold, Rates
 from .seen import Seen, SeenFile
 from .slack_fake_events import Deliveries
@@ -39,6 +43,16 @@ from .web import Pulse, WebServer, cut_connection, open_web
 __all__ = ["SlackFake", "open_slack_fake"]
 
 _PATIENCE_S: Final = 30.0
+_REMOTE: Final = (
+    "add_user",
+    "dm",
+    "events_to",
+    "retries_at_connect",
+    "retry_now",
+    "seen",
+    "user_says",
+)
+"""What a test may do from outside, if this is a process of its own."""
 _RATED: Final = ("chat.postMessage", "chat.update")
 
 
@@ -49,14 +63,23 @@ class SlackFake:
     app_token = APP_TOKEN
     signing_secret = SIGNING_SECRET
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self.world = SlackWorld(self._tell)
+    def __init__(self, nursery: trio.Nursery, state: Path | None = None) -> None:
+        self._state = state
+        kept: tuple[SlackWorld, dict[str, Json], str | None] | None = None
+        if state is not None and state.exists():
+            kept = pickle.loads(state.read_bytes())
+        self.world = SlackWorld(self._tell) if kept is None else kept[0]
+        self.world.listener = self._tell
         self.deliveries = Deliveries(nursery, self.world)
         self.faults = Faults()
         self.rates = Rates()
         self.calls: list[tuple[str, Json, str]] = []
         """What the bot has called: method, arguments, and `ok` or the error, or nothing."""
-        self.general = self.world.add_place("general", "channel", {self.world.bot})
+        if kept is None:
+            self.general = self.world.add_place("general", "channel", {self.world.bot})
+        else:
+            self.general = next(iter(self.world.places))
+            self.deliveries.resume(*kept[1:])
         self.server: WebServer
         self._methods = Methods(self.world, self._new_url)
         self._tokens = {self.bot_token: "", self.app_token: ""}
@@ -190,7 +213,16 @@ class SlackFake:
         if not await self.deliveries.verify(url):
             return False
         self.deliveries.url = url
+        self._keep()
         return True
+
+    async def retries_at_connect(self) -> None:
+        """Deliver what waits as soon as somebody connects, instead of a minute later."""
+        self.deliveries.retries_at_connect = True
+
+    async def retry_now(self) -> None:
+        """Deliver what waits now."""
+        self.deliveries.retry_now()
 
     async def until_connected(self, count: int = 1, *, within_s: float = _PATIENCE_S) -> None:
         """Return when that many Socket Mode connections are open."""
@@ -258,11 +290,21 @@ class SlackFake:
                 Route("/files-pri/{file}/{name}", self._download),
                 Route("/login", self._login),
                 WebSocketRoute("/link/", self.deliveries.connect),
+                control_route(self, _REMOTE),
             ]
         )
 
     def _tell(self, event: Json) -> None:
         self.deliveries.deliver(event)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Put everything into the file of the state, before anybody is told of it."""
+        if self._state is not None:
+            written = self._state.with_suffix(".new")
+            kept = (self.world, self.deliveries.open, self.deliveries.url)
+            written.write_bytes(pickle.dumps(kept))
+            os.replace(written, self._state)
 
     def _new_url(self) -> str:
         host = self.server.url.removeprefix("http://")
@@ -403,12 +445,22 @@ def _seen(message: Json) -> Seen:
 
 
 @asynccontextmanager
-async def open_slack_fake() -> AsyncGenerator[SlackFake]:
-    """A new workspace, until the block ends."""
+async def open_slack_fake(*, port: int = 0, state: Path | None = None) -> AsyncGenerator[SlackFake]:
+    """A workspace until the block ends; with a `state` file it outlives its process."""
     async with trio.open_nursery() as nursery:
-        slack = SlackFake(nursery)
-        async with open_web(slack.app()) as server:
+        slack = SlackFake(nursery, state)
+        async with open_web(slack.app(), port=port) as server:
             slack.server = server
             slack.world.url = server.url
             yield slack
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_process(*, port: int, state: Path | None) -> AsyncGenerator[WebServer]:
+    async with open_slack_fake(port=port, state=state) as slack:
+        yield slack.server
+
+
+if __name__ == "__main__":
+    run_peer(_open_process)

@@ -78,8 +78,22 @@ class Deliveries:
         """False: acknowledgements get lost on their way to Slack."""
         self.log: list[tuple[str, int, str]] = []
         """Deliveries: the event's id, how often it was tried before, how that ended."""
-        self.waiting = 0
-        """Events that are not acknowledged, and not given up."""
+        self.open: dict[str, Json] = {}
+        """Events that are not acknowledged, and not given up, by their ids."""
+        self.retries_at_connect = False
+        """Whether what waits is delivered as soon as somebody connects, instead of in its time."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not acknowledged, and not given up."""
+        return len(self.open)
+
+    def resume(self, payloads: dict[str, Json], url: str | None) -> None:
+        """Go on as an earlier process would have done."""
+        self.url = url
+        self._told = len(payloads)
+        for number, payload in enumerate(payloads.values()):
+            self._begin(payload | {"event_context": f"4-{number:08d}-{token_hex(8)}"})
 
     # The events
 
@@ -107,7 +121,10 @@ class Deliveries:
             "is_ext_shared_channel": False,
             "event_context": f"4-{self._told:08d}-{token_hex(8)}",
         }
-        self.waiting += 1
+        self._begin(payload)
+
+    def _begin(self, payload: Json) -> None:
+        self.open[payload["event_id"]] = payload
         self._send.send_nowait(payload)
 
     async def run(self) -> None:
@@ -118,7 +135,7 @@ class Deliveries:
                 if self.url is not None:
                     outcome = await self._post(client, payload, 0, "")
                     if outcome is None or outcome == _NO_RETRY:
-                        self._done()
+                        self._done(payload)
                     else:
                         self._nursery.start_soon(self._again, client, payload, outcome)
                 else:
@@ -140,7 +157,7 @@ class Deliveries:
         async for payload, ack, offered_at in self._offered:
             outcome = await self._await(payload, 0, ack, offered_at)
             if outcome is None:
-                self._done()
+                self._done(payload)
             else:
                 self._nursery.start_soon(self._again, client, payload, outcome)
 
@@ -161,10 +178,10 @@ class Deliveries:
             if ended is None or ended == _NO_RETRY:
                 break
             outcome = ended
-        self._done()
+        self._done(payload)
 
-    def _done(self) -> None:
-        self.waiting -= 1
+    def _done(self, payload: Json) -> None:
+        del self.open[payload["event_id"]]
         self.changed.beat()
 
     def _note(self, payload: Json, attempt: int, outcome: str | None) -> str | None:
@@ -205,6 +222,8 @@ class Deliveries:
         await socket.accept()
         connection = _Connection(socket)
         self.connections.append(connection)
+        if self.retries_at_connect:
+            self.retry_now()
         connection.tell(
             {
                 "type": "hello",

@@ -99,7 +99,7 @@ class SlackWorld:
     """What there is, and how it changes."""
 
     def __init__(self, listener: Callable[[Json], None]) -> None:
-        self._listener = listener
+        self.listener = listener
         self._numbers = itertools.count(1)
         self._last_ts = 0
         self.team = "T01FAKE"
@@ -112,6 +112,10 @@ class SlackWorld:
         """What the assistant showed of itself in a channel while it worked, in order."""
         self.bot = self.add_user("keeper", bot=True)
         self.url = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but who listens, which is another one in the next process."""
+        return {**self.__dict__, "listener": None}
 
     # People and places
 
@@ -310,4 +314,4 @@ class SlackWorld:
     def _tell(self, place: SlackPlace, event: Json) -> None:
         """The app hears of places in which its bot is."""
         if self.bot in place.members:
-            self._listener(event)
+            self.listener(event)
