@@ -38,10 +38,12 @@ __all__ = [
 
 KINDS: Final = {
     "console": ".channels.console:ConsoleChannel",
+    "discord": ".channels.discord:DiscordChannel",
+    "matrix": ".channels.matrix:MatrixChannel",
     "slack": ".channels.slack:SlackChannel",
     "telegram": ".channels.telegram:TelegramChannel",
-    "websocket": ".channels.websocket:WebSocketChannel",
     "webhook": ".channels.webhook:WebhookChannel",
+    "websocket": ".channels.websocket:WebSocketChannel",
     "whatsapp": ".channels.whatsapp:WhatsAppChannel",
 }
 """Kind -> where its class is; imported when it is first named, so that nobody pays for the rest."""

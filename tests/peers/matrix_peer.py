@@ -16,7 +16,7 @@ import mimetypes
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx
@@ -47,7 +47,9 @@ class MatrixPeer:
         self._transactions = itertools.count(1)
         self._tokens: dict[str, str] = {}
         self._watcher = ""
-        """Who watches all rooms for the test: a human like others."""
+        """Who watches the rooms of several for the test: a human like others."""
+        self._eyes: dict[str, str] = {}
+        """Who watches a room instead, where the watcher is not."""
         self.bot = ""
         """The bot's user id."""
         self.bot_token = ""
@@ -86,9 +88,19 @@ class MatrixPeer:
         return await self._new_room(asked, users, joined=joined)
 
     async def dm(self, user: str, *, joined: bool = True) -> str:
-        """A room of a user and the bot alone (and of the test, which only watches)."""
-        asked = {"preset": "trusted_private_chat", "is_direct": True, "invite": [user, self.bot]}
-        return await self._new_room(asked, (user,), joined=joined)
+        """A room of a user and the bot alone; if `joined`, the bot has marked it as direct."""
+        asked = {"preset": "trusted_private_chat", "is_direct": True, "invite": [self.bot]}
+        room: str = (await self._call("POST", "/createRoom", user, asked))["room_id"]
+        self._eyes[room] = user
+        if joined:
+            await self.joins(room, self.bot)
+            path = f"/user/{_path(self.bot)}/account_data/m.direct"
+            try:
+                marked = await self._call("GET", path, self.bot)
+            except ValueError:
+                marked = {}
+            await self._call("PUT", path, self.bot, {**marked, user: [room]})
+        return room
 
     async def invites(self, room: str, user: str) -> None:
         """Invite somebody to a room, as `joins` or the bot accepts."""
@@ -158,7 +170,7 @@ class MatrixPeer:
     async def deletes(self, room: str, message: str) -> None:
         """Somebody who may do so redacts a message."""
         path = f"/rooms/{_path(room)}/redact/{_path(message)}/{self._transaction()}"
-        await self._call("PUT", path, self._watcher, {})
+        await self._call("PUT", path, self._watches(room), {})
 
     async def reacts(self, room: str, message: str, user: str, emoji: str) -> None:
         """A user puts an emoji to a message."""
@@ -169,6 +181,10 @@ class MatrixPeer:
         """A user begins to type."""
         path = f"/rooms/{_path(room)}/typing/{_path(user)}"
         await self._call("PUT", path, user, {"typing": True, "timeout": 30_000})
+
+    async def says_anything(self, room: str, user: str, kind: str, content: Any) -> str:
+        """A user, or the bot, sends an event of any kind, as far as the homeserver takes it."""
+        return await self._send(room, user, kind, content)
 
     async def log_out(self) -> None:
         """The bot's token is worth nothing any more."""
@@ -182,7 +198,7 @@ class MatrixPeer:
         events: list[dict[str, Any]] = []
         while True:
             asked = {"dir": "f", "limit": "500", **({"from": start} if start else {})}
-            page = await self._call("GET", path, self._watcher, params=asked)
+            page = await self._call("GET", path, self._watches(room), params=asked)
             events += page["chunk"]
             if "end" not in page:
                 break
@@ -195,27 +211,27 @@ class MatrixPeer:
     ) -> list[Seen]:
         """What is seen in a room, once it is as wanted; raises TooSlowError."""
         with trio.fail_after(within_s):
-            since = (await self._sync())["next_batch"]
+            since = (await self._sync(room))["next_batch"]
             while not holds(seen := await self.seen(room)):
-                since = (await self._sync(since))["next_batch"]
+                since = (await self._sync(room, since))["next_batch"]
         return seen
 
     async def typing(self, room: str) -> int:
         """1 while the bot is seen to type, 0 otherwise."""
-        return self._types_in(room, await self._sync())
+        return self._types_in(room, await self._sync(room))
 
     async def until_typing(self, room: str, *, within_s: float = _PATIENCE_S) -> None:
         """Return when the bot is seen to type; raises TooSlowError."""
         with trio.fail_after(within_s):
-            body = await self._sync()
+            body = await self._sync(room)
             while not self._types_in(room, body):
-                body = await self._sync(body["next_batch"])
+                body = await self._sync(room, body["next_batch"])
 
     async def reactions(self, room: str, message: str) -> dict[str, list[str]]:
         """Who has put which emoji to a message."""
         path = f"/_matrix/client/v1/rooms/{_path(room)}/relations/{_path(message)}/m.annotation"
         found: dict[str, list[str]] = {}
-        for event in (await self._call("GET", path, self._watcher))["chunk"]:
+        for event in (await self._call("GET", path, self._watches(room)))["chunk"]:
             found.setdefault(event["content"]["m.relates_to"]["key"], []).append(event["sender"])
         return found
 
@@ -305,13 +321,16 @@ class MatrixPeer:
 
     async def _event(self, room: str, event: str) -> dict[str, Any]:
         path = f"/rooms/{_path(room)}/event/{_path(event)}"
-        found: dict[str, Any] = await self._call("GET", path, self._watcher)
+        found: dict[str, Any] = await self._call("GET", path, self._watches(room))
         return found
 
-    async def _sync(self, since: str | None = None) -> dict[str, Any]:
-        """What is new for the watcher; with `since`, once there is something."""
+    def _watches(self, room: str) -> str:
+        return self._eyes.get(room, self._watcher)
+
+    async def _sync(self, room: str, since: str | None = None) -> dict[str, Any]:
+        """What is new for who watches a room; with `since`, once there is something."""
         asked = {"timeout": "0"} if since is None else {"timeout": str(_POLL_MS), "since": since}
-        found: dict[str, Any] = await self._call("GET", "/sync", self._watcher, params=asked)
+        found: dict[str, Any] = await self._call("GET", "/sync", self._watches(room), params=asked)
         return found
 
     def _types_in(self, room: str, body: dict[str, Any]) -> int:
@@ -352,7 +371,7 @@ def _read(events: list[dict[str, Any]]) -> list[Seen]:
     """Messages as people see them: the newest text of each, and none that was redacted."""
     texts: dict[str, dict[str, Any]] = {}
     for event in events:
-        relation: dict[str, Any] = event["content"].get("m.relates_to", {})
+        relation = _object(event["content"], "m.relates_to")
         if relation.get("rel_type") == "m.replace" and "m.new_content" in event["content"]:
             texts[relation["event_id"]] = event["content"]["m.new_content"]
     return [
@@ -360,14 +379,19 @@ def _read(events: list[dict[str, Any]]) -> list[Seen]:
         for event in events
         if event["type"] == "m.room.message"
         and "body" in event["content"]
-        and event["content"].get("m.relates_to", {}).get("rel_type") != "m.replace"
+        and _object(event["content"], "m.relates_to").get("rel_type") != "m.replace"
     ]
+
+
+def _object(of: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object in another one; an empty one for what somebody sends instead."""
+    value = of.get(name)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _seen(event: dict[str, Any], changed: dict[str, Any] | None) -> Seen:
     content = event["content"]
-    relation: dict[str, Any] = content.get("m.relates_to", {})
-    info: dict[str, Any] = content.get("info", {})
+    relation, info = _object(content, "m.relates_to"), _object(content, "info")
     files: tuple[SeenFile, ...] = ()
     if "url" in content:
         name = content.get("filename", content["body"])
@@ -379,7 +403,7 @@ def _seen(event: dict[str, Any], changed: dict[str, Any] | None) -> Seen:
         user=event["sender"],
         text=newest.get("formatted_body", newest["body"]),
         thread=relation["event_id"] if relation.get("rel_type") == "m.thread" else None,
-        reply_to=relation.get("m.in_reply_to", {}).get("event_id"),
+        reply_to=_object(relation, "m.in_reply_to").get("event_id"),
         edited=changed is not None,
         files=files,
     )
