@@ -20,8 +20,9 @@ from ..peers.discord_peer import DiscordPeer, open_discord
 from ..peers.remote import RemotePeer, open_remote
 from ..peers.slack_fake import SlackFake, open_slack_fake
 from ..peers.telegram_fake import TOKEN as TELEGRAM_TOKEN
+from ..peers.whatsapp_fake_world import World as WhatsAppWorld
 
-__all__ = ["Shown", "Surface", "open_surface"]
+__all__ = ["Shown", "Surface", "free_port", "open_surface"]
 
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.05
@@ -43,6 +44,8 @@ class Surface(ABC):
     """Of the channel, the platform, and the instance alike."""
     quotes: ClassVar[bool] = True
     """Whether a human can answer one message of several."""
+    tells_in_order: ClassVar[bool] = True
+    """Whether the agent is told of messages in their order even after it could not be reached."""
 
     def __init__(self) -> None:
         self.users: list[str] = []
@@ -70,6 +73,15 @@ class Surface(ABC):
     @abstractmethod
     async def shown(self, who: int) -> Sequence[Shown]:
         """What the agent has said to a human, oldest first."""
+
+    async def calls(self, hooks_url: str) -> None:  # noqa: B027
+        """Let the platform call the agent under that URL, if it is one that calls."""
+
+    async def until_listening(self) -> None:  # noqa: B027
+        """Return when an agent that is there for the first time hears what is said from now on.
+
+        At once where the platform keeps for it what was said before.
+        """
 
     @abstractmethod
     async def dies(self) -> None:
@@ -158,6 +170,9 @@ class DiscordSurface(Surface):
         seen = await self._peer.seen(self.conversations[who])
         return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
 
+    async def until_listening(self) -> None:
+        await self._peer.until_gateway(lambda log: "identify" in log)
+
     async def dies(self) -> None:
         await self._peer.down()
 
@@ -171,6 +186,7 @@ class SlackSurface(Surface):
 
     kind = "slack"
     quotes = False
+    tells_in_order = False
 
     def __init__(self, peer: SlackFake) -> None:
         super().__init__()
@@ -202,6 +218,50 @@ class SlackSurface(Surface):
         await self._peer.up()
 
 
+class WhatsAppSurface(Surface):
+    """The WhatsApp of our own, which calls the agent."""
+
+    kind = "whatsapp"
+    tells_in_order = False
+
+    def __init__(self, peer: RemotePeer, account: WhatsAppWorld) -> None:
+        super().__init__()
+        self._peer = peer
+        self._account = account
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "token": self._account.token,
+            "phone_number_id": self._account.phone_id,
+            "app_secret": self._account.app_secret,
+            "verify_token": "nobody asks for it",
+            "api_url": self._peer.url,
+        }
+
+    async def joins(self) -> None:
+        user = str(491_751_234_000 + len(self.users))
+        await self._peer.call("opens_window", user=user)
+        self.users.append(user)
+        self.conversations.append(user)
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        await self._peer.call("user_says", user=self.users[who], text=text, reply_to=reply_to)
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        heard = await self._peer.call("heard", user=self.users[who])
+        return [Shown(one["message_id"], one["text"]) for one in heard]
+
+    async def calls(self, hooks_url: str) -> None:
+        await self._peer.call("uses", url=f"{hooks_url}/{self.kind}")
+
+    async def dies(self) -> None:
+        await self._peer.kill()
+
+    async def comes_back(self) -> None:
+        await self._peer.start()
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens at."""
     with socket.socket() as probe:
@@ -226,6 +286,10 @@ async def open_surface(kind: str, folder: Path, humans: int = 1) -> AsyncGenerat
         case "slack":
             async with open_slack_fake() as slack:
                 surface = SlackSurface(slack)
+                yield await _peopled(surface, humans)
+        case "whatsapp":
+            async with open_remote("tests.peers.whatsapp_fake", folder / "whatsapp.world") as peer:
+                surface = WhatsAppSurface(peer, WhatsAppWorld())
                 yield await _peopled(surface, humans)
         case _:
             raise ValueError(kind)

@@ -16,11 +16,11 @@ from turnkeeper.kinds import KINDS
 
 from ..peers.places import peers_python
 from .people import Listener, noted, notes, said_on_behalf, saying
-from .surfaces import Surface, open_surface
+from .surfaces import Surface, free_port, open_surface
 
 pytestmark = pytest.mark.slow
 
-PLATFORMS: Final = [kind for kind in ("telegram", "discord", "slack") if kind in KINDS]
+PLATFORMS: Final = [kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS]
 ANN: Final = "ann"
 LOOK: Final = "look at the inbox"
 NEWS: Final = "3 new mails"
@@ -74,7 +74,13 @@ async def on_platforms(folder: Path) -> AsyncGenerator[Gateway]:
             kind: await stack.enter_async_context(open_surface(kind, folder)) for kind in PLATFORMS
         }
         agent = Listener()
-        config = {"channels": {name: one.section() for name, one in surfaces.items()}}
+        http = f"127.0.0.1:{free_port()}"
+        for surface in surfaces.values():
+            await surface.calls(f"http://{http}/hooks")
+        config = {
+            "http": {"listen": http},
+            "channels": {name: one.section() for name, one in surfaces.items()},
+        }
         runtime = await stack.enter_async_context(
             open_runtime(folder / "state", agent=agent, config=config)
         )
