@@ -52,8 +52,10 @@ class Control:
                 return await self._world.change(wish["since"])
             case "fault":
                 self._rest.faults.append(Fault(**wish))
+            case "mend":
+                self._rest.mend()
             case "limit":
-                self._rest.limited = bool(wish["on"])
+                self._rest.limit(bool(wish["on"]))
             case "calls":
                 return self._rest.calls
             case "gateway":

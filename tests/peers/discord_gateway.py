@@ -168,6 +168,9 @@ class Gateway:
                 self._hold(bool(value))
             case "forget sessions":
                 self._sessions.clear()
+            case "tell":
+                for session in self._sessions.values():
+                    session.dispatch(value["t"], value["d"])
             case _:
                 for connection in list(self._connections):
                     await self._treat(connection, what, value)
@@ -182,6 +185,8 @@ class Gateway:
                 await connection.close(int(value))
             case "cut":
                 connection.cut()
+            case "say":
+                connection.send_text(str(value))
             case "ask for a heartbeat":
                 connection.asked = True
                 connection.send(HEARTBEAT)

@@ -149,6 +149,11 @@ class DiscordPeer:
         """The messages of a channel or a thread, oldest first."""
         return [_seen(message) for message in await self._do("seen", channel=channel)]
 
+    async def message(self, channel: str, message: str) -> dict[str, Any]:
+        """A message as Discord tells it."""
+        told: list[dict[str, Any]] = await self._do("seen", channel=channel)
+        return next(one for one in told if one["id"] == message)
+
     async def typing(self, channel: str) -> int:
         """How often the bot was seen to begin typing."""
         count: int = await self._do("typing", channel=channel)
@@ -197,6 +202,10 @@ class DiscordPeer:
         how = {"status": status, "retry_after_s": retry_after_s, "scope": scope}
         await self._do("fault", kind=kind, **place, **how)
 
+    async def mend(self) -> None:
+        """No request fails any more; those that hang go on."""
+        await self._do("mend")
+
     async def limit(self, on: bool) -> None:
         """Enforce the rate limits: 5 requests in 5 seconds of each kind and channel."""
         await self._do("limit", on=on)
@@ -212,7 +221,8 @@ class DiscordPeer:
         `ask for a heartbeat`, `forget sessions`, `answer heartbeats` (value: whether),
         `heartbeat interval` (value: seconds, from the next connection on), `allow intents` (value:
         the privileged ones), `refuse` (value: how many connections), `hold` (value: whether new
-        connections wait for their greeting).
+        connections wait for their greeting), `tell` (value: an event as `{"t": name, "d": data}`,
+        to every session), `say` (value: a text, which need be no payload, to every connection).
         """
         await self._do("gateway", what=what, value=value)
 

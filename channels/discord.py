@@ -1,0 +1,337 @@
+"""The Discord channel: a bot, which hears through the gateway and speaks through the REST API.
+
+What Discord makes impossible: a session is resumed for a few minutes only. After that, missed
+messages are fetched from the channels that were heard before, 1,000 in each and none older than a
+day; edits and deletions that happened meanwhile, and first messages in other channels, are never
+told. A message whose answer was lost is sent again under the same nonce for two minutes, in which
+Discord recognises it; later nobody can tell, and it stays unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from random import Random
+from typing import Final
+from urllib.parse import urlsplit
+
+import trio
+
+from ..actors.messages import Address
+from .base import (
+    Channel,
+    ChannelPowers,
+    Check,
+    Deliver,
+    Draft,
+    Outbound,
+    Receipt,
+    Rejected,
+    Unreachable,
+)
+from .discord_api import DiscordApi
+from .discord_fields import Malformed, fields, number
+from .discord_files import FileSource
+from .discord_gateway import Event, Gateway, Session, next_after_close
+from .discord_hearing import Ear
+from .discord_markup import TEXT_LIMIT, TEXT_UNIT
+from .discord_places import Places
+from .discord_socket import Ended, GatewaySocket, checked_gateway_url
+from .discord_voice import UPLOAD_LIMIT_BYTES, Voice, channel_of
+from .discord_wire import PLATFORM, Reader, me_in
+from .secret import Secret
+
+__all__ = ["DiscordChannel"]
+
+_DISCORD: Final = "https://discord.com/api/v10"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,64}\.[A-Za-z0-9_-]{4,32}\.[A-Za-z0-9_-]{16,128}")
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_GUILDS: Final = 1 << 0
+_GUILD_MESSAGES: Final = 1 << 9
+_DIRECT_MESSAGES: Final = 1 << 12
+_MESSAGE_CONTENT: Final = 1 << 15
+_MAY_READ_CONTENT: Final = 1 << 18 | 1 << 19
+"""Flags of an application that has the intent: GATEWAY_MESSAGE_CONTENT, and the same _LIMITED."""
+_SETTLED_S: Final = 5.0
+"""Seconds after which a connection that ends counts as one that had worked."""
+
+
+class DiscordChannel(Channel):
+    """One bot."""
+
+    platform = PLATFORM
+    powers = ChannelPowers(
+        text_limit=TEXT_LIMIT,
+        text_unit=TEXT_UNIT,
+        after_unknown="reconcile",
+        files=True,
+        file_limit_bytes=UPLOAD_LIMIT_BYTES,
+        typing_every_s=8.0,  # it is shown for ten seconds
+        draft_every_s=1.2,
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        token: str,
+        api_url: str = _DISCORD,
+        message_content: bool = True,
+        allow_bots: bool = False,
+        link_previews: bool = False,
+        notify_asker: bool = True,
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            name: instance name.
+            token: of the bot, from its page at Discord.
+            api_url: another REST API, with its version; plain HTTP on this machine only.
+            message_content: whether the Message Content Intent is asked for. Without it, only
+                direct messages and those that mention the bot are heard.
+            allow_bots: whether what other bots write is heard.
+            link_previews: whether Discord may open the links in what the agent says, to show a
+                preview: whoever can put a link there learns what stands in it.
+            notify_asker: whether who is answered in a guild is notified.
+
+        Raises:
+            ValueError: the token is none, or the URL is.
+        """
+        super().__init__(name)
+        self._token = Secret.of(token, "token")
+        if not _TOKEN.fullmatch(self._token.reveal()):
+            raise ValueError(
+                "token is none of Discord's: three parts with dots between them, without 'Bot'"
+            )
+        url, trusted = _checked_url(api_url)
+        self._api = DiscordApi(url, self._token)
+        self._plain = url.startswith("http://")
+        self._source = FileSource(trusted if url != _DISCORD else None)
+        self._intents = _GUILDS | _GUILD_MESSAGES | _DIRECT_MESSAGES
+        if message_content:
+            self._intents |= _MESSAGE_CONTENT
+        self._allow_bots = allow_bots
+        self._voice = Voice(self.name, self._api, previews=link_previews, notifies=notify_asker)
+        self._rng = Random()  # noqa: S311  (jitter)
+
+    def __repr__(self) -> str:
+        return f"<DiscordChannel {self.name}: {self.line.state}>"
+
+    @property
+    def account(self) -> str:
+        """A digest of the token."""
+        return sha256(self._token.reveal().encode()).hexdigest()[:32]
+
+    @property
+    def exposed(self) -> bool:
+        """True: anybody who shares a guild with a bot can write to it."""
+        return True
+
+    # -- hearing ---------------------------------------------------------------------------------
+
+    async def run(self, deliver: Deliver) -> None:
+        """Hear until cancelled, or until Discord cannot be heard.
+
+        Raises:
+            Unreachable: it cannot now; `no_sessions_left` if the bot has begun too many today.
+            Rejected: it refuses: the token is wrong, or an intent is not switched on.
+        """
+        failed: Unreachable | Rejected
+        async with self._api.connected():
+            try:
+                me = me_in(await self._api.ask("GET", "/users/@me"))
+            except Malformed as error:
+                raise Unreachable(f"/users/@me: {error}", reason="bad_answer") from error
+            ear = Ear(
+                self,
+                Reader(self.name, me, allow_bots=self._allow_bots),
+                Places(self._api, me),
+                deliver,
+                self._source,
+                self._api,
+                tell=self._voice.say,
+                echo=self._voice.hear_echo,
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ear.store)
+                session = ear.progress.session
+                try:
+                    while True:
+                        session = await self._converse(ear, session, nursery)
+                except (Unreachable, Rejected) as error:
+                    failed = error
+                nursery.cancel_scope.cancel()  # what is not settled comes again
+            raise failed
+
+    async def _converse(
+        self, ear: Ear, session: Session | None, nursery: trio.Nursery
+    ) -> Session | None:
+        """Hear through one connection; return the session that the next one may resume."""
+        gateway = Gateway(session, intents=self._intents, rng=self._rng, now_s=trio.current_time())
+        stands_since = float("inf")
+
+        async def hear(event: Event) -> None:
+            if gateway.session is not None:
+                await ear.hear(event, gateway.session, nursery)
+
+        def gone_on(_resumed: bool) -> None:
+            nonlocal stands_since
+            stands_since = trio.current_time()
+            self.line.up()
+
+        socket = GatewaySocket(gateway, self._token, hear=hear, gone_on=gone_on, warn=self._warn)
+        try:
+            await self._connect(socket, session)
+        except Ended as ended:
+            how = next_after_close(ended.code)
+            self.line.down(str(ended))
+            if trio.current_time() < stands_since + _SETTLED_S and (
+                ended.code is not None or session is None
+            ):
+                raise Unreachable(str(ended)) from ended
+            await trio.sleep(ended.pause_s)
+            return gateway.session if how == "resume" else None
+        raise AssertionError("a connection ends")
+
+    async def _connect(self, socket: GatewaySocket, session: Session | None) -> None:
+        """Hear where a session is to be resumed, and where Discord is reached usually."""
+        if session is not None:
+            try:
+                await socket.run(checked_gateway_url(session.url, plain=self._plain))
+            except Unreachable as error:
+                self.line.down(str(error))
+        await socket.run(await self._gateway_url(begins=session is None))
+
+    async def _gateway_url(self, *, begins: bool) -> str:
+        """Where the gateway is.
+
+        Raises:
+            Unreachable: Discord does not say, or the bot may not begin another session now.
+        """
+        try:
+            told = fields(await self._api.ask("GET", "/gateway/bot"), "gateway")
+            limit = fields(told.get("session_start_limit"), "session_start_limit")
+            if begins and number(limit, "remaining") < 1:
+                # Whoever begins more has the token taken away.
+                raise Unreachable(
+                    "the bot has begun as many sessions as it may in a day",
+                    reason="no_sessions_left",
+                    retry_after_s=max(1.0, number(limit, "reset_after") / 1000),
+                )
+            if number(told, "shards") > 1:
+                self._warn("the bot is in so many guilds that Discord recommends shards")
+        except Malformed as error:
+            raise Unreachable(f"/gateway/bot: {error}", reason="bad_answer") from error
+        return checked_gateway_url(str(told.get("url")), plain=self._plain)
+
+    def _warn(self, what: str) -> None:
+        self.line.warning = what
+
+    # -- speaking --------------------------------------------------------------------------------
+
+    async def send(self, outbound: Outbound) -> Receipt:
+        """Send a text, or a file, or edit a draft into its text.
+
+        Raises:
+            Unreachable: nothing was sent: `rate_limited`, or Discord cannot be reached.
+            Rejected: in one word: `no_access`, `forbidden`, `not_found`, `blocked` …
+            LostAnswer: nobody knows yet; see `reconcile`.
+        """
+        draft = outbound.draft
+        if draft is not None and await self._voice.edit(
+            channel_of(outbound.address), draft, outbound.text
+        ):
+            return Receipt(platform_message_id=draft)
+        return await self._voice.post(outbound)
+
+    async def reconcile(self, outbound: Outbound, /) -> Receipt:
+        """Find out whether a message has arrived, by sending it once more under the same nonce.
+
+        Discord then answers with the message that there is, if there is one.
+
+        Raises:
+            Rejected: `lost_answer`, when two minutes have passed: Discord may have forgotten it.
+        """
+        return await self._voice.post_again(outbound)
+
+    async def typing(self, address: Address, /) -> None:
+        """Show it for ten seconds."""
+        await self._api.ask("POST", "/channels/{channel}/typing", {"channel": channel_of(address)})
+
+    async def draft(self, draft: Draft, /) -> Receipt:
+        """Send the first state, and edit the later ones into it."""
+        if draft.shown is None:
+            return await self._voice.say(draft.address, draft.text, draft.reply_to)
+        if not await self._voice.edit(channel_of(draft.address), draft.shown, draft.text):
+            raise Rejected("the draft is gone", reason="message_gone")
+        return Receipt(platform_message_id=draft.shown)
+
+    async def withdraw(self, address: Address, message_id: str, /) -> None:
+        """Delete a draft."""
+        await self._voice.delete(channel_of(address), message_id)
+
+    # -- the operator ----------------------------------------------------------------------------
+
+    async def probe(self) -> tuple[Check, ...]:
+        """Ask who the bot is, what it may read, and how many sessions it may begin."""
+        try:
+            me = me_in(await self._api.ask("GET", "/users/@me"))
+            application = fields(await self._api.ask("GET", "/applications/@me"), "application")
+            gateway = fields(await self._api.ask("GET", "/gateway/bot"), "gateway")
+            limit = fields(gateway.get("session_start_limit"), "session_start_limit")
+            return (
+                Check(what="token", ok=True, detail=me.name),
+                self._content_check(application.get("flags")),
+                _sessions_check(number(limit, "remaining")),
+            )
+        except Rejected as refused:
+            return (
+                Check(
+                    what="token",
+                    ok=False,
+                    detail=f"{refused}; make a new token on the bot's page at Discord",
+                ),
+            )
+        except Malformed as error:
+            raise Unreachable(f"no answer of Discord's: {error}", reason="bad_answer") from error
+
+    def _content_check(self, flags: object) -> Check:
+        may = isinstance(flags, int) and bool(flags & _MAY_READ_CONTENT)
+        wants = bool(self._intents & _MESSAGE_CONTENT)
+        if may or not wants:
+            detail = "everything" if wants else "direct messages and mentions of the bot"
+            return Check(what="may read messages", ok=True, detail=detail)
+        return Check(
+            what="may read messages",
+            ok=False,
+            detail="switch on the Message Content Intent on the bot's page at Discord, under "
+            "Privileged Gateway Intents, or set message_content = false",
+        )
+
+
+def _sessions_check(remaining: int) -> Check:
+    return Check(
+        what="sessions",
+        ok=remaining > 0,
+        detail=f"{remaining} more can be begun today"
+        + ("" if remaining > 0 else "; look for what begins so many, and wait"),
+    )
+
+
+def _checked_url(api_url: str) -> tuple[str, str]:
+    """The URL without a slash at its end, and its `host:port`.
+
+    Raises:
+        ValueError: it is no plain URL, or not encrypted on its way to another machine.
+    """
+    try:
+        url = urlsplit(api_url)
+        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    except ValueError:
+        raise ValueError("api_url is no URL") from None
+    if not url.hostname or url.username or url.password or url.query or url.fragment:
+        raise ValueError(f"api_url must be like {_DISCORD}")
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+        raise ValueError("api_url must begin with https://; http:// is for this machine only")
+    return api_url.rstrip("/"), f"{url.hostname}:{port}"
