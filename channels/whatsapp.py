@@ -165,6 +165,10 @@ class WhatsAppChannel(Channel):
             await self._api.number("status")
         except Unreachable as error:
             self.line.down(str(error), retry_in_s=self._check_s)
+        except Rejected as refused:
+            if bad_token(refused) or refused.reason == "not_found":
+                raise
+            self.line.warning = f"the number cannot be looked at: {refused}"
         else:
             self.line.up()
 

@@ -12,9 +12,9 @@ import trio
 
 from ..actors.errors import AccessDenied, FileNotKept, FileTooLarge, TurnRefused
 from ..actors.messages import Address, Attachment, MessageChange
-from .base import Channel, ChannelError, Deliver
+from .base import Channel, ChannelError, Deliver, Rejected
 from .by_conversation import ByConversation
-from .fetching import FetchError
+from .fetching import FetchFailed, FetchRefused
 from .json_fields import Malformed
 from .whatsapp_content import IncomingFile
 from .whatsapp_files import FileSource
@@ -196,9 +196,12 @@ class Ear:
         for tried in (1, 2):
             try:
                 return await keep()
-            except (FileTooLarge, FileNotKept, FetchError, Malformed, ChannelError) as error:
-                _logger.warning("%s: a file was not kept: %s", self._channel.name, error)
-                if tried == 2 or isinstance(error, FileTooLarge | FileNotKept | Malformed):
+            except (FileTooLarge, FileNotKept, FetchRefused, Malformed, Rejected) as error:
+                _logger.warning("%s: a file is not kept: %s", self._channel.name, error)
+                return None
+            except (FetchFailed, ChannelError) as error:
+                _logger.warning("%s: a file was not fetched: %s", self._channel.name, error)
+                if tried == 2:
                     return None
             await trio.sleep(_TRY_AGAIN_S)
         return None
