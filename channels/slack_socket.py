@@ -54,8 +54,8 @@ _PONG_S: Final = 20.0
 _DRAIN_S: Final = 20.0
 """Seconds that a connection which was replaced is read on: Slack gives ten."""
 _SHARED: Final = (
-    "another program is connected with this app token, and takes part of the messages: only one "
-    "may run at a time"
+    "another program is connected with this app token, unless it has ended a moment ago, and takes "
+    "part of the messages: only one may run at a time"
 )
 
 
@@ -111,6 +111,8 @@ class Socket:
                     code = error.reason.code if error.reason else "without a goodbye"
                     failed = Unreachable(f"the connection has ended: {code}")
                 wire.cancel_scope.cancel()
+        except* HandshakeError:  # out of the task that reads
+            failed = Unreachable("the WebSocket was refused")
         finally:
             await trio.aclose_forcefully(stream)
         if failed is not None:
