@@ -13,6 +13,7 @@ from typing import Final, Literal
 import trio
 
 from ..actors.frozen import message
+from .base import Unreachable
 
 __all__ = ["Limiter", "Rate", "limited"]
 
@@ -20,6 +21,8 @@ _TOLERANCE: Final = 1e-9
 """Tokens by which floats may err."""
 _FIRST_SWEEP: Final = 1_024
 """Places that are remembered before the first search for those that can be forgotten."""
+_LONGEST_PAUSE_S: Final = 60.0
+"""Seconds of a pause that are waited for; the others are for whoever asks to come back after."""
 
 
 @message
@@ -255,8 +258,20 @@ async def limited(limiter: Limiter, place: str) -> None:
 
     Who is cancelled loses the turn, and nobody else gets it. Whoever a pause catches waiting takes
     a new turn.
+
+    Raises:
+        Unreachable: a pause holds the place for more than a minute. Whoever waited here would be
+            on the way for that long, with nobody to say why, and past the time at which nobody
+            wants it any more.
     """
     while True:
+        held_s = limiter.held(place, trio.current_time())
+        if held_s > _LONGEST_PAUSE_S:
+            raise Unreachable(
+                f"the platform wants to hear nothing more for {held_s:.0f} s",
+                reason="rate_limited",
+                retry_after_s=held_s,
+            )
         await trio.sleep(limiter.reserve(place, trio.current_time()))
         if limiter.held(place, trio.current_time()) == 0.0:
             return

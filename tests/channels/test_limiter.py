@@ -4,6 +4,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnkeeper.channels.base import Unreachable
 from turnkeeper.channels.limiter import Limiter, Rate, limited
 
 rates = st.builds(
@@ -164,3 +165,29 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody_for_ever(
         await limited(limiter, "one")
     with trio.fail_after(2.5):
         await limited(limiter, "one")
+
+
+@pytest.mark.parametrize("place", ["a", None])
+async def test_a_long_pause_is_not_waited_for(
+    place: str | None, autojump_clock: trio.abc.Clock
+) -> None:
+    limiter = Limiter([Rate(per_s=0.1)])
+    await limited(limiter, "a")
+    caught: list[float | None] = []
+
+    async def wait() -> None:
+        with pytest.raises(Unreachable, match="nothing more for 86") as refused:
+            await limited(limiter, "a")
+        assert refused.value.reason == "rate_limited"
+        caught.append(refused.value.retry_after_s)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)  # and is caught waiting
+        await trio.sleep(1)
+        limiter.pause(place, trio.current_time() + 86_400.0)
+        await wait()
+    assert caught == [86_400.0, pytest.approx(86_391.0)]
+    limiter.pause(place, float("inf"))
+    limiter.pause(place, float("nan"))
+    with pytest.raises(Unreachable):
+        await limited(limiter, "a")
