@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -323,9 +323,13 @@ ANY: st.SearchStrategy[Any] = st.recursive(
 
 
 def keys_of(whole: Any) -> list[Any]:
-    if isinstance(whole, dict):
-        return [*cast("dict[str, Any]", whole)]
-    return [*range(len(cast("list[Any]", whole)))] if isinstance(whole, list) else []
+    match whole:
+        case {**whole_object}:
+            return list(whole_object)
+        case [*whole_list]:
+            return list(range(len(whole_list)))
+        case _:
+            return []
 
 
 def replaced(whole: Any, draw: st.DrawFn) -> Any:
