@@ -67,6 +67,23 @@ async def test_somebody_types_while_the_agent_works_and_no_longer(
         assert len(tg.typed) == 3
 
 
+async def test_nobody_is_seen_typing_where_the_answer_comes_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    """Each turn cost a call of the platform that was called off before it was answered."""
+    tg = LoopbackChannel("tg", powers=POWERS)
+
+    async def quick(turn: tk.Turn) -> str:
+        await trio.sleep(0.2)
+        return "done"
+
+    async with on_stage(quick, tg):
+        await tg.receive("hi")
+        await tg.next_sent()
+        await trio.sleep(60)
+        assert not tg.typed
+
+
 async def test_a_growing_reply_is_shown_in_one_message_which_becomes_the_reply(
     autojump_clock: MockClock,
 ) -> None:
