@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trio
 
@@ -27,22 +27,18 @@ from .base import (
     Unreachable,
 )
 from .fetching import Fetcher
-from .http_client import HttpAnswer, HttpClient, HttpTimeouts, raise_for
+from .http_client import HttpAnswer, raise_for
 from .http_json import BadJson
 from .limiter import Limiter, Rate, limited
-from .secret import Secret
 from .webhook_hearing import Ear
 from .webhook_hook import WebhookHook
 from .webhook_signing import SigningKey, sign
+from .webhook_target import Target
 from .webhook_wire import PLATFORM, body_of, message_id_of
 
 __all__ = ["WebhookChannel"]
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _MAX_FILE_BYTES: Final = 100 * 1024 * 1024
-_CALL_S: Final = 30.0
-"""The longest that the specification recommends to wait."""
-_MAX_ANSWER_BYTES: Final = 64 * 1024
 _MAX_ID_CHARS: Final = 1_024
 _RATE: Final = Rate(per_s=50.0, burst=50)
 """Enough for anybody, and no flood when many deliveries were waiting."""
@@ -81,9 +77,9 @@ class WebhookChannel(Channel):
         super().__init__(name)
         self._key = SigningKey(secret, "secret")
         self._keys: tuple[SigningKey, ...] = ()
-        self._target: _Target | None = None
+        self._target: Target | None = None
         if outbound_url is not None:
-            self._target = _Target(outbound_url)
+            self._target = Target(outbound_url)
             self._keys = tuple(
                 SigningKey(value or "", key)
                 for key, value in (
@@ -121,12 +117,15 @@ class WebhookChannel(Channel):
 
     async def run(self, deliver: Deliver) -> None:
         """Hear until cancelled."""
-        self._hook.ear = Ear(self, deliver, self._fetcher)
-        try:
-            self.line.up()
-            await trio.sleep_forever()
-        finally:
-            self._hook.ear = None
+        async with AsyncExitStack() as connections:
+            if self._target is not None:
+                await connections.enter_async_context(self._target.connected())
+            self._hook.ear = Ear(self, deliver, self._fetcher)
+            try:
+                self.line.up()
+                await trio.sleep_forever()
+            finally:
+                self._hook.ear = None
 
     async def send(self, outbound: Outbound) -> Receipt:
         """Call the program.
@@ -143,16 +142,7 @@ class WebhookChannel(Channel):
         body = body_of(self.name, outbound)
         await limited(self._limiter, "")
         headers = sign(self._keys, message_id, int(time.time()), body)
-        async with target.client() as client:
-            answer = await client.call(
-                "POST",
-                target.path,
-                sends=True,
-                values=target.values,
-                params=target.params or None,
-                headers={**headers, "content-type": "application/json"},
-                content=body,
-            )
+        answer = await target.post(headers, body)
         if answer.status == 410:
             raise Rejected(f"{answer.asked}: 410, it wants no more of it", reason="gone")
         try:
@@ -173,54 +163,6 @@ class WebhookChannel(Channel):
                 ok=True,
                 detail=f"{self._target.host}, signed with {len(self._keys)} secret(s)",
             ),
-        )
-
-
-class _Target:
-    """Where the program is called. The URL may hold a secret of its own, so it is one."""
-
-    def __init__(self, url: str) -> None:
-        """Take it out of a configuration.
-
-        Raises:
-            ValueError: it is no plain URL, or not encrypted on its way to another machine.
-        """
-        self._secret = Secret.of(url, "outbound_url")
-        try:
-            parsed = urlsplit(url)
-            port = parsed.port
-        except ValueError:
-            raise ValueError("outbound_url is no URL") from None
-        host = parsed.hostname
-        if not host or parsed.username or parsed.password or parsed.fragment:
-            raise ValueError("outbound_url must be like https://example.org/hook")
-        if parsed.scheme != "https" and not (parsed.scheme == "http" and host in _LOOPBACK):
-            raise ValueError(
-                "outbound_url must begin with https://; http:// is for this machine only"
-            )
-        self.host = host
-        place = f"[{host}]" if ":" in host else host
-        self._base = f"{parsed.scheme}://{place}" + (f":{port}" if port else "")
-        HttpClient(self._base)
-        segments = [unquote(segment) for segment in parsed.path.split("/")[1:]]
-        if any(segment in {".", ".."} for segment in segments):
-            raise ValueError("outbound_url must have no . or .. in its path")
-        named = {f"path{number}": segment for number, segment in enumerate(segments) if segment}
-        self.values: Mapping[str, str] = named
-        self.path = "/" + "/".join(
-            f"{{path{number}}}" if segment else "" for number, segment in enumerate(segments)
-        )
-        self.params = dict(parse_qsl(parsed.query, keep_blank_values=True))
-
-    def __repr__(self) -> str:
-        return f"<_Target at {self.host}>"
-
-    def client(self) -> HttpClient:
-        """Connections to it, for one call."""
-        return HttpClient(
-            self._base,
-            timeouts=HttpTimeouts(total_s=_CALL_S),
-            max_answer_bytes=_MAX_ANSWER_BYTES,
         )
 
 

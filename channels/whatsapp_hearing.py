@@ -20,7 +20,7 @@ from .whatsapp_content import IncomingFile
 from .whatsapp_files import FileSource
 from .whatsapp_wire import Heard, Later, News, NumberChanged, Reader
 
-__all__ = ["Ear", "Memory"]
+__all__ = ["Ear", "Memory", "Teller"]
 
 _logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ _SOON_S: Final = (0.1, 0.4, 1.5)
 """Pauses before a receipt is handed over again whose message was not known."""
 _JUST_NOW_S: Final = 30.0
 """How long after a message is sent the news of it may overtake the note of its id."""
+_TELL_S: Final = 5.0
+"""Seconds for telling a stranger; or they are not told."""
 _TOLD_EVERY_S: Final = 60.0
 """Seconds between two times that a stranger is told that they are one."""
 _MAX_REMEMBERED: Final = 10_000
@@ -208,7 +210,8 @@ class Ear:
 
     async def _tell_stranger(self, address: Address, words: str, reply_to: str) -> None:
         try:
-            await self._tell(address, words, reply_to)
+            with trio.move_on_after(_TELL_S):  # the platform waits for the answer to its call
+                await self._tell(address, words, reply_to)
         except ChannelError as error:
             _logger.debug("%s: a stranger was not told: %s", self._channel.name, error)
 
