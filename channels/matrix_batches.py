@@ -20,18 +20,20 @@ __all__ = [
     "Backlog",
     "Batch",
     "Invite",
+    "Page",
     "RoomNews",
     "arrival_in",
     "batch_in",
-    "chunk_in",
     "display_names",
     "invitation_in",
     "page_filter",
+    "page_in",
     "sync_filter",
 ]
 
 MAX_TIMELINE: Final = 20
 """Events of one room in one answer; what was said before them is asked for page by page."""
+_MAX_TOKEN_CHARS: Final = 32_768
 _NOTHING: Final[Mapping[str, object]] = {"types": []}
 
 
@@ -54,6 +56,16 @@ class Invite:
     room: str
     by: str
     direct: bool
+
+
+@message
+class Page:
+    """Some of what was said in a room."""
+
+    events: tuple[object, ...]
+    names: Mapping[str, str]
+    end: str | None
+    """From where on there is more; None if that is all."""
 
 
 @message
@@ -124,12 +136,30 @@ def batch_in(answer: Fields, me: str) -> Batch:
         except Malformed:
             malformed += 1
     return Batch(
-        next=needed(answer, "next_batch"),
+        next=_token(answer),
         rooms=tuple(found),
         invites=tuple(invites),
         direct=_direct(answer),
         malformed=malformed,
     )
+
+
+def page_in(answer: Fields) -> Page:
+    """What a page of messages holds.
+
+    Raises:
+        Malformed: it is none.
+    """
+    events = listed(answer.get("chunk"), "chunk")
+    names = display_names([*items(answer, "state"), *events])
+    return Page(events=tuple(events), names=names, end=text(answer, "end"))
+
+
+def _token(answer: Fields) -> str:
+    token = needed(answer, "next_batch")
+    if len(token) > _MAX_TOKEN_CHARS or not token.isprintable() or " " in token:
+        raise Malformed("next_batch is no token")
+    return token
 
 
 def _news(room: str, told: Fields) -> RoomNews:
@@ -256,12 +286,3 @@ class Backlog:
             token, _ = self._batches.popleft()
             self._first += 1
         return token
-
-
-def chunk_in(page: Fields) -> list[object]:
-    """The events of a page of messages.
-
-    Raises:
-        Malformed: it has none.
-    """
-    return listed(page.get("chunk"), "chunk")

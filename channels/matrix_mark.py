@@ -22,16 +22,22 @@ class Mark:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._salt = ""
+        self._salt = self._user = ""
         self._since: str | None = None
         self._lock = trio.Lock()
 
     def __repr__(self) -> str:
         return f"<Mark of {self._channel.name}>"
 
-    async def since(self) -> str | None:
-        """From where on to hear; None if nothing was ever heard."""
+    async def since(self, user: str) -> str | None:
+        """From where on `user` is to hear; None if this account was never connected here.
+
+        Raises:
+            ShuttingDown: it could not be made durable.
+        """
         await self._read()
+        if user != self._user:  # the place in another account's stream says nothing
+            self._user, self._since = user, None
         return self._since
 
     async def transaction(self, part_id: str, what: str) -> str:
@@ -52,7 +58,7 @@ class Mark:
         await self._read()
         async with self._lock:
             if since != self._since:
-                await self._write(since)
+                await self._write(self._salt, self._user, since)
                 self._since = since
 
     async def _read(self) -> None:
@@ -60,13 +66,12 @@ class Mark:
             if self._salt:
                 return
             mark = self._channel.watermark
-            salt, _, since = ((mark.value if mark else None) or "").partition(" ")
-            self._since = since or None
+            salt, user, since, *_ = [*((mark.value if mark else None) or "").split(" "), "", ""]
             if not salt:
                 salt = token_hex(8)
-                await self._write("", salt)
-            self._salt = salt
+                await self._write(salt, "", "")
+            self._salt, self._user, self._since = salt, user, since or None
 
-    async def _write(self, since: str, salt: str = "") -> None:
+    async def _write(self, salt: str, user: str, since: str) -> None:
         if self._channel.watermark is not None:
-            await self._channel.watermark.move(f"{salt or self._salt} {since}")
+            await self._channel.watermark.move(f"{salt} {user} {since}")

@@ -17,20 +17,20 @@ import trio
 
 from ..actors.errors import ShuttingDown, TurnRefused
 from .base import ChannelError, Rejected, Unreachable
-from .json_fields import Fields, Malformed, items, text
+from .json_fields import Malformed
 from .line import Line
 from .matrix_api import CLIENT, MatrixApi
 from .matrix_batches import (
     Backlog,
     Batch,
     Invite,
+    Page,
     RoomNews,
     arrival_in,
     batch_in,
-    chunk_in,
-    display_names,
     invitation_in,
     page_filter,
+    page_in,
     sync_filter,
 )
 from .matrix_errors import ACCOUNT_REFUSED
@@ -45,8 +45,10 @@ _WAIT_S: Final = 30
 """Seconds that the homeserver waits for something new."""
 _ANSWER_S: Final = 60.0
 """Seconds after that for its answer; a first one takes long."""
-_MAX_OPEN: Final = 8
+_MAX_OPEN: Final = 64
 """Answers that are open at most; then no more is asked for."""
+_MAX_WAITING: Final = 2_000
+"""Events that wait to be heard, after which no more are asked for."""
 _MAX_HEARING: Final = 32
 """Rooms of which something is being heard at the same time; the others wait."""
 _PAGE: Final = 50
@@ -69,6 +71,8 @@ class Syncer:
         self._line = line
         self._mark = mark
         self._backlog = Backlog()
+        self._waiting = 0
+        """Events in all lanes."""
         self._lanes: dict[str, deque[tuple[int, RoomNews | Invite, str]]] = {}
         self._room_for = trio.Semaphore(_MAX_HEARING)
         self._settled = trio.Event()
@@ -101,24 +105,38 @@ class Syncer:
         self._scope.cancel()
 
     async def _poll(self, nursery: trio.Nursery) -> None:
-        since = await self._mark.since()
-        if since is None:
+        since = await self._mark.since(self._ear.me)
+        batch = None if since is None else await self._resumed(since)
+        if since is None or batch is None:
             # The rule for old messages: what was said before the account was first connected is
             # nobody's question any more. Only invitations are taken up.
-            batch = await self._sync(None, waits_s=0)
-            self._enqueue(Batch(next=batch.next, invites=batch.invites), "", nursery)
+            first = await self._sync(None, waits_s=0)
+            self._enqueue(Batch(next=first.next, invites=first.invites), "", nursery)
             while len(self._backlog):
                 await self._moved.wait()
-            since = batch.next
-        waits_s = 0
+            since = first.next
+            batch = await self._sync(since, waits_s=0)
         while True:
-            batch = await self._sync(since, waits_s=waits_s)
             self._line.up()
             if batch.next != since:
                 self._enqueue(batch, since, nursery)
-            since, waits_s = batch.next, _WAIT_S
-            while len(self._backlog) >= _MAX_OPEN:
+            since = batch.next
+            while len(self._backlog) >= _MAX_OPEN or self._waiting >= _MAX_WAITING:
                 await self._moved.wait()
+            batch = await self._sync(since, waits_s=_WAIT_S)
+
+    async def _resumed(self, since: str) -> Batch | None:
+        """What was missed; None if the homeserver does not know any more where that began."""
+        try:
+            return await self._sync(since, waits_s=0)
+        except Rejected as refused:
+            if refused.reason != "rejected":
+                raise
+            self._ear.warn(
+                "the homeserver does not know where hearing had stopped, so what was said "
+                f"meanwhile is not heard: {refused}"
+            )
+            return None
 
     async def _sync(self, since: str | None, *, waits_s: int) -> Batch:
         params: dict[str, str | int] = {
@@ -140,6 +158,7 @@ class Syncer:
             self._ear.rooms.learn_direct(batch.direct)
         number = self._backlog.add(batch.next, len(batch.rooms) + len(batch.invites))
         both: list[RoomNews | Invite] = [*batch.invites, *batch.rooms]
+        self._waiting += sum(len(news.events) for news in batch.rooms)
         for one in both:
             lane = self._lanes.get(one.room)
             if lane is not None:
@@ -160,8 +179,8 @@ class Syncer:
                     await self._mark.move(since)
                 except ShuttingDown:
                     await trio.sleep_forever()  # until this is cancelled
-                self._moved.set()
-                self._moved = trio.Event()
+            self._moved.set()
+            self._moved = trio.Event()
 
     async def _work(self, room: str) -> None:
         """Settle what happens in one room, one after the other."""
@@ -173,6 +192,7 @@ class Syncer:
                     await self._accept(one)
                 else:
                     await self._hear(one, since)
+                    self._waiting -= len(one.events)
                 lane.popleft()
                 self._backlog.settle(number)
                 self._settled.set()
@@ -182,13 +202,10 @@ class Syncer:
         del self._lanes[room]
 
     async def _hear(self, news: RoomNews, since: str) -> None:
-        try:
-            async with aclosing(self._pages(news, since)) as pages:
-                async for events, names in pages:
-                    for event in events:
-                        await self._hear_event(news.room, event, names)
-        except Malformed as error:
-            self._ear.warn(f"a part of room {news.room} could not be read: {error}")
+        async with aclosing(self._pages(news, since)) as pages:
+            async for events, names in pages:
+                for event in events:
+                    await self._hear_event(news.room, event, names)
 
     async def _hear_event(self, room: str, event: object, names: Mapping[str, str]) -> None:
         for tried in count():
@@ -249,10 +266,8 @@ class Syncer:
             page = await self._page(room, {"dir": "f", "from": start, "to": until})
             if page is None:
                 return
-            chunk, state = chunk_in(page), items(page, "state")
-            yield chunk, display_names([*state, *chunk])
-            end = text(page, "end")
-            start = end if end != start else None
+            yield page.events, page.names
+            start = page.end if page.end != start else None
 
     async def _since_invitation(self, room: str, until: str) -> list[_Page] | None:
         """What was said since the account was invited; None if that was too long ago to find."""
@@ -262,37 +277,36 @@ class Syncer:
             page = await self._page(room, {"dir": "b", "from": start or until})
             if page is None:
                 return None
-            chunk, state = chunk_in(page)[::-1], items(page, "state")
-            names = display_names([*state, *chunk])
+            chunk = page.events[::-1]
             invited = invitation_in(chunk, self._ear.me)
-            pages.insert(0, (chunk[invited or 0 :], names))
-            end = text(page, "end")
+            pages.insert(0, (chunk[invited or 0 :], page.names))
             if invited is not None:
                 return pages
-            if end is None or end == start:
+            if page.end is None or page.end == start:
                 return None
-            start = end
+            start = page.end
         return None
 
-    async def _page(self, room: str, params: Mapping[str, str]) -> Fields | None:
-        """A page of what was said in a room; None if the account may not see it any more.
+    async def _page(self, room: str, params: Mapping[str, str]) -> Page | None:
+        """A page of what was said in a room; None if it is not to be had.
 
         Raises:
             Unreachable: after the channel has tried for a while.
         """
         for pause_s in (*_PAUSES_S, None):
             try:
-                return await self._api.ask(
+                answer = await self._api.ask(
                     f"{CLIENT}/rooms/{{room}}/messages",
                     values={"room": room},
                     params={**params, "limit": _PAGE, "filter": page_filter()},
                 )
+                return page_in(answer)
             except Unreachable as error:
                 if pause_s is None:
                     raise
                 await trio.sleep(max(pause_s, error.retry_after_s or 0.0))
-            except Rejected as refused:
-                if refused.reason in ACCOUNT_REFUSED:
+            except (Rejected, Malformed) as refused:
+                if isinstance(refused, Rejected) and refused.reason in ACCOUNT_REFUSED:
                     raise
                 self._ear.warn(f"what was said in {room} meanwhile is not to be had: {refused}")
                 return None

@@ -259,12 +259,14 @@ def test_whatever_a_sync_answers_is_read_or_malformed(told: Any) -> None:
 # -- answers ---------------------------------------------------------------------------------------
 
 
-@given(JSON)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text('ab[]{}\\"é👩'),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_ordinary_answers_are_read_as_they_are(value: Any) -> None:
-    raw = json.dumps(value, allow_nan=False) if _is_finite(value) else "[]"
-    found = read_answer(raw.encode())
-    if _is_finite(value) and _is_small(value):
-        assert found == value
+    assert read_answer(json.dumps(value).encode()) == value
 
 
 def test_what_lies_too_deep_is_left_out_and_the_rest_is_read() -> None:
@@ -285,23 +287,6 @@ def test_a_number_that_is_too_long_is_nothing() -> None:
 def test_what_is_no_json_is_said_to_be_none(raw: bytes) -> None:
     with pytest.raises(ValueError, match="no JSON"):
         read_answer(raw)
-
-
-def _is_finite(value: object) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_small(value: Any) -> bool:
-    if isinstance(value, dict | list):
-        inner: list[Any] = list(value.values()) if isinstance(value, dict) else value
-        return all(map(_is_small, inner))
-    if isinstance(value, str):
-        return value.isascii()
-    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 # -- rooms, batches, contents ----------------------------------------------------------------------

@@ -104,7 +104,8 @@ class MatrixPeer:
 
     async def invites(self, room: str, user: str) -> None:
         """Invite somebody to a room, as `joins` or the bot accepts."""
-        await self._call("POST", f"/rooms/{_path(room)}/invite", self._watcher, {"user_id": user})
+        path = f"/rooms/{_path(room)}/invite"
+        await self._call("POST", path, self._watches(room), {"user_id": user})
 
     async def joins(self, room: str, user: str) -> None:
         """A user who is invited comes into a room."""
@@ -185,6 +186,13 @@ class MatrixPeer:
     async def says_anything(self, room: str, user: str, kind: str, content: Any) -> str:
         """A user, or the bot, sends an event of any kind, as far as the homeserver takes it."""
         return await self._send(room, user, kind, content)
+
+    async def upgrades(self, room: str, user: str) -> str:
+        """A user replaces a room by one of another version; its id."""
+        asked = {"new_version": "11"}
+        told = await self._call("POST", f"/rooms/{_path(room)}/upgrade", user, asked)
+        replacement: str = told["replacement_room"]
+        return replacement
 
     async def log_out(self) -> None:
         """The bot's token is worth nothing any more."""
