@@ -54,7 +54,8 @@ _MESSAGE_CONTENT: Final = 1 << 15
 _MAY_READ_CONTENT: Final = 1 << 18 | 1 << 19
 """Flags of an application that has the intent: GATEWAY_MESSAGE_CONTENT, and the same _LIMITED."""
 _SETTLED_S: Final = 5.0
-"""Seconds after which a connection that ends counts as one that had worked."""
+"""Seconds for which a session must have stood on a connection that is taken up again at once. The
+second one in a row that ends sooner is left to the runtime, which waits longer and longer."""
 
 
 class DiscordChannel(Channel):
@@ -114,6 +115,8 @@ class DiscordChannel(Channel):
         self._allow_bots = allow_bots
         self._voice = Voice(self.name, self._api, previews=link_previews, notifies=notify_asker)
         self._rng = Random()  # noqa: S311  (jitter)
+        self._quick_ends = 0
+        """How many connections of this run have ended soon, in a row."""
 
     def __repr__(self) -> str:
         return f"<DiscordChannel {self.name}: {self.line.state}>"
@@ -155,12 +158,13 @@ class DiscordChannel(Channel):
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ear.store)
-                session = ear.progress.session
+                session, self._quick_ends = ear.progress.session, 0
                 try:
                     while True:
                         session = await self._converse(ear, session, nursery)
                 except (Unreachable, Rejected) as error:
                     failed = error
+                await ear.keep()
                 nursery.cancel_scope.cancel()  # what is not settled comes again
             raise failed
 
@@ -186,12 +190,17 @@ class DiscordChannel(Channel):
         except Ended as ended:
             how = next_after_close(ended.code)
             self.line.down(str(ended))
-            if trio.current_time() < stands_since + _SETTLED_S and (
-                ended.code is not None or session is None
-            ):
+            goes_on = gateway.session if how == "resume" else None
+            if goes_on is None:
+                ear.progress.lose()
+            lasted = trio.current_time() >= stands_since + _SETTLED_S
+            was_refused = session is not None and not gateway.stands and goes_on is None
+            if not was_refused:
+                self._quick_ends = 0 if lasted else self._quick_ends + 1
+            if self._quick_ends > 1:
                 raise Unreachable(str(ended)) from ended
             await trio.sleep(ended.pause_s)
-            return gateway.session if how == "resume" else None
+            return goes_on
         raise AssertionError("a connection ends")
 
     async def _connect(self, socket: GatewaySocket, session: Session | None) -> None:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Final, Protocol, TypeAlias, cast
@@ -49,7 +50,7 @@ _PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 _TOLD_EVERY_S: Final = 60.0
 """Seconds between two times that a stranger is told that they are one."""
 _MAX_TOLD: Final = 1_000
-_STORE_EVERY_S: Final = 0.2
+_STORE_EVERY_S: Final = 0.1
 """Least seconds between two states of the watermark."""
 
 
@@ -168,18 +169,18 @@ class Ear:
 
     async def store(self) -> None:
         """Keep the watermark up with what is settled, until cancelled."""
-        if self._watermark is None:
-            return
         while True:
             await self._dirty.wait()
             self._dirty = trio.Event()
-            value = self.progress.stored()
-            if value != self._watermark.value:
-                try:
-                    await self._watermark.move(value)
-                except ShuttingDown:
-                    return
+            await self.keep()
             await trio.sleep(_STORE_EVERY_S)
+
+    async def keep(self) -> None:
+        """Store what is settled now."""
+        value = self.progress.stored()
+        if self._watermark is not None and value != self._watermark.value:
+            with suppress(ShuttingDown):
+                await self._watermark.move(value)
 
     def _pass(self, session: Session) -> None:
         self.progress.heard(session)

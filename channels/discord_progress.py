@@ -36,7 +36,7 @@ class Progress:
         """Go on from a watermark; from none, or one that cannot be read, anew."""
         session, marks = _read(stored)
         self.session = session
-        """The session as it was stored, until `begin`."""
+        """The session as it was heard last; None if there is none to be resumed."""
         self.marks: OrderedDict[str, str] = marks
         """Channel -> the last message that is settled; the channel heard last is the last."""
         self._open: set[int] = set()
@@ -53,6 +53,10 @@ class Progress:
         self._sessions += 1
         self._behind = set(self.marks)
         return list(reversed(self.marks))
+
+    def lose(self) -> None:
+        """The session cannot be resumed any more."""
+        self.session = None
 
     def caught_up(self, channel: str) -> None:
         """Nothing is missed in a channel any more."""

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import trio
@@ -223,11 +223,12 @@ async def _greeted(
     nursery: trio.Nursery, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], url: str
 ) -> WebSocketConnection:
     """A WebSocket on a connection."""
-    why = f"no WebSocket within {_CONNECT_S:g} s"
-    with trio.move_on_after(_CONNECT_S):
+    why = "no WebSocket"
+    with trio.move_on_after(_CONNECT_S) as patience:
+        readers = cast("trio.Nursery", _Readers(nursery, patience))
         try:
             return await wrap_client_stream(
-                nursery,
+                readers,
                 stream,
                 urlsplit(url).netloc,
                 _QUERY,
@@ -237,6 +238,21 @@ async def _greeted(
         except (HandshakeError, ConnectionClosed, trio.BrokenResourceError) as error:
             why = type(error).__name__
     raise _unreachable(url, why)
+
+
+class _Readers:
+    """Where the task begins that reads: who waits for the handshake does not outwait it."""
+
+    def __init__(self, nursery: trio.Nursery, patience: trio.CancelScope) -> None:
+        self._nursery = nursery
+        self._patience = patience
+
+    def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
+        async def read_on() -> None:
+            await read()
+            self._patience.cancel()
+
+        self._nursery.start_soon(read_on)
 
 
 @cache

@@ -105,3 +105,10 @@ def test_a_stored_session_is_read_back_as_it_was() -> None:
     progress = Progress(stored)
     assert progress.session == Session(session_id="s", url="wss://g", seq=4)
     assert dict(progress.marks) == {"10": "5"}
+
+
+def test_a_session_that_is_lost_is_not_stored() -> None:
+    progress = Progress(json.dumps({"marks": {"10": "5"}, "session": ["s", "wss://g", 4]}))
+    progress.lose()
+    assert _again(progress).session is None
+    assert dict(_again(progress).marks) == {"10": "5"}
