@@ -7,11 +7,12 @@ a file takes long; other conversations do not wait.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import trio
+
+from .queues import Queues
 
 __all__ = ["ByConversation"]
 
@@ -25,11 +26,10 @@ class ByConversation:
     """The order of one instance's conversations."""
 
     def __init__(self) -> None:
-        self._last: dict[str, trio.Event] = {}
-        """Set once what came last of a conversation is settled."""
+        self._queues = Queues()
 
     def __repr__(self) -> str:
-        return f"<ByConversation: {len(self._last)} under way>"
+        return f"<ByConversation: {len(self._queues)} under way>"
 
     async def hear(
         self,
@@ -50,45 +50,20 @@ class ByConversation:
         for conversation, piece in pieces:
             groups.setdefault(conversation, []).append(piece)
         # Nothing is waited for up to here, so places are taken in the order of the calls.
-        places = {conversation: self._take(conversation) for conversation in groups}
+        places = {conversation: self._queues.stand(conversation) for conversation in groups}
         limit = trio.CapacityLimiter(_AT_ONCE)
         whole = True
 
         async def hear_group(conversation: str) -> None:
             nonlocal whole
-            async with limit, self._held(conversation, *places[conversation]):
+            # Those that are cancelled before it is their turn leave their places, too.
+            async with places[conversation], limit:
                 whole = await _settle_all(groups[conversation], settle) and whole
 
-        try:
-            async with trio.open_nursery() as nursery:
-                for conversation in groups:
-                    nursery.start_soon(hear_group, conversation)
-        finally:
-            # Those that were cancelled before they had begun.
-            for conversation, (_, settled) in places.items():
-                self._leave(conversation, settled)
+        async with trio.open_nursery() as nursery:
+            for conversation in groups:
+                nursery.start_soon(hear_group, conversation)
         return whole
-
-    def _take(self, conversation: str) -> tuple[trio.Event | None, trio.Event]:
-        before, settled = self._last.get(conversation), trio.Event()
-        self._last[conversation] = settled
-        return before, settled
-
-    @asynccontextmanager
-    async def _held(
-        self, conversation: str, before: trio.Event | None, settled: trio.Event
-    ) -> AsyncGenerator[None]:
-        if before is not None:
-            await before.wait()
-        try:
-            yield
-        finally:
-            self._leave(conversation, settled)
-
-    def _leave(self, conversation: str, settled: trio.Event) -> None:
-        settled.set()
-        if self._last.get(conversation) is settled:
-            del self._last[conversation]
 
 
 async def _settle_all(pieces: Sequence[T], settle: Callable[[T], Awaitable[bool]]) -> bool:

@@ -16,7 +16,15 @@ from .http_json import BadJson, parse_json
 from .pauses import MAX_PAUSE_S
 from .secret import redact
 
-__all__ = ["HttpAnswer", "Words", "expect_json", "raise_for", "raise_unread", "retry_after_s"]
+__all__ = [
+    "HttpAnswer",
+    "Words",
+    "expect_json",
+    "quoted",
+    "raise_for",
+    "raise_unread",
+    "retry_after_s",
+]
 
 _WORDS_CHARS: Final = 200
 """Longest piece of a platform's own words in an error."""
@@ -150,4 +158,9 @@ def _said(answer: HttpAnswer, words: Words | None) -> str:
     if words is not None:
         with suppress(ValueError, KeyError, TypeError, AttributeError):
             text = words(answer)
-    return printable(redact(text)[:_WORDS_CHARS])
+    return quoted(text)
+
+
+def quoted(words: str) -> str:
+    """A platform's own words, as they may stand in an error: short, in one line, no secret."""
+    return printable(redact(words)[:_WORDS_CHARS])

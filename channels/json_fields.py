@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
-__all__ = ["Fields", "Malformed", "chosen", "fields", "items", "listed", "needed", "text"]
+__all__ = [
+    "Fields",
+    "Malformed",
+    "chosen",
+    "degrees",
+    "fields",
+    "flag",
+    "items",
+    "listed",
+    "needed",
+    "number",
+    "text",
+]
+
+_LARGEST: Final = 2**63
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -77,4 +91,33 @@ def needed(of: Fields, name: str) -> str:
     value = text(of, name)
     if not value:
         raise Malformed(f"{name} is missing")
+    return value
+
+
+def number(of: Fields, name: str) -> int:
+    """An integer of at most 64 bits.
+
+    Raises:
+        Malformed: it is missing, or something else.
+    """
+    value: object = of.get(name)
+    if type(value) is not int or not -_LARGEST < value < _LARGEST:
+        raise Malformed(f"{name} is no integer")
+    return value
+
+
+def flag(of: Fields, name: str) -> bool:
+    """Whether it is there and true."""
+    return of.get(name) is True
+
+
+def degrees(of: Fields, name: str) -> float:
+    """A latitude or a longitude.
+
+    Raises:
+        Malformed: it is missing, or no number.
+    """
+    value: object = of.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Malformed(f"{name} is no number")
     return value

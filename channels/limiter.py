@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Final, Literal
 
 import trio
@@ -15,7 +16,7 @@ import trio
 from ..actors.frozen import message
 from .base import Unreachable
 
-__all__ = ["Limiter", "Rate", "limited"]
+__all__ = ["Limiter", "Rate", "limited", "pausing"]
 
 _TOLERANCE: Final = 1e-9
 """Tokens by which floats may err."""
@@ -275,3 +276,19 @@ async def limited(limiter: Limiter, place: str) -> None:
         await trio.sleep(limiter.reserve(place, trio.current_time()))
         if limiter.held(place, trio.current_time()) == 0.0:
             return
+
+
+@contextmanager
+def pausing(limiter: Limiter, place: str | None) -> Generator[None]:
+    """Give no more turns for as long as the platform asks for that in an error of the block.
+
+    Args:
+        limiter: whose turns.
+        place: which place's; None for all of them.
+    """
+    try:
+        yield
+    except Unreachable as error:
+        if error.retry_after_s is not None:
+            limiter.pause(place, trio.current_time() + error.retry_after_s)
+        raise

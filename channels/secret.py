@@ -111,6 +111,10 @@ class Secret:
         # Digests have one length, so that not even the length of the secret is told.
         return hmac.compare_digest(_digest(presented), _digest(self._value.encode()))
 
+    def account(self) -> str:
+        """What is the same for two instances with this secret, and does not tell it."""
+        return _digest(self._value.encode()).hex()[:32]
+
     def spellings(self) -> tuple[str, ...]:
         """Every way it is written in a URL, a literal or JSON."""
         return self._spellings

@@ -166,9 +166,10 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
 
 
 FOR_EVERY_CHANNEL: Final = {
-    *("base", "by_conversation", "display", "fetching", "hooks", "hook_signing"),
-    *("http_answer", "http_client", "http_json", "http_pieces", "json_fields"),
-    *("limiter", "line", "markdown", "parts", "pauses", "secret"),
+    *("base", "by_conversation", "display", "fetching", "handover", "hooks", "hook_signing"),
+    *("http_answer", "http_client", "http_connections", "http_json", "http_pieces"),
+    *("incoming_files", "json_fields", "lanes", "limiter", "line", "markdown"),
+    *("outgoing_files", "parts", "pauses", "platform_url", "queues", "secret", "strangers"),
 }
 PIECES_OF_THE_ACTOR: Final = {
     *("actor", "failing", "file_desk", "inlet", "parcel", "presence", "retry")

@@ -19,6 +19,7 @@ from turnkeeper.channels.http_client import (
     raise_for,
     retry_after_s,
 )
+from turnkeeper.channels.http_connections import HttpConnections
 from turnkeeper.channels.secret import Secret
 
 TOKEN = Secret.of("110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw", "token")
@@ -213,6 +214,30 @@ async def test_a_connection_is_used_again() -> None:
         for _ in range(3):
             await client.call("POST", "/send", sends=True)
     assert connections == 1
+
+
+async def test_connections_stand_while_somebody_needs_them() -> None:
+    met: list[trio.SocketStream] = []
+
+    async def handler(stream: trio.SocketStream) -> None:
+        met.append(stream)
+        await answering(plain(b"{}"))(stream)
+
+    async def ask(connections: HttpConnections) -> None:
+        async with connections.open() as client:
+            await client.call("GET", "/a", sends=False)
+
+    async with platform(handler) as url:
+        connections = HttpConnections(url, headers={"authorization": TOKEN})
+        async with connections.open():
+            await ask(connections)
+            await ask(connections)
+            assert len(met) == 1
+            assert repr(connections) == f"<HttpConnections to {url}, 1 users>"
+        await ask(connections)
+        assert len(met) == 2
+    with pytest.raises(ValueError, match="base URL"):
+        HttpConnections("ftp://example.org")
 
 
 async def test_a_kept_connection_that_ends_with_the_request_loses_the_answer() -> None:

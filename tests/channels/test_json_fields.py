@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from turnkeeper.channels.json_fields import (
     Malformed,
     chosen,
+    degrees,
     fields,
+    flag,
     items,
     listed,
     needed,
+    number,
     text,
 )
 
@@ -33,6 +36,9 @@ def test_a_field_is_of_its_type_or_malformed(value: object) -> None:
         (items, (list, tuple), {"a": value}),
         (text, (str, type(None)), {"a": value}),
         (needed, str, {"a": value}),
+        (number, int, {"a": value}),
+        (degrees, (int, float), {"a": value}),
+        (flag, bool, {"a": value}),
     ]
     for read, types, given_value in wanted:
         try:
@@ -50,3 +56,23 @@ def test_what_is_missing_is_told_apart_from_what_is_wrong() -> None:
     for empty in ({}, {"a": ""}, {"a": None}):
         with pytest.raises(Malformed, match="a is missing"):
             needed(empty, "a")
+
+
+@pytest.mark.parametrize("value", [None, True, 1.0, "1", 2**63, -(2**63)])
+def test_only_an_integer_of_64_bits_is_a_number(value: object) -> None:
+    with pytest.raises(Malformed, match="a is no integer"):
+        number({"a": value}, "a")
+    assert number({"a": 2**63 - 1}, "a") == 2**63 - 1
+
+
+@pytest.mark.parametrize("value", [None, False, "1.5", [1.5]])
+def test_only_a_number_is_a_place_on_earth(value: object) -> None:
+    with pytest.raises(Malformed, match="a is no number"):
+        degrees({"a": value}, "a")
+    assert degrees({"a": -1.5}, "a") == -1.5
+
+
+def test_only_true_sets_a_flag() -> None:
+    assert flag({"a": True}, "a")
+    assert not any(flag({"a": value}, "a") for value in (1, "true", False, None))
+    assert not flag({}, "a")

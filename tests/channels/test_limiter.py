@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.channels.base import Unreachable
-from turnkeeper.channels.limiter import Limiter, Rate, limited
+from turnkeeper.channels.limiter import Limiter, Rate, limited, pausing
 
 rates = st.builds(
     Rate,
@@ -191,3 +191,16 @@ async def test_a_long_pause_is_not_waited_for(
     limiter.pause(place, float("nan"))
     with pytest.raises(Unreachable):
         await limited(limiter, "a")
+
+
+async def test_an_error_that_asks_for_a_pause_holds_its_place_and_no_other(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    limiter = Limiter([])
+    with pytest.raises(Unreachable), pausing(limiter, "a"):
+        raise Unreachable("too much", retry_after_s=5)
+    with pytest.raises(Unreachable), pausing(limiter, "b"):
+        raise Unreachable("not now")
+    now = trio.current_time()
+    assert limiter.held("a", now) == pytest.approx(5)
+    assert limiter.held("b", now) == 0

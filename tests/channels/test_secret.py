@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -137,3 +138,10 @@ def test_a_secret_that_nobody_holds_is_forgotten() -> None:
     del secret
     gc.collect()
     assert redact("only-for-a-while") == "only-for-a-while"
+
+
+def test_an_account_is_the_same_for_the_same_secret_and_does_not_tell_it() -> None:
+    account = Secret("a token").account()
+    assert account == Secret("a token").account()
+    assert account != Secret("another token").account()
+    assert re.fullmatch("[0-9a-f]{32}", account)
