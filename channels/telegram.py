@@ -9,7 +9,6 @@ hours is not told any more to a bot that was away.
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,11 +26,14 @@ from .base import (
     Rejected,
     Unreachable,
 )
-from .json_fields import Malformed, fields, text
+from .handover import Handover
+from .incoming_files import FETCH_S, HOOKED_FETCH_S
+from .json_fields import Malformed, fields, flag, text
+from .platform_url import platform_url
 from .secret import Secret
-from .telegram_api import SendRates, TelegramApi, checked_url, is_private
+from .strangers import Strangers
+from .telegram_api import SendRates, TelegramApi, is_private
 from .telegram_errors import CONFLICT
-from .telegram_fields import flag
 from .telegram_files import UPLOAD_LIMIT_BYTES
 from .telegram_hearing import Ear, FileSource
 from .telegram_hook import MAX_CONNECTIONS, TelegramHook, hook_secret
@@ -43,10 +45,6 @@ from .telegram_writing import Pen
 __all__ = ["TelegramChannel"]
 
 _TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,128}")
-_FETCH_S: Final = 120.0
-"""Seconds for a file while polling; other conversations do not wait for it."""
-_HOOKED_FETCH_S: Final = 20.0
-"""Seconds for a file while Telegram waits for the answer to its call."""
 _TAKEN: Final = "another program has taken the webhook of this token away, or polls"
 _MOST_CHECK_S: Final = 86_400.0
 _GROUP_DRAFT_S: Final = 8.0
@@ -102,9 +100,9 @@ class TelegramChannel(Channel):
         self._token = Secret.of(token, "token")
         if not _TOKEN.fullmatch(self._token.reveal()):
             raise ValueError("token is none of Telegram's: digits, a colon, letters and digits")
-        self._api_url, place = checked_url(api_url)
-        self._api = TelegramApi(self._api_url, self._token, rates or SendRates())
-        self._source = FileSource(self._api, self._api_url, place, self._token)
+        place = platform_url(api_url, "api_url", "https://api.telegram.org")
+        self._api = TelegramApi(place.url, self._token, rates or SendRates())
+        self._source = FileSource(self, self._api, place.address)
         self._hook = TelegramHook(hook_secret(self._token, name), self.line) if webhook else None
         if not 1.0 <= webhook_check_s <= _MOST_CHECK_S:
             raise ValueError(f"webhook_check_s must be from 1 to {_MOST_CHECK_S:g}")
@@ -114,6 +112,7 @@ class TelegramChannel(Channel):
         if channel_posts:
             self._kinds += ["channel_post", "edited_channel_post"]
         self._pen = Pen(self._api, link_previews=link_previews)
+        self._strangers = Strangers(name, self._pen.say)
         self._drafted: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -123,7 +122,7 @@ class TelegramChannel(Channel):
     @property
     def account(self) -> str:
         """A digest of the token."""
-        return sha256(self._token.reveal().encode()).hexdigest()[:32]
+        return self._token.account()
 
     @property
     def hook(self) -> TelegramHook | None:
@@ -150,19 +149,18 @@ class TelegramChannel(Channel):
             except Malformed as error:
                 raise Unreachable(f"getMe: {error}", reason="bad_answer") from error
             ear = Ear(
-                self,
+                self.name,
                 Reader(self.name, me, allow_bots=self._allow_bots),
-                deliver,
                 self._source,
-                tell=self._pen.say,
-                fetch_s=_FETCH_S if self._hook is None else _HOOKED_FETCH_S,
+                Handover(self, deliver, self._strangers),
+                fetch_s=FETCH_S if self._hook is None else HOOKED_FETCH_S,
             )
             if self._hook is not None:
                 await self._be_called(self._hook, ear)
             else:
                 await self._api.ask("deleteWebhook", {"drop_pending_updates": False})
                 self.line.up()
-                await Poller(self._api, ear, self.line, self._kinds).run()
+                await Poller(self.name, self._api, ear, self.line, self._kinds).run()
 
     async def _be_called(self, hook: TelegramHook, ear: Ear) -> None:
         """Let Telegram call, and look now and then whether it still can."""

@@ -7,25 +7,21 @@ https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
-
-import trio
 
 from ..actors.frozen import message
-from .base import Unreachable
 from .http_client import HttpClient, UploadedFile
-from .limiter import Limiter, Rate, limited
+from .http_connections import HttpConnections
+from .limiter import Limiter, Rate, limited, pausing
 from .secret import Secret
 from .telegram_errors import result_of
 
-__all__ = ["Parameters", "SendRates", "TelegramApi", "checked_url", "is_private"]
+__all__ = ["Parameters", "SendRates", "TelegramApi", "is_private"]
 
 Parameters: TypeAlias = Mapping[str, Any]
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CALL_S: Final = 30.0
 """Seconds for a call that only answers."""
 _UPLOAD_S: Final = 300.0
@@ -53,35 +49,19 @@ class TelegramApi:
         Raises:
             ValueError: `api_url` is no URL of HTTP.
         """
-        HttpClient(api_url)
-        self._api_url = api_url
-        self._token = token
-        self._client: HttpClient | None = None
-        self._users = 0
+        self.url = api_url
+        self.token = token
+        self._connections = HttpConnections(api_url)
         self._overall = Limiter([rates.overall])
         self._private = Limiter([rates.private])
         self._groups = Limiter([rates.group])
 
     def __repr__(self) -> str:
-        return f"<TelegramApi at {self._api_url}>"
+        return f"<TelegramApi at {self.url}>"
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several.
-
-        A call makes do without: what is sent while nothing is heard has a connection of its own.
-        """
-        client = self._client
-        if client is None:
-            client = self._client = await HttpClient(self._api_url).__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def ask(
         self, method: str, parameters: Parameters | None = None, *, timeout_s: float = _CALL_S
@@ -117,7 +97,7 @@ class TelegramApi:
         limiter = self._private if is_private(chat) else self._groups
         await limited(limiter, chat)
         await limited(self._overall, "")
-        try:
+        with pausing(limiter, chat):
             return await self._call(
                 method,
                 {"chat_id": chat, **parameters},
@@ -125,10 +105,6 @@ class TelegramApi:
                 timeout_s=_CALL_S if file is None else _UPLOAD_S,
                 file=file,
             )
-        except Unreachable as error:
-            if error.retry_after_s is not None:
-                limiter.pause(chat, trio.current_time() + error.retry_after_s)
-            raise
 
     async def _call(
         self,
@@ -144,7 +120,7 @@ class TelegramApi:
             answer = await client.call(
                 "POST",
                 f"/bot{{token}}/{method}",
-                values={"token": self._token},
+                values={"token": self.token},
                 sends=sends,
                 json=given if file is None else None,
                 data=None if file is None else {name: _field(given[name]) for name in given},
@@ -157,24 +133,6 @@ class TelegramApi:
 def is_private(chat: str) -> bool:
     """Whether it is one human's: it has the id of the human, and those of others are negative."""
     return not chat.startswith(("-", "@"))
-
-
-def checked_url(api_url: str) -> tuple[str, str]:
-    """The URL without a slash at its end, and its `host:port`.
-
-    Raises:
-        ValueError: it is no plain URL, or not encrypted on its way to another machine.
-    """
-    try:
-        url = urlsplit(api_url)
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    except ValueError:
-        raise ValueError("api_url is no URL") from None
-    if not url.hostname or url.username or url.password or url.query or url.fragment:
-        raise ValueError("api_url must be like https://api.telegram.org")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-        raise ValueError("api_url must begin with https://; http:// is for this machine only")
-    return api_url.rstrip("/"), f"{url.hostname}:{port}"
 
 
 def _field(value: object) -> str:

@@ -11,17 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from .base import Rejected, Unreachable
-from .display import printable
-from .http_answer import HttpAnswer, expect_json, raise_for, raise_unread
+from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread
 from .http_json import BadJson
 from .pauses import least_pause_s
-from .secret import redact
 
 __all__ = ["CONFLICT", "result_of"]
 
 CONFLICT: Final = "conflict"
 """The reason when somebody else fetches the updates of the same bot."""
-_WORDS_CHARS: Final = 200
 
 _REASONS: Final = (
     ("can't parse entities", "bad_markup"),
@@ -100,7 +97,7 @@ def _refuse(answer: HttpAnswer) -> None:
         parameters = _parameters(answer)
     except (BadJson, KeyError, TypeError, AttributeError):
         return  # no answer of Telegram's, but of something in front of it
-    words = f"{answer.asked}: {status} {printable(redact(said)[:_WORDS_CHARS])}"
+    words = f"{answer.asked}: {status} {quoted(said)}"
     if status == 429:
         raise Unreachable(
             words,

@@ -7,18 +7,17 @@ Source: https://core.telegram.org/bots/api, "Message" and the types of its media
 from __future__ import annotations
 
 from itertools import islice
-from mimetypes import guess_extension
 from typing import Final
 
 from ..actors.frozen import message
 from .base import OutboundFile
-from .json_fields import Fields, Malformed, chosen, fields, items, text
-from .telegram_fields import flag, number
+from .incoming_files import IncomingFile
+from .json_fields import Fields, Malformed, chosen, degrees, fields, flag, items, number, text
+from .outgoing_files import ANY_TYPE, declared_type, sent_name
 
 __all__ = [
     "DOWNLOAD_LIMIT_BYTES",
     "UPLOAD_LIMIT_BYTES",
-    "IncomingFile",
     "Upload",
     "file_in",
     "uploads_for",
@@ -47,18 +46,6 @@ _PLAYED_AS_AUDIO: Final = frozenset({"audio/mpeg", "audio/mp3", "audio/mp4", "au
 _PLAYED_AS_VIDEO: Final = frozenset({"video/mp4"})
 _MAX_MIME_CHARS: Final = 255
 _MAX_OPTIONS: Final = 12
-
-
-@message
-class IncomingFile:
-    """A file that a human has sent."""
-
-    kind: str
-    file_id: str
-    """By which this bot, and no other, can fetch it."""
-    mime: str | None = None
-    name: str | None = None
-    size_bytes: int | None = None
 
 
 @message
@@ -103,7 +90,7 @@ def _described(media: Fields, kind: str, mime: str | None) -> IncomingFile:
         raise Malformed("file_size is negative")
     return IncomingFile(
         kind=kind,
-        file_id=file_id,
+        reference=file_id,
         mime=mime[:_MAX_MIME_CHARS] if mime else None,
         name=text(media, "file_name"),
         size_bytes=size,
@@ -127,7 +114,7 @@ def words_for(content: Fields) -> str:
     venue = chosen(content, "venue")
     place = chosen(content, "location")
     if place is not None:
-        where = f"{_degrees(place, 'latitude')}, {_degrees(place, 'longitude')}"
+        where = f"{degrees(place, 'latitude')}, {degrees(place, 'longitude')}"
         if venue is not None:
             names = (text(venue, "title"), text(venue, "address"))
             where = ", ".join(name for name in (*names, where) if name)
@@ -147,27 +134,14 @@ def words_for(content: Fields) -> str:
     return ""
 
 
-def _degrees(place: Fields, name: str) -> float:
-    value: object = place.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Malformed(f"{name} is no number")
-    return value
-
-
 def uploads_for(file: OutboundFile) -> tuple[Upload, ...]:
     """The ways to send a file, the one that people see best first; the last takes anything.
 
     Photos lose their name and are compressed, so only a picture that the agent calls one is sent as
     such. Formats that Telegram does not play are sent as documents.
     """
-    mime = (file.mime or "").partition(";")[0].strip().lower()
-    name = file.name or f"file{guess_extension(mime) or ''}"
-    document = Upload(
-        method="sendDocument",
-        field="document",
-        name=name,
-        mime=mime or "application/octet-stream",
-    )
+    mime, name = declared_type(file), sent_name(file)
+    document = Upload(method="sendDocument", field="document", name=name, mime=mime or ANY_TYPE)
     field = None
     if file.kind == "image" and mime in _SHOWN_AS_PHOTO:
         field = "photo" if file.size_bytes <= _PHOTO_LIMIT_BYTES else None

@@ -11,16 +11,16 @@ confirmed, and Telegram's own memory of what was confirmed is all that outlives 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Sequence
-from itertools import count
 from typing import Any, Final
 
 import trio
 
-from ..actors.errors import TurnRefused
+from ..actors.messages import Instance
 from .base import ChannelError, Rejected, Unreachable
+from .handover import insist
 from .json_fields import Malformed, listed
+from .lanes import Lanes
 from .line import Line
 from .telegram_api import TelegramApi
 from .telegram_errors import CONFLICT
@@ -40,8 +40,6 @@ _ANSWER_S: Final = 20.0
 """Seconds after that for its answer."""
 _LOOK_S: Final = 1.0
 """Seconds between two polls while something waits to be settled."""
-_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before a refused update is tried again: the first, the second … time."""
 _QUIET_S: Final = 600.0
 """Seconds without a conflict after which it is no longer warned of."""
 _IN_CONFLICT: Final = (
@@ -97,13 +95,16 @@ class Backlog:
 class Poller:
     """Polls for one run of a channel; the updates of one chat are heard in their order."""
 
-    def __init__(self, api: TelegramApi, ear: Ear, line: Line, kinds: Sequence[str]) -> None:
+    def __init__(
+        self, name: Instance, api: TelegramApi, ear: Ear, line: Line, kinds: Sequence[str]
+    ) -> None:
+        self._name = name
         self._api = api
         self._ear = ear
         self._line = line
         self._kinds = list(kinds)
         self._backlog = Backlog()
-        self._lanes: dict[str, deque[tuple[int, object]]] = {}
+        self._lanes = Lanes(self._hear)
         self._empty = trio.Event()
         self._began = trio.current_time()
         self._limit = MAX_UPDATES
@@ -136,7 +137,7 @@ class Poller:
             _logger.warning(self._line.warning)
         self._empty = trio.Event()
         for number, update in new.items():
-            self._enqueue(number, update, nursery)
+            self._lanes.put(conversation_of(update), (number, update), nursery)
         if self._backlog or (nameless and not new):
             with trio.move_on_after(_LOOK_S):
                 await self._empty.wait()
@@ -170,33 +171,9 @@ class Poller:
             self._line.warning = ""
         return updates
 
-    def _enqueue(self, number: int, update: object, nursery: trio.Nursery) -> None:
-        conversation = conversation_of(update)
-        lane = self._lanes.get(conversation)
-        if lane is not None:
-            lane.append((number, update))
-        else:
-            self._lanes[conversation] = deque([(number, update)])
-            nursery.start_soon(self._work, conversation)
-
-    async def _work(self, conversation: str) -> None:
-        """Hear the updates of one chat, one after the other."""
-        lane = self._lanes[conversation]
-        while lane:
-            number, update = lane[0]
-            await self._hear(update)
-            lane.popleft()
-            self._backlog.settle(number)
-        del self._lanes[conversation]
+    async def _hear(self, numbered: tuple[int, object]) -> None:
+        number, update = numbered
+        await insist(self._name, lambda: self._ear.hear(update))
+        self._backlog.settle(number)
         if not self._backlog:
             self._empty.set()
-
-    async def _hear(self, update: object) -> None:
-        for tried in count():
-            try:
-                await self._ear.hear(update)
-                return
-            except TurnRefused as refused:
-                pause_s = _PAUSES_S[min(tried, len(_PAUSES_S) - 1)]
-                _logger.warning("an update is heard again in %s s: %s", pause_s, refused)
-                await trio.sleep(pause_s)

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from ..actors.messages import Address
 from .base import LostAnswer, OutboundFile, Receipt, Rejected
-from .json_fields import Malformed, fields
+from .json_fields import Malformed, fields, number
 from .markdown import clean
 from .telegram_api import Parameters, TelegramApi
-from .telegram_fields import number
 from .telegram_files import Upload, uploads_for
 from .telegram_markup import to_html
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.messages import Address, InboundTurn, Instance, MessageChange
+from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
-from turnkeeper.channels.telegram_fields import units
-from turnkeeper.channels.telegram_files import IncomingFile
 from turnkeeper.channels.telegram_wire import (
     Heard,
     Me,
@@ -19,6 +18,7 @@ from turnkeeper.channels.telegram_wire import (
     Reader,
     conversation_of,
     me_in,
+    units,
     update_id,
 )
 
@@ -184,43 +184,43 @@ def test_updates_of_other_kinds_are_nothing_to_us(kind: str) -> None:
     [
         (
             {"photo": [{"file_id": "s"}, {"file_id": "l", "file_size": 7}]},
-            IncomingFile(kind="image", file_id="l", mime="image/jpeg", size_bytes=7),
+            IncomingFile(kind="image", reference="l", mime="image/jpeg", size_bytes=7),
         ),
         (
             {"document": {"file_id": "d", "mime_type": "text/plain", "file_name": "a.txt"}},
-            IncomingFile(kind="file", file_id="d", mime="text/plain", name="a.txt"),
+            IncomingFile(kind="file", reference="d", mime="text/plain", name="a.txt"),
         ),
         (
             {"document": {"file_id": "d", "mime_type": "image/tiff"}},
-            IncomingFile(kind="image", file_id="d", mime="image/tiff"),
+            IncomingFile(kind="image", reference="d", mime="image/tiff"),
         ),
         (
             {"animation": {"file_id": "a"}, "document": {"file_id": "a"}},
-            IncomingFile(kind="video", file_id="a", mime="video/mp4"),
+            IncomingFile(kind="video", reference="a", mime="video/mp4"),
         ),
         (
             {"voice": {"file_id": "v", "mime_type": "audio/ogg"}},
-            IncomingFile(kind="audio", file_id="v", mime="audio/ogg"),
+            IncomingFile(kind="audio", reference="v", mime="audio/ogg"),
         ),
         (
             {"audio": {"file_id": "a", "mime_type": "audio/mpeg"}},
-            IncomingFile(kind="audio", file_id="a", mime="audio/mpeg"),
+            IncomingFile(kind="audio", reference="a", mime="audio/mpeg"),
         ),
         (
             {"video_note": {"file_id": "v"}},
-            IncomingFile(kind="video", file_id="v", mime="video/mp4"),
+            IncomingFile(kind="video", reference="v", mime="video/mp4"),
         ),
         (
             {"sticker": {"file_id": "s", "is_animated": True}},
-            IncomingFile(kind="file", file_id="s", mime="application/x-tgsticker"),
+            IncomingFile(kind="file", reference="s", mime="application/x-tgsticker"),
         ),
         (
             {"sticker": {"file_id": "s", "is_video": True}},
-            IncomingFile(kind="video", file_id="s", mime="video/webm"),
+            IncomingFile(kind="video", reference="s", mime="video/webm"),
         ),
         (
             {"sticker": {"file_id": "s"}},
-            IncomingFile(kind="image", file_id="s", mime="image/webp"),
+            IncomingFile(kind="image", reference="s", mime="image/webp"),
         ),
     ],
 )
