@@ -20,7 +20,9 @@ from .surfaces import Surface, free_port, open_surface
 
 pytestmark = pytest.mark.slow
 
-PLATFORMS: Final = [kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS]
+PLATFORMS: Final[list[str]] = [
+    kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS
+]
 ANN: Final = "ann"
 LOOK: Final = "look at the inbox"
 NEWS: Final = "3 new mails"

@@ -30,7 +30,9 @@ from .surfaces import Surface, free_port, open_surface
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-PLATFORMS: Final = [kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS]
+PLATFORMS: Final[list[str]] = [
+    kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS
+]
 HUMANS: Final = 20
 LOTS: Final = 5
 """How often each human writes. Between any two times, something is killed."""
