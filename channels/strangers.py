@@ -12,12 +12,14 @@ from ..actors.errors import AccessDenied
 from ..actors.messages import Address, InboundTurn
 from .base import ChannelError
 
-__all__ = ["TOLD_EVERY_S", "Strangers", "Teller"]
+__all__ = ["TELL_S", "TOLD_EVERY_S", "Strangers", "Teller"]
 
 _logger = logging.getLogger(__name__)
 
 TOLD_EVERY_S: Final = 60.0
 """Seconds between two times that a stranger is told: they may write as often as they like."""
+TELL_S: Final = 5.0
+"""Seconds for telling one; or they are not told. A platform may wait for the answer to its call."""
 _MAX_TOLD: Final = 1_000
 
 
@@ -51,10 +53,11 @@ class Strangers:
         """
         if not turn.direct or not self._may_be_told(turn.user_id):
             return
-        try:
-            await self._tell(turn.address, str(denied), turn.message_id)
-        except ChannelError as error:
-            _logger.debug("%s: a stranger was not told: %s", self._name, error)
+        with trio.move_on_after(TELL_S):
+            try:
+                await self._tell(turn.address, str(denied), turn.message_id)
+            except ChannelError as error:
+                _logger.debug("%s: a stranger was not told: %s", self._name, error)
 
     def _may_be_told(self, user_id: str) -> bool:
         now = trio.current_time()

@@ -14,7 +14,6 @@ import logging
 import re
 from hashlib import sha256
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import trio
 
@@ -31,8 +30,11 @@ from .base import (
     Rejected,
     Unreachable,
 )
+from .handover import Handover
 from .json_fields import Malformed, fields, listed, needed, text
+from .platform_url import platform_url
 from .secret import Secret
+from .strangers import Strangers
 from .whatsapp_api import SendRates, WhatsAppApi
 from .whatsapp_errors import bad_token
 from .whatsapp_files import FILE_LIMIT_BYTES, FileSource, uploads_for
@@ -47,7 +49,6 @@ _logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[0-9]{1,32}")
 _VERSION: Final = re.compile(r"v[0-9]{1,3}\.[0-9]{1,2}")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class WhatsAppChannel(Channel):
@@ -102,11 +103,12 @@ class WhatsAppChannel(Channel):
             raise ValueError("check_s must be at least 1")
         self._phone_number_id = phone_number_id
         self._check_s = check_s
-        url, place = _checked_url(api_url)
+        place = platform_url(api_url, "api_url", "https://graph.facebook.com")
         self._api = WhatsAppApi(
-            url, api_version, phone_number_id, Secret.of(token, "token"), rates or SendRates()
+            place.url, api_version, phone_number_id, Secret.of(token, "token"), rates or SendRates()
         )
-        self._source = FileSource(self._api, place)
+        self._source = FileSource(self, self._api, place.address)
+        self._strangers = Strangers(name, self._say)
         self._memory = Memory()
         self._hook = WhatsAppHook(
             Secret.of(app_secret, "app_secret"),
@@ -146,10 +148,9 @@ class WhatsAppChannel(Channel):
             self._hook.ear = Ear(
                 self,
                 Reader(self.name, self._phone_number_id),
-                deliver,
                 self._source,
+                Handover(self, deliver, self._strangers),
                 self._memory,
-                tell=self._tell,
             )
             try:
                 self.line.up()
@@ -192,9 +193,6 @@ class WhatsAppChannel(Channel):
         newest = self._memory.newest(address.conversation)
         if newest is not None:
             await self._api.mark(newest)
-
-    async def _tell(self, address: Address, words: str, reply_to: str) -> object:
-        return await self._say(address, words, reply_to)
 
     async def _say(self, address: Address, said: str, reply_to: str | None) -> Receipt:
         return await self._write(
@@ -268,21 +266,3 @@ def _state_check(state: Any) -> Check:
         if status
         else "its state is not told; see WhatsApp Manager",
     )
-
-
-def _checked_url(api_url: str) -> tuple[str, str]:
-    """The URL without a slash at its end, and its `host:port`.
-
-    Raises:
-        ValueError: it is no plain URL, or not encrypted on its way to another machine.
-    """
-    try:
-        url = urlsplit(api_url)
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    except ValueError:
-        raise ValueError("api_url is no URL") from None
-    if not url.hostname or url.username or url.password or url.query or url.fragment:
-        raise ValueError("api_url must be like https://graph.facebook.com")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-        raise ValueError("api_url must begin with https://; http:// is for this machine only")
-    return api_url.rstrip("/"), f"{url.hostname}:{port}"

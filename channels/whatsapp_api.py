@@ -7,14 +7,15 @@ six seconds to one human, of which 45 may be taken at once and are then owed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import trio
 
 from ..actors.frozen import message
 from .http_client import HttpClient, UploadedFile
+from .http_connections import HttpConnections
 from .limiter import Limiter, Rate, limited
 from .secret import Secret
 from .whatsapp_errors import PAIR_LIMIT, RateLimited, result_of
@@ -50,11 +51,9 @@ class WhatsAppApi:
         """
         self._url = api_url
         self._headers = {"authorization": Secret(f"Bearer {token.reveal()}")}
-        HttpClient(self._url)
+        self._connections = HttpConnections(api_url, headers=self._headers)
         self._version = version
         self._phone_number_id = phone_number_id
-        self._client: HttpClient | None = None
-        self._users = 0
         self._overall = Limiter([rates.overall])
         self._pairs = Limiter([rates.pair])
 
@@ -66,23 +65,9 @@ class WhatsAppApi:
         """The headers that prove who asks."""
         return self._headers
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several.
-
-        A call makes do without: what is sent while nothing is heard has a connection of its own.
-        """
-        client = self._client
-        if client is None:
-            client = self._client = await HttpClient(self._url, headers=self._headers).__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def number(self, *names: str) -> Mapping[str, Any]:
         """What is known of our number, by the names of its fields.

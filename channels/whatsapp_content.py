@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from ..actors.frozen import message
-from .fetching import safe_name
-from .json_fields import Fields, Malformed, chosen, fields, items, listed, needed, text
+from .incoming_files import IncomingFile
+from .json_fields import Fields, chosen, degrees, fields, items, listed, needed, text
 
-__all__ = ["IncomingFile", "Said", "said_in"]
+__all__ = ["Said", "said_in"]
 
 _FILES: Final = {
     "image": "image",
@@ -25,17 +25,6 @@ _FILES: Final = {
 _MAX_MIME_CHARS: Final = 255
 _MAX_LINES: Final = 30
 """Contacts or ordered things that are told."""
-
-
-@message
-class IncomingFile:
-    """A file that a human has sent."""
-
-    kind: str
-    media_id: str
-    """By which it can be fetched with the token, for seven days."""
-    mime: str | None = None
-    name: str | None = None
 
 
 @message
@@ -87,14 +76,13 @@ def _file(kind: str, media: Fields) -> Said:
     major = (mime or "").partition("/")[0]
     if kind == "document" and major in {"image", "audio", "video"}:
         what = major
-    name = text(media, "filename")
     return Said(
         text=text(media, "caption") or "",
         file=IncomingFile(
             kind=what,
-            media_id=needed(media, "id"),
+            reference=needed(media, "id"),
             mime=mime,
-            name=safe_name(name) if name else None,
+            name=text(media, "filename"),
         ),
     )
 
@@ -109,16 +97,9 @@ def _choice(reply: Fields) -> str:
 
 
 def _place(place: Fields) -> str:
-    where = f"{_degrees(place, 'latitude')}, {_degrees(place, 'longitude')}"
+    where = f"{degrees(place, 'latitude')}, {degrees(place, 'longitude')}"
     names = (text(place, "name"), text(place, "address"), where)
     return f"[location: {', '.join(name for name in names if name)}]"
-
-
-def _degrees(place: Fields, name: str) -> float:
-    value: object = place.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Malformed(f"{name} is no number")
-    return value
 
 
 def _contact(person: Fields) -> str:

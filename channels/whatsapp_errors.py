@@ -11,14 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from .base import Rejected, Unreachable
-from .display import printable
-from .http_answer import HttpAnswer, expect_json, raise_for, raise_unread, retry_after_s
+from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread, retry_after_s
 from .http_json import BadJson
-from .secret import redact
 
 __all__ = ["PAIR_LIMIT", "RateLimited", "bad_token", "reason_of", "result_of"]
 
-_WORDS_CHARS: Final = 200
 PAIR_LIMIT: Final = 131056
 """Too many messages to one human."""
 
@@ -118,7 +115,7 @@ def _refuse(answer: HttpAnswer) -> None:
     except (BadJson, KeyError, TypeError):
         return  # no answer of the Graph API's, but of something in front of it
     code: object = error.get("code")
-    words = f"{answer.asked}: {answer.status} {printable(redact(said)[:_WORDS_CHARS])}"
+    words = f"{answer.asked}: {answer.status} {quoted(said)}"
     if type(code) is int and code in _LATER:
         raise RateLimited(words, code, retry_after_s(answer.headers) or _LATER[code])
     if 400 <= answer.status < 500 and answer.status != 429 and type(code) is int:

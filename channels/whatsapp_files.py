@@ -5,17 +5,17 @@ Source: https://developers.facebook.com/documentation/business-messaging/whatsap
 
 from __future__ import annotations
 
-from mimetypes import guess_extension
 from typing import Final
-from urllib.parse import urlsplit
 
 from ..actors.frozen import message
 from ..actors.messages import Attachment
 from .base import Channel, OutboundFile
 from .fetching import Fetcher, FetchRefused
+from .incoming_files import IncomingFile
 from .json_fields import needed
+from .outgoing_files import declared_type, sent_name
+from .platform_url import address_of
 from .whatsapp_api import WhatsAppApi
-from .whatsapp_content import IncomingFile
 
 __all__ = ["FILE_LIMIT_BYTES", "FileSource", "Upload", "uploads_for"]
 
@@ -65,25 +65,27 @@ class Upload:
 class FileSource:
     """Where the files that come to one business number are fetched."""
 
-    def __init__(self, api: WhatsAppApi, place: str) -> None:
+    def __init__(self, channel: Channel, api: WhatsAppApi, address: str) -> None:
         """Fetch nothing yet.
 
         Args:
+            channel: whose `keep_file` keeps them.
             api: tells where a file is.
-            place: `host:port` of it, which the operator has configured.
+            address: `host:port` of it, which the operator has configured.
         """
+        self._channel = channel
         self._api = api
-        self._places = frozenset({place, _MEDIA_HOST})
+        self._places = frozenset({address, _MEDIA_HOST})
         self._fetcher = Fetcher(
             max_bytes=FILE_LIMIT_BYTES,
-            trusted=frozenset({place}),
+            trusted=frozenset({address}),
             credential_hosts=self._places,
         )
 
     def __repr__(self) -> str:
         return "<FileSource of WhatsApp>"
 
-    async def keep(self, file: IncomingFile, channel: Channel) -> Attachment | None:
+    async def keep(self, file: IncomingFile) -> Attachment | None:
         """Fetch a file, and keep it; None if nobody keeps files.
 
         Raises:
@@ -91,29 +93,25 @@ class FileSource:
             FetchFailed, Unreachable, Rejected, Malformed: the platform does not hand it out.
             FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
         """
-        keep = channel.keep_file
+        keep = self._channel.keep_file
         if keep is None:
             return None
-        url = needed(await self._api.media(file.media_id), "url")
-        if _place_of(url) not in self._places:
+        url = needed(await self._api.media(file.reference), "url")
+        if not self._is_ours(url):
             raise FetchRefused("the file is at none of the platform's hosts", reason="elsewhere")
         async with self._fetcher.open(url, headers=self._api.credentials) as pieces:
-            return await keep(pieces, kind=file.kind, mime=file.mime, name=file.name)
+            return await keep(pieces, kind=file.kind, mime=file.mime, name=file.shown_name)
 
-
-def _place_of(url: str) -> str:
-    try:
-        parsed = urlsplit(url)
-        port = parsed.port or {"http": 80, "https": 443}.get(parsed.scheme, 0)
-    except ValueError:
-        return ""
-    return f"{parsed.hostname}:{port}"
+    def _is_ours(self, url: str) -> bool:
+        try:
+            return address_of(url) in self._places
+        except ValueError:
+            return False
 
 
 def uploads_for(file: OutboundFile) -> tuple[Upload, ...]:
     """The ways to send a file, the one that people see best first; the last takes anything."""
-    mime = (file.mime or "").partition(";")[0].strip().lower()
-    name = file.name or f"file{guess_extension(mime) or ''}"
+    mime, name = declared_type(file), sent_name(file)
     document = Upload(kind="document", name=name, mime=mime if mime in _DOCUMENTS else _ANY)
     types, limit_bytes = _SHOWN.get(file.kind, (frozenset[str](), 0))
     if mime in types and file.size_bytes <= limit_bytes:

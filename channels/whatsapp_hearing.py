@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
-from ..actors.errors import AccessDenied, FileNotKept, FileTooLarge, TurnRefused
-from ..actors.messages import Address, Attachment, MessageChange
-from .base import Channel, ChannelError, Deliver, Rejected
+from ..actors.errors import TurnRefused
+from ..actors.messages import MessageChange
+from .base import Channel
 from .by_conversation import ByConversation
-from .fetching import FetchFailed, FetchRefused
+from .handover import Handover
+from .incoming_files import HOOKED_FETCH_S, attachments_of
 from .json_fields import Malformed
-from .whatsapp_content import IncomingFile
 from .whatsapp_files import FileSource
 from .whatsapp_wire import Heard, Later, News, NumberChanged, Reader
 
-__all__ = ["Ear", "Memory", "Teller"]
+__all__ = ["Ear", "Memory"]
 
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_FETCH_S: Final = 15.0
-"""Seconds for all files of one call, which the server of hooks ends after thirty."""
-_TRY_AGAIN_S: Final = 1.0
 _SOON_S: Final = (0.1, 0.4, 1.5)
 """Pauses before a receipt is handed over again whose message was not known."""
 _JUST_NOW_S: Final = 30.0
 """How long after a message is sent the news of it may overtake the note of its id."""
-_TELL_S: Final = 5.0
-"""Seconds for telling a stranger; or they are not told."""
-_TOLD_EVERY_S: Final = 60.0
-"""Seconds between two times that a stranger is told that they are one."""
 _MAX_REMEMBERED: Final = 10_000
 
 
@@ -46,7 +38,6 @@ class Memory:
     def __init__(self) -> None:
         self._newest: OrderedDict[str, str] = OrderedDict()
         self._spoken: OrderedDict[str, float] = OrderedDict()
-        self._told: OrderedDict[str, float] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self._newest)} conversations>"
@@ -68,20 +59,6 @@ class Memory:
         at = self._spoken.get(conversation)
         return at is not None and at > trio.current_time() - _JUST_NOW_S
 
-    def may_tell(self, user_id: str) -> bool:
-        """Whether a stranger was not told lately: they may write as often as they like."""
-        now = trio.current_time()
-        if self._told.get(user_id, float("-inf")) > now - _TOLD_EVERY_S:
-            return False
-        _put(self._told, user_id, now)
-        return True
-
-
-class Teller(Protocol):
-    """Tells a human something that no agent says."""
-
-    async def __call__(self, address: Address, words: str, reply_to: str, /) -> object: ...
-
 
 class Ear:
     """Hears calls for one run of a channel."""
@@ -90,28 +67,24 @@ class Ear:
         self,
         channel: Channel,
         reader: Reader,
-        deliver: Deliver,
         source: FileSource,
+        handover: Handover,
         memory: Memory,
-        *,
-        tell: Teller,
     ) -> None:
         """Hear nothing yet.
 
         Args:
-            channel: whose `on_change`, `on_receipt`, `keep_file` and `line` are used.
+            channel: whose `on_receipt` is used.
             reader: reads calls.
-            deliver: takes turns.
-            source: has their files.
+            source: has the files of turns.
+            handover: takes turns and changes.
             memory: of the channel's conversations.
-            tell: tells a stranger that they are one.
         """
         self._channel = channel
         self._reader = reader
-        self._deliver = deliver
         self._source = source
+        self._handover = handover
         self._memory = memory
-        self._tell = tell
         self._order = ByConversation()
 
     def __repr__(self) -> str:
@@ -122,11 +95,11 @@ class Ear:
         try:
             batch = self._reader.read(body)
         except Malformed as error:
-            self._warn(f"a call that could not be read was left out: {error}")
+            self._handover.warn(f"a call that could not be read was left out: {error}")
             return True
         for why in batch.wrong:
-            self._warn(f"a message that could not be read was left out: {why}")
-        fetch_until = trio.current_time() + _FETCH_S
+            self._handover.warn(f"a message that could not be read was left out: {why}")
+        fetch_until = trio.current_time() + HOOKED_FETCH_S
         return await self._order.hear(batch.news, lambda news: self._settle(news, fetch_until))
 
     async def _settle(self, news: News, fetch_until: float) -> bool:
@@ -135,11 +108,11 @@ class Ear:
                 case Heard():
                     await self._hear_turn(news, fetch_until)
                 case MessageChange():
-                    await self._hear_change(news)
+                    await self._handover.change(news)
                 case Later():
                     await self._hear_later(news)
                 case NumberChanged():
-                    self._warn(
+                    self._handover.warn(
                         f"{news.conversation} has changed their number to {news.to}, "
                         "which is another conversation"
                     )
@@ -147,24 +120,20 @@ class Ear:
             _logger.debug("%s: refused: %s", self._channel.name, type(refused).__name__)
             return not refused.retryable
         except ValueError as error:
-            self._warn(f"a message that cannot be stored was left out: {type(error).__name__}")
+            self._handover.warn(
+                f"a message that cannot be stored was left out: {type(error).__name__}"
+            )
         return True
 
     async def _hear_turn(self, heard: Heard, fetch_until: float) -> None:
         turn = heard.turn
         if heard.file is not None:
-            turn = replace(turn, attachments=(await self._attachment(heard.file, fetch_until),))
-        try:
-            await self._deliver(turn)
-        except AccessDenied as denied:
-            if self._memory.may_tell(turn.user_id):
-                await self._tell_stranger(turn.address, str(denied), turn.message_id)
-        else:
+            kept = await attachments_of(
+                [heard.file], self._source.keep, name=self._channel.name, until_s=fetch_until
+            )
+            turn = replace(turn, attachments=kept)
+        if await self._handover.turn(turn):
             self._memory.heard(turn.address.conversation, turn.message_id)
-
-    async def _hear_change(self, change: MessageChange) -> None:
-        if self._channel.on_change is not None:
-            await self._channel.on_change(change)
 
     async def _hear_later(self, later: Later) -> None:
         if await self._hand_over(later):
@@ -184,40 +153,6 @@ class Ear:
             if await hear(receipt):
                 return True
         return False
-
-    async def _attachment(self, file: IncomingFile, until: float) -> Attachment:
-        """A kept file; one by its id, which only this business can use, if it cannot be kept."""
-        with trio.move_on_at(until):
-            kept = await self._try(lambda: self._source.keep(file, self._channel))
-            if kept is not None:
-                return kept
-        return Attachment(kind=file.kind, reference=file.media_id, mime=file.mime, name=file.name)
-
-    async def _try(self, keep: Callable[[], Awaitable[Attachment | None]]) -> Attachment | None:
-        """Once more, if the platform was at fault and not the file."""
-        for tried in (1, 2):
-            try:
-                return await keep()
-            except (FileTooLarge, FileNotKept, FetchRefused, Malformed, Rejected) as error:
-                _logger.warning("%s: a file is not kept: %s", self._channel.name, error)
-                return None
-            except (FetchFailed, ChannelError) as error:
-                _logger.warning("%s: a file was not fetched: %s", self._channel.name, error)
-                if tried == 2:
-                    return None
-            await trio.sleep(_TRY_AGAIN_S)
-        return None
-
-    async def _tell_stranger(self, address: Address, words: str, reply_to: str) -> None:
-        try:
-            with trio.move_on_after(_TELL_S):  # the platform waits for the answer to its call
-                await self._tell(address, words, reply_to)
-        except ChannelError as error:
-            _logger.debug("%s: a stranger was not told: %s", self._channel.name, error)
-
-    def _warn(self, what: str) -> None:
-        _logger.warning("%s: %s", self._channel.name, what)
-        self._channel.line.warning = what
 
 
 def _put(remembered: OrderedDict[str, T], key: str, value: T) -> None:

@@ -14,8 +14,9 @@ from typing import Final, TypeAlias
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
 from .base import LateReceipt
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, listed, needed, text
-from .whatsapp_content import IncomingFile, said_in
+from .whatsapp_content import said_in
 from .whatsapp_errors import reason_of
 
 __all__ = ["PLATFORM", "Batch", "Heard", "Later", "News", "NumberChanged", "Reader"]

