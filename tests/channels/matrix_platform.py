@@ -83,6 +83,9 @@ class MatrixWire(Wire):
             )
         return found
 
+    async def redeliver(self, message_id: str, /) -> None:
+        await self.matrix.tells_again(self.conversations[0], message_id)
+
     async def disconnect(self) -> None:
         await self.matrix.down()
 

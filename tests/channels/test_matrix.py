@@ -59,6 +59,7 @@ class Runtime:
     def __init__(self) -> None:
         self.mark = Mark()
         self.turns: list[InboundTurn] = []
+        self.again: list[InboundTurn] = []
         self.changes: list[MessageChange] = []
         self.refuses: Callable[[InboundTurn], Exception | None] = lambda _turn: None
         self.kept: list[bytes] = []
@@ -73,8 +74,7 @@ class Runtime:
         if refused is not None:
             raise refused
         duplicate = any(turn.message_id == one.message_id for one in self.turns)
-        if not duplicate:
-            self.turns.append(turn)
+        (self.again if duplicate else self.turns).append(turn)
         self.tell()
         return Accepted(session_id=SessionId("s"), turn_id=TurnId("s/1"), duplicate=duplicate)
 
@@ -150,6 +150,21 @@ async def test_a_long_absence_leaves_no_gap_and_no_disorder(synapse: Synapse) ->
             await runtime.until(lambda: len(runtime.turns) == 133)
         heard = [turn.text for turn in runtime.turns if turn.address.conversation == rooms[1]]
         assert heard == [*said, "after"]
+
+
+@pytest.mark.slow
+async def test_a_message_that_is_told_again_is_the_same_turn(synapse: Synapse) -> None:
+    async with open_matrix(synapse) as matrix:
+        ada = await matrix.add_user("Ada")
+        room = await matrix.dm(ada)
+        runtime = Runtime()
+        async with living(matrix, runtime):
+            message = await matrix.user_says(room, ada, "once")
+            await runtime.until(lambda: len(runtime.turns) == 1)
+            await matrix.tells_again(room, message)
+            await matrix.user_says(room, ada, "next")
+            await runtime.until(lambda: len(runtime.turns) == 2)
+        assert runtime.again == runtime.turns[:1]
 
 
 @pytest.mark.slow

@@ -187,6 +187,10 @@ class MatrixPeer:
         """A user, or the bot, sends an event of any kind, as far as the homeserver takes it."""
         return await self._send(room, user, kind, content)
 
+    async def tells_again(self, room: str, message: str) -> None:
+        """A message is told to the bot once more, with the next one in its room."""
+        self._proxy.again.append((room, await self._event(room, message)))
+
     async def upgrades(self, room: str, user: str) -> str:
         """A user replaces a room by one of another version; its id."""
         asked = {"new_version": "11"}

@@ -6,8 +6,9 @@ refused, held, lost on its way, or answered to nobody.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import trio
@@ -47,6 +48,8 @@ class Proxy:
         self.calls: list[tuple[str, str, int]] = []
         """What the bot has asked for: kind, path, status of the answer, 0 for none."""
         self.changed = Pulse()
+        self.again: list[tuple[str, dict[str, Any]]] = []
+        """Rooms and events that the next answer to a sync with something new tells once more."""
 
     def app(self) -> Starlette:
         """What is served."""
@@ -85,7 +88,19 @@ class Proxy:
         except (httpx.TransportError, trio.BrokenResourceError):
             return None
         told = {name: value for name, value in answer.headers.items() if name not in _HOP}
-        return Response(answer.content, answer.status_code, told)
+        content = answer.content
+        if _kind(request) == "sync" and self.again and answer.is_success:
+            content = self._retold(content)
+        return Response(content, answer.status_code, told)
+
+    def _retold(self, content: bytes) -> bytes:
+        """An answer to a sync, with the events that are to be told again before its own."""
+        body = json.loads(content)
+        joined: dict[str, Any] = body.get("rooms", {}).get("join", {})
+        for room, event in [one for one in self.again if one[0] in joined]:
+            joined[room]["timeline"]["events"].insert(0, event)
+            self.again.remove((room, event))
+        return json.dumps(body).encode()
 
 
 def _kind(request: Request) -> str:
