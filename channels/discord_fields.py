@@ -19,6 +19,7 @@ __all__ = [
     "items",
     "number",
     "snowflake",
+    "snowflake_at",
     "text",
     "time_of",
 ]
@@ -118,3 +119,8 @@ def flag(of: Fields, name: str) -> bool:
 def time_of(snowflake_id: str) -> float:
     """When something with this id was made, in seconds since the Unix epoch."""
     return ((int(snowflake_id) >> 22) + _EPOCH_MS) / 1000
+
+
+def snowflake_at(time_s: float) -> str:
+    """The least id of what was made at a time, in seconds since the Unix epoch."""
+    return str(max(0, int(time_s * 1000) - _EPOCH_MS) << 22)

@@ -31,14 +31,14 @@ __all__ = [
     "next_after_close",
 ]
 
-DISPATCH: Final = 0
-HEARTBEAT: Final = 1
+_DISPATCH: Final = 0
+_HEARTBEAT: Final = 1
 IDENTIFY: Final = 2
 RESUME: Final = 6
-RECONNECT: Final = 7
-INVALID_SESSION: Final = 9
-HELLO: Final = 10
-HEARTBEAT_ACK: Final = 11
+_RECONNECT: Final = 7
+_INVALID_SESSION: Final = 9
+_HELLO: Final = 10
+_HEARTBEAT_ACK: Final = 11
 
 LEAVE_CODE: Final = 4000
 """What connections are closed with: 1000 and 1001 would end their sessions too."""
@@ -157,22 +157,20 @@ class Gateway:
             Malformed: it is not as documented; the connection can go on.
         """
         told = fields(payload, "payload")
-        match number(told, "op"):
-            case 0:
-                return self._hear_event(told)
-            case 1:
-                return self._beat(now_s)
-            case 7:
-                return [Leave(why="Discord wants us to connect anew")]
-            case 9:
-                return self._invalidated(resumable=flag(told, "d"))
-            case 10:
-                return self._greeted(fields(told.get("d"), "d"), now_s)
-            case 11:
-                self._unanswered = False
-                return []
-            case _:
-                return []
+        op = number(told, "op")
+        if op == _DISPATCH:
+            return self._hear_event(told)
+        if op == _HEARTBEAT:
+            return self._beat(now_s)
+        if op == _RECONNECT:
+            return [Leave(why="Discord wants us to connect anew")]
+        if op == _INVALID_SESSION:
+            return self._invalidated(resumable=flag(told, "d"))
+        if op == _HELLO:
+            return self._greeted(fields(told.get("d"), "d"), now_s)
+        if op == _HEARTBEAT_ACK:
+            self._unanswered = False
+        return []
 
     def tick(self, now_s: float, *, listens: bool = True) -> list[Act]:
         """What is due.
@@ -255,7 +253,7 @@ class Gateway:
         if len(self._sent) == _SENDS and self._sent[0] > now_s - _SENDS_S:
             return []
         self._sent.append(now_s)
-        return [Say(op=HEARTBEAT, data=self.session.seq if self.session is not None else None)]
+        return [Say(op=_HEARTBEAT, data=self.session.seq if self.session is not None else None)]
 
 
 def next_after_close(code: int | None) -> Literal["resume", "identify"]:

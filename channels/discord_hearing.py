@@ -24,7 +24,7 @@ from ..actors.frozen import fact
 from ..actors.messages import Address, MessageChange
 from .base import Channel, ChannelError, Deliver, Rejected, Unreachable, Watermark
 from .discord_api import DiscordApi
-from .discord_fields import Fields, Malformed, fields, snowflake, time_of
+from .discord_fields import Fields, Malformed, fields, snowflake, snowflake_at
 from .discord_files import FileSource
 from .discord_gateway import Event, Session
 from .discord_places import Places
@@ -118,7 +118,9 @@ class Ear:
         self._tell = tell
         self._echo = echo
         self._watermark: Watermark | None = channel.watermark
-        self.progress: Final = Progress(self._watermark.value if self._watermark else None)
+        self.progress: Final = Progress(
+            self._watermark.value if self._watermark else None, channel.account or ""
+        )
         self._lanes: dict[str, deque[_Item]] = {}
         self._room = trio.Semaphore(MAX_IN_FLIGHT)
         self._fetching = trio.Semaphore(_FETCHING)
@@ -226,7 +228,10 @@ class Ear:
                 self.progress.caught_up(channel)
 
     async def _fetch(self, channel: str) -> None:
-        after = self.progress.marks.get(channel, "0")
+        mark = self.progress.marks.get(channel)
+        if mark is None:
+            return  # so many other channels were heard that it is not remembered
+        after = max(mark, snowflake_at(time.time() - MISSED_AGE_S), key=int)
         for _ in range(MISSED_MESSAGES // _PAGE):
             told = await self._api.ask(
                 "GET",
@@ -236,9 +241,7 @@ class Ear:
             )
             page = _page_of(told)
             for message_id, message in page:
-                if time_of(message_id) > time.time() - MISSED_AGE_S and not self._reader.is_mine(
-                    message
-                ):
+                if not self._reader.is_mine(message):
                     await self._settle("MESSAGE_CREATE", message, channel, direct=False)
                 self.progress.passed(channel, message_id)
                 self._dirty.set()

@@ -32,9 +32,15 @@ _MAX_CHARS: Final = 2_048
 class Progress:
     """Which events were heard, and which of them are settled."""
 
-    def __init__(self, stored: str | None) -> None:
-        """Go on from a watermark; from none, or one that cannot be read, anew."""
-        session, marks = _read(stored)
+    def __init__(self, stored: str | None, account: str) -> None:
+        """Go on from a watermark; from none, or one that cannot be read, anew.
+
+        Args:
+            stored: what it held.
+            account: digest of the token: with another one, a session is not resumed.
+        """
+        session, marks = _read(stored, account)
+        self._account = account
         self.session = session
         """The session as it was heard last; None if there is none to be resumed."""
         self.marks: OrderedDict[str, str] = marks
@@ -98,7 +104,7 @@ class Progress:
 
     def stored(self) -> str:
         """What the watermark is to hold."""
-        told: dict[str, Any] = {"marks": self.marks}
+        told: dict[str, Any] = {"account": self._account, "marks": self.marks}
         session = self.session
         if session is not None and not self._behind:
             seq = min(self._open, default=session.seq + 1) - 1
@@ -113,7 +119,7 @@ class Progress:
             self._behind.discard(dropped)
 
 
-def _read(stored: str | None) -> tuple[Session | None, OrderedDict[str, str]]:
+def _read(stored: str | None, account: str) -> tuple[Session | None, OrderedDict[str, str]]:
     try:
         told: object = json.loads(stored or "{}")
     except (ValueError, RecursionError):
@@ -126,7 +132,8 @@ def _read(stored: str | None) -> tuple[Session | None, OrderedDict[str, str]]:
         for channel, message_id in cast("dict[str, Any]", known["marks"]).items():
             if is_snowflake(channel) and is_snowflake(message_id):
                 marks[channel] = message_id
-    return _session(known.get("session")), marks
+    same = known.get("account") == account
+    return _session(known.get("session")) if same else None, marks
 
 
 def _session(told: object) -> Session | None:

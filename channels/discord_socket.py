@@ -75,6 +75,8 @@ class GatewaySocket:
         self._gone_on = gone_on
         self._warn = warn
         self._hearing = False
+        self._sleep = trio.CancelScope()
+        """In which the next heartbeat is waited for."""
 
     def __repr__(self) -> str:
         return f"<GatewaySocket: {self._gateway!r}>"
@@ -134,6 +136,7 @@ class GatewaySocket:
             try:
                 raw = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
                 acts = self._gateway.hear(parse_json(raw), trio.current_time())
+                self._sleep.deadline = min(self._sleep.deadline, self._gateway.due_at)
             except (BadJson, Malformed) as error:
                 self._warn(f"a payload that could not be read was left out: {error}")
                 continue
@@ -152,9 +155,8 @@ class GatewaySocket:
 
     async def _beat(self, socket: WebSocketConnection) -> None:
         while True:
-            # A payload can make it due earlier than it was when this fell asleep.
-            wait_s = self._gateway.due_at - trio.current_time()
-            await trio.sleep(max(0.0, min(wait_s, 1.0)))
+            with trio.move_on_at(self._gateway.due_at) as self._sleep:
+                await trio.sleep_forever()
             for act in self._gateway.tick(trio.current_time(), listens=not self._hearing):
                 match act:
                     case Say():

@@ -61,7 +61,8 @@ class Listener:
 
     def make(self) -> DiscordChannel:
         """A new channel with the same memory, as after a restart."""
-        keys = {"token": self.discord.token, "api_url": self.discord.url, **self.keys}
+        keys: dict[str, Any] = {"token": self.discord.token, **self.keys}
+        keys["api_url"] = self.discord.url
         channel = DiscordChannel("d", **keys)
         channel.watermark = self.marks
         channel.on_change = self._hear_change
@@ -211,10 +212,9 @@ async def test_a_killed_discord_loses_nothing_and_keeps_the_order(tmp_path: Path
             if number in (10, 20):
                 await discord.down(kill=True)
                 await discord.up()
+        await listener.until(lambda: all(len(listener.texts(place)) == 31 for place in places))
         for place in places:
-            expected = [str(number) for number in range(31)]
-            await listener.until(lambda place=place: len(listener.texts(place)) == 31)
-            assert listener.texts(place) == expected
+            assert listener.texts(place) == [str(number) for number in range(31)]
 
 
 async def test_heartbeats_that_are_not_answered_end_the_connection_and_not_the_session(

@@ -16,16 +16,16 @@ def _at(seq: int, session_id: str = "s") -> Session:
 
 
 def _again(progress: Progress) -> Progress:
-    return Progress(progress.stored())
+    return Progress(progress.stored(), "a")
 
 
 def test_without_a_watermark_nothing_is_known() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     assert (progress.session, dict(progress.marks)) == (None, {})
 
 
 def test_a_session_is_stored_up_to_the_oldest_event_that_is_not_settled() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     progress.begin(_at(1))
     progress.heard(_at(2))
     ticket = progress.open(_at(3), "10", "500")
@@ -37,7 +37,7 @@ def test_a_session_is_stored_up_to_the_oldest_event_that_is_not_settled() -> Non
 
 
 def test_a_message_that_is_not_settled_is_behind_its_channels_mark() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     progress.begin(_at(1))
     progress.open(_at(2), "10", "500")
     assert dict(_again(progress).marks) == {"10": "499"}
@@ -46,14 +46,14 @@ def test_a_message_that_is_not_settled_is_behind_its_channels_mark() -> None:
 
 
 def test_a_mark_never_goes_back() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     progress.passed("10", "900")
     progress.passed("10", "95")
     assert progress.marks["10"] == "900"
 
 
 def test_until_missed_messages_were_fetched_no_session_is_stored() -> None:
-    progress = Progress(json.dumps({"marks": {"10": "5", "11": "6"}}))
+    progress = Progress(json.dumps({"account": "a", "marks": {"10": "5", "11": "6"}}), "a")
     assert progress.begin(_at(1)) == ["11", "10"]
     assert _again(progress).session is None
     progress.caught_up("10")
@@ -64,7 +64,7 @@ def test_until_missed_messages_were_fetched_no_session_is_stored() -> None:
 
 
 def test_what_an_earlier_session_leaves_open_does_not_settle_a_later_one() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     progress.begin(_at(1))
     old = progress.open(_at(2), "10", "500")
     progress.begin(_at(1, "t"))
@@ -75,7 +75,7 @@ def test_what_an_earlier_session_leaves_open_does_not_settle_a_later_one() -> No
 
 
 def test_the_channels_heard_last_are_remembered_and_fit() -> None:
-    progress = Progress(None)
+    progress = Progress(None, "a")
     progress.begin(Session(session_id="s" * 64, url="wss://gateway.discord.gg", seq=2**31))
     for number in range(MAX_CHANNELS + 5):
         progress.passed(str(9_000_000_000_000_000_000 + number), "9" * 19)
@@ -95,20 +95,33 @@ def test_the_channels_heard_last_are_remembered_and_fit() -> None:
     ).map(json.dumps)
 )
 def test_a_watermark_that_cannot_be_read_is_none(stored: str) -> None:
-    progress = Progress(stored)
+    progress = Progress(stored, "a")
     progress.passed("10", "7")
     assert _again(progress).marks["10"]
 
 
 def test_a_stored_session_is_read_back_as_it_was() -> None:
-    stored = json.dumps({"marks": {"10": "5", "x": "6", "11": 7}, "session": ["s", "wss://g", 4]})
-    progress = Progress(stored)
+    stored = json.dumps(
+        {"account": "a", "marks": {"10": "5", "x": "6", "11": 7}, "session": ["s", "wss://g", 4]}
+    )
+    progress = Progress(stored, "a")
     assert progress.session == Session(session_id="s", url="wss://g", seq=4)
     assert dict(progress.marks) == {"10": "5"}
 
 
 def test_a_session_that_is_lost_is_not_stored() -> None:
-    progress = Progress(json.dumps({"marks": {"10": "5"}, "session": ["s", "wss://g", 4]}))
+    progress = Progress(
+        json.dumps({"account": "a", "marks": {"10": "5"}, "session": ["s", "wss://g", 4]}), "a"
+    )
     progress.lose()
     assert _again(progress).session is None
     assert dict(_again(progress).marks) == {"10": "5"}
+
+
+def test_the_session_of_another_token_is_not_resumed() -> None:
+    progress = Progress(None, "a")
+    progress.begin(_at(1))
+    progress.passed("10", "5")
+    other = Progress(progress.stored(), "b")
+    assert other.session is None
+    assert dict(other.marks) == {"10": "5"}
