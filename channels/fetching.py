@@ -228,7 +228,12 @@ class Fetcher:
     def _request(
         self, url: httpx.URL, port: int, headers: Mapping[str, str | Secret]
     ) -> httpcore.Request:
-        told = {"host": url.netloc.decode(), "accept": "*/*", "accept-encoding": "identity"}
+        told = {
+            "host": url.netloc.decode(),
+            "user-agent": "turnkeeper",  # some hosts refuse whoever does not say who it is
+            "accept": "*/*",
+            "accept-encoding": "identity",
+        }
         if place_of(url) in self._credential_hosts or (
             url.host.lower() in self._credential_hosts and port == DEFAULT_PORTS["https"]
         ):

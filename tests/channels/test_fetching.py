@@ -148,6 +148,7 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_there() -> None:
     assert heard[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
     assert f"host: {named}".encode() in heard[0].lower()
     assert b"accept-encoding: identity" in heard[0].lower()
+    assert b"user-agent: turnkeeper" in heard[0].lower()
 
 
 async def test_a_name_without_an_address_may_be_tried_later() -> None:
