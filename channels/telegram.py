@@ -245,7 +245,11 @@ class TelegramChannel(Channel):
             return (
                 Check(what="token", ok=True, detail=f"@{me_in(bot).username}"),
                 _groups_check(flag(bot, "can_read_all_group_messages")),
-                self._updates_check(text(info, "url") or "", text(info, "last_error_message")),
+                self._updates_check(
+                    text(info, "url") or "",
+                    text(info, "last_error_message"),
+                    waits=bool(info.get("pending_update_count")),
+                ),
             )
         except Rejected as refused:
             return (
@@ -254,7 +258,8 @@ class TelegramChannel(Channel):
         except Malformed as error:
             raise Unreachable(f"no answer of Telegram's: {error}", reason="bad_answer") from error
 
-    def _updates_check(self, url: str, failed: str | None) -> Check:
+    def _updates_check(self, url: str, failed: str | None, *, waits: bool) -> Check:
+        """How it is told of messages; Telegram tells of its last failed call for ever after."""
         host = urlsplit(url).hostname
         if self._hook is None:
             return Check(
@@ -262,11 +267,13 @@ class TelegramChannel(Channel):
                 ok=True,
                 detail=f"a webhook at {host} is taken away at the start" if url else "polled",
             )
-        if failed:
+        if failed and waits:
             return Check(
                 what="updates", ok=False, detail=f"Telegram could not call {host}: {failed}"
             )
-        return Check(what="updates", ok=True, detail=f"Telegram calls {host}" if url else "")
+        earlier = f"; an earlier call failed: {failed}" if failed else ""
+        detail = f"Telegram calls {host}{earlier}" if url else ""
+        return Check(what="updates", ok=True, detail=detail)
 
 
 def _in_words(waiting: object, why: str | None) -> str:

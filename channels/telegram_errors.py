@@ -35,6 +35,8 @@ _REASONS: Final = (
     ("topic_deleted", "thread_not_found"),
     ("topic_closed", "topic_closed"),
     ("chat not found", "not_found"),
+    ("chat was deleted", "not_found"),
+    ("chat was deactivated", "not_found"),
     ("user not found", "not_found"),
     ("peer_id_invalid", "not_found"),
     ("channel_private", "not_found"),
@@ -55,7 +57,7 @@ _REASONS: Final = (
     ("text is empty", "empty"),
     ("must be non-empty", "empty"),
     ("rights", "forbidden"),
-    ("write_forbidden", "forbidden"),
+    ("_forbidden", "forbidden"),
     ("chat_restricted", "forbidden"),
     ("user_restricted", "forbidden"),
 )

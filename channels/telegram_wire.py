@@ -67,9 +67,12 @@ def update_id(update: object) -> int:
     """By which an update is confirmed.
 
     Raises:
-        Malformed: it has none.
+        Malformed: it has none, or none that could be an offset: a negative one counts from the end.
     """
-    return number(fields(update, "update"), "update_id")
+    told = number(fields(update, "update"), "update_id")
+    if told < 0:
+        raise Malformed("update_id is negative")
+    return told
 
 
 def conversation_of(update: object) -> str:

@@ -792,6 +792,11 @@ async def test_a_webhook_that_fails_is_told() -> None:
         checks = await channel.probe()
         assert [check.ok for check in checks] == [True, True, False]
         assert "could not call 127.0.0.1" in checks[2].detail
+        # Once everything has arrived, Telegram still tells of the last call that failed.
+        telegram.world.updates.clear()
+        updates = (await channel.probe())[2]
+        assert updates.ok
+        assert "Connection failed" in updates.detail
 
 
 # -- the operator ----------------------------------------------------------------------------------

@@ -359,7 +359,8 @@ def test_an_update_has_an_id_and_a_conversation() -> None:
     assert (update_id(update), conversation_of(update)) == (7, "1001")
     without: list[Any] = [{"update_id": 7}, {"message": []}, {"message": {"chat": 3}}, None, "x"]
     assert {conversation_of(other) for other in without} == {""}
-    nameless: list[Any] = [{}, {"update_id": "7"}, None, []]
+    # A negative offset would let Telegram forget whatever waits before it.
+    nameless: list[Any] = [{}, {"update_id": "7"}, {"update_id": -7}, None, []]
     for other in nameless:
         with pytest.raises(Malformed):
             update_id(other)
