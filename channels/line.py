@@ -63,7 +63,7 @@ class Line:
     def up(self) -> None:
         """It stands now."""
         if self.state != "connected":
-            self._enter("connected")
+            self._enter("connected", self.clock())
         self.next_try_at_us = 0
 
     def heard(self) -> None:
@@ -78,16 +78,19 @@ class Line:
             retry_in_s: seconds until it is tried again, if that is known.
             refused: whether the platform refuses for good.
         """
-        self._enter("refused" if refused else "disconnected")
-        self.error, self.error_at_us = redact(why), self.since_us
+        state: LineState = "refused" if refused else "disconnected"
+        now_us = self.clock()
+        if self.state != state:  # trying again in vain does not begin it anew
+            self._enter(state, now_us)
+        self.error, self.error_at_us = redact(why), now_us
         self.breaks += 1
         pause_s = least_pause_s(retry_in_s)
-        self.next_try_at_us = 0 if pause_s is None else self.since_us + round(pause_s * 1_000_000)
+        self.next_try_at_us = 0 if pause_s is None else now_us + round(pause_s * 1_000_000)
 
     def end(self) -> None:
         """Nothing more will come through it."""
-        self._enter("ended")
+        self._enter("ended", self.clock())
         self.next_try_at_us = 0
 
-    def _enter(self, state: LineState) -> None:
-        self.state, self.since_us = state, self.clock()
+    def _enter(self, state: LineState, at_us: int) -> None:
+        self.state, self.since_us = state, at_us

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import trio.testing
 
 import turnkeeper as tk
 from turnkeeper import kinds
+from turnkeeper.channels.line import Line
 from turnkeeper.cli import main
 from turnkeeper.testing import LoopbackChannel
 
@@ -42,6 +44,20 @@ async def test_a_status_tells_since_when_a_channel_stands_and_when_it_heard_some
         assert status.last_heard is not None
         assert timedelta(0) <= status.last_heard - status.since < timedelta(minutes=5)
         assert (status.last_error, status.next_try, status.warning) == (None, None, None)
+
+
+async def test_a_channel_is_down_since_it_broke_however_often_it_was_tried_again() -> None:
+    at_us = itertools.count(1_000_000, 1_000_000)
+    line = Line(lambda: next(at_us))
+    line.down("the cable is out", retry_in_s=2)
+    began_us = line.since_us
+    line.begin()
+    line.down("it still is", retry_in_s=4)
+    assert line.since_us == began_us < line.error_at_us
+    assert (line.error, line.breaks) == ("it still is", 2)
+    assert line.next_try_at_us == line.error_at_us + 4_000_000
+    line.down("the token was revoked", refused=True)
+    assert line.since_us == line.error_at_us > began_us
 
 
 async def test_a_status_shows_the_fullest_lanes_and_why_the_first_delivery_waits() -> None:
