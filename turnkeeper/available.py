@@ -10,7 +10,7 @@ from . import __version__
 from .channels.base import Channel, ChannelPowers
 from .config_tables import ConfigError
 from .installed import installed_kinds, load_installed, origin
-from .kinds import KINDS, keys_of_kind, load_kind
+from .kinds import KINDS, keys_of_kind, load_kind, needed_keys
 
 __all__ = ["AvailableKind", "available_kinds", "powers_in_words"]
 
@@ -35,6 +35,8 @@ class AvailableKind:
     """What it can do, in words; some of it may depend on its configuration."""
     keys: dict[str, str]
     """The keys of its section, and what each holds."""
+    needed: tuple[str, ...]
+    """Those of them without which it does not start."""
     problem: str | None
     """Why it cannot be used."""
 
@@ -59,6 +61,7 @@ def available_kinds() -> list[AvailableKind]:
                     source=source,
                     powers=(),
                     keys={},
+                    needed=(),
                     problem=str(error),
                 )
             )
@@ -72,7 +75,7 @@ def powers_in_words(powers: ChannelPowers) -> tuple[str, ...]:
         words.append(f"texts of {powers.text_limit:,} {_UNITS[powers.text_unit]}")
     if powers.files:
         limit = powers.file_limit_bytes
-        words.append("files" if limit is None else f"files of {limit / 1e6:g} MB")
+        words.append("files" if limit is None else f"files of {_size(limit)}")
     if powers.typing_every_s is not None:
         words.append("shows typing")
     if powers.draft_every_s is not None:
@@ -84,6 +87,13 @@ def powers_in_words(powers: ChannelPowers) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _size(limit_bytes: int) -> str:
+    """A limit of files as its platform says it: in units of 1,000, or of 1,024."""
+    if limit_bytes % 2**20 == 0:
+        return f"{limit_bytes // 2**20:,} MiB"
+    return f"{limit_bytes / 1e6:g} MB"
+
+
 def _described(name: str, kind: type[Channel], source: str) -> AvailableKind:
     powers: object = inspect.getattr_static(kind, "powers")  # perhaps a property
     return AvailableKind(
@@ -92,5 +102,6 @@ def _described(name: str, kind: type[Channel], source: str) -> AvailableKind:
         source=source,
         powers=powers_in_words(powers) if isinstance(powers, ChannelPowers) else (),
         keys=keys_of_kind(kind),
+        needed=tuple(needed_keys(kind)),
         problem=None,
     )

@@ -145,7 +145,8 @@ def _resolve(value: Any, where: str, environ: Mapping[str, str]) -> Any:
 def _variable(name: str, where: str, environ: Mapping[str, str]) -> str:
     found = environ.get(name)
     if not found:
-        raise ConfigError(f"{where}: the environment variable {name} is not set")
+        state = "is not set" if found is None else "is empty"
+        raise ConfigError(f"{where}: the environment variable {name} {state}")
     return found
 
 
@@ -238,7 +239,9 @@ def _channel(name: str, values: Any, place: str) -> ChannelConfig:
     channel = ChannelConfig(name=name, **common, options=options)
     if options and channel.kind is None:
         unknown = ", ".join(map(repr, options))
-        hint = _hint(next(iter(options)), _COMMON)
+        hint = (
+            _hint(next(iter(options)), _COMMON) or '; its kind comes first, e.g. kind = "websocket"'
+        )
         raise ConfigError(f"{place}: unknown without a kind: {unknown}{hint}")
     if channel.access == "open" and channel.allowed_users is not None:
         raise ConfigError(

@@ -33,6 +33,7 @@ __all__ = [
     "load_kind",
     "make_channel",
     "make_channels",
+    "needed_keys",
     "platform_of_kind",
 ]
 
@@ -61,6 +62,8 @@ _SECRET_KEY: Final = re.compile(
     r"(?:.*_)?(?:token|secret|password|passphrase|credential|key)s?", re.IGNORECASE
 )
 """Names of keys whose values no error shows."""
+_SHORT_SECRET: Final = 4
+"""Characters from which a secret is hidden inside of longer words as well."""
 _MODULE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -85,6 +88,9 @@ def make_channel(config: ChannelConfig) -> Channel:
             wanted = " or ".join(_SHAPES[shape][0] for shape in keys[key])
             shown = _kind_of_value(value) if _SECRET_KEY.fullmatch(key) else repr(value)
             raise ConfigError(f"{place} {key} must be {wanted}, not {shown}")
+    if missing := [key for key in needed_keys(kind) if key not in config.options]:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ConfigError(f"{place}: {' and '.join(missing)} {verb} missing")
     try:
         return kind(config.name, **config.options)
     except (TypeError, ValueError) as error:
@@ -169,6 +175,16 @@ def keys_of_kind(kind: type[Channel]) -> dict[str, str]:
     }
 
 
+def needed_keys(kind: type[Channel]) -> list[str]:
+    """The keys of `kind` without which it cannot be made."""
+    init = cast("Callable[..., None]", kind.__init__)
+    return [
+        name
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    ]
+
+
 def _keys(kind: type[Channel]) -> dict[str, list[object]]:
     """The keys of `kind`, with the shapes that each may have."""
     init = cast("Callable[..., None]", kind.__init__)
@@ -198,11 +214,18 @@ def _kind_of_value(value: object) -> str:
 
 
 def _without_secrets(text: str, options: Mapping[str, Any]) -> str:
-    """An error's text, without the values of the keys that hold secrets."""
+    """An error's text, without the values of the keys that hold secrets.
+
+    A value that is a part of longer words is left there: it is so short that hiding it would
+    show which letters it has, and spoil the text.
+    """
     for key, value in options.items():
         if _SECRET_KEY.fullmatch(key):
             for secret in sorted(_texts_in(value), key=len, reverse=True):
-                text = text.replace(secret, "***")
+                if len(secret) < _SHORT_SECRET:
+                    text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+                else:
+                    text = text.replace(secret, "***")
     return text
 
 

@@ -131,6 +131,10 @@ def test_a_file_says_everything_that_can_be_said(tmp_path: Path) -> None:
             {"channels": {"x": {"alowed_users": [], "port": 1}}},
             r"\[channels.x\]: unknown without a kind: 'alowed_users', 'port'; .* 'allowed_users'\?",
         ),
+        (
+            {"channels": {"telegram": {"token": "t"}}},
+            r"\[channels.telegram\]: unknown without a kind: 'token'; its kind comes first",
+        ),
         ({"identity": {"self": 1}}, r"\[identity\]: unknown key 'self'"),
         ({"pairing": []}, r"pairing must be a table \(\[pairing\]\), not \[\]"),
         ({"channels": {"a/b": {"kind": "k"}}}, "the name must be 1 to 64 letters"),
@@ -188,10 +192,12 @@ def test_a_value_that_looks_like_a_variable_is_not_expanded_again() -> None:
     assert channel.options == {"token": "${HOME}"}
 
 
-@pytest.mark.parametrize("environ", [{}, {"SECRET": ""}])
-def test_a_secret_that_is_not_set_is_named_and_no_value_is_shown(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize(("environ", "how"), [({}, "not set"), ({"SECRET": ""}, "empty")])
+def test_a_secret_that_is_not_set_is_named_and_no_value_is_shown(
+    environ: dict[str, str], how: str
+) -> None:
     table = {"channels": {"web": {"kind": "k", "token": "prefix-${SECRET}"}}}
-    with pytest.raises(ConfigError, match="environment variable SECRET is not set") as error:
+    with pytest.raises(ConfigError, match=f"environment variable SECRET is {how}") as error:
         load_config(table, environ)
     assert "token" in str(error.value)
     assert "prefix" not in str(error.value)

@@ -45,6 +45,8 @@ def test_a_section_with_a_kind_is_made_although_there_is_one_of_that_name() -> N
         ({"kind": "websocket", "port": "1"}, "port must be a whole number, not '1'"),
         ({"kind": "websocket", "allowed_origin": []}, "did you mean 'allowed_origins'"),
         ({"kind": "websocket", "host": "0.0.0.0"}, "so tokens are needed"),
+        ({"kind": "telegram"}, "token is missing$"),
+        ({"kind": "matrix"}, "homeserver and access_token are missing$"),
     ],
 )
 def test_what_is_wrong_with_a_channel_is_named(section: dict[str, Any], complaint: str) -> None:
@@ -106,6 +108,29 @@ def test_no_configuration_shows_the_keys_of_its_channels() -> None:
 def test_a_value_that_is_no_secret_is_shown() -> None:
     with pytest.raises(ConfigError, match="host must be a string, not 7"):
         make_channels(load_config({"channels": {"web": {"kind": "websocket", "host": 7}}}))
+
+
+class Guarded(LoopbackChannel):
+    """A channel that says in its error what it was given."""
+
+    def __init__(self, name: str, *, token: str) -> None:
+        raise ValueError(f"the number cannot be {token}, not even as {token}x")
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("hunter2", "the number cannot be ***, not even as ***x"),
+        ("b", "the number cannot be ***, not even as bx"),
+    ],
+)
+def test_no_error_shows_a_secret_nor_by_gaps_which_letters_a_short_one_has(
+    token: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "load_kind", lambda _kind: Guarded)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    with pytest.raises(ConfigError) as raised:
+        make_channel(ChannelConfig(name="x", kind="guarded", options={"token": token}))
+    assert str(raised.value) == f"[channels.x]: {shown}"
 
 
 class Accounted(LoopbackChannel):

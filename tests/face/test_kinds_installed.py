@@ -142,6 +142,7 @@ def test_every_kind_that_there_is_is_listed_with_what_it_can(
         "source": "pigeon-post 1.5",
         "powers": ["texts of 200 characters", "files of 2 MB"],
         "keys": {"loft": "a string", "birds": "a whole number", "token": "a string"},
+        "needed": ["loft"],
         "problem": None,
     }
     assert listed["websocket"]["source"].startswith("built in")

@@ -35,7 +35,10 @@ def list_available(invocation: Invocation) -> int:
 def _lines(kind: AvailableKind) -> list[tuple[str, object]]:
     if kind.problem is not None:
         return [("from", kind.source), ("unusable", kind.problem)]
-    keys = "; ".join(f"{key}: {holds}" for key, holds in kind.keys.items())
+    keys = "; ".join(
+        f"{key}: {holds}{', needed' if key in kind.needed else ''}"
+        for key, holds in kind.keys.items()
+    )
     return [
         ("platform", kind.platform),
         ("from", kind.source),
