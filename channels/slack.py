@@ -8,7 +8,6 @@ deleted a message is not told; events name nobody but by ids.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any, Final
 
 import trio
@@ -26,6 +25,8 @@ from .base import (
     Rejected,
     Unreachable,
 )
+from .handover import Handover
+from .incoming_files import FETCH_S, HOOKED_FETCH_S
 from .json_fields import Fields, Malformed, text
 from .secret import Secret
 from .slack_api import SlackApi, SlackPlace, SlackRates, bearer_of
@@ -37,6 +38,7 @@ from .slack_markup import TEXT_LIMIT, TEXT_UNIT, to_mrkdwn
 from .slack_probe import checks_of_scopes
 from .slack_socket import Socket
 from .slack_wire import PLATFORM, Me, Reader
+from .strangers import Strangers
 
 __all__ = ["SlackChannel"]
 
@@ -44,10 +46,6 @@ _DRAFT_EVERY_S: Final = 1.25
 """Seconds between two edits of all drafts together: 50 a minute are allowed."""
 _DRAFTED_S: Final = 10.0
 """Seconds for which a conversation counts among those with a draft."""
-_FETCH_S: Final = 60.0
-"""Seconds for the files of a message; other conversations do not wait for them."""
-_HOOKED_FETCH_S: Final = 20.0
-"""The same while a request of Slack's waits for its answer."""
 _INERT: Final[dict[str, Any]] = {"parse": "none", "link_names": False}
 """Names in what the agent says stay text; `chat.update` would link them by default."""
 
@@ -113,7 +111,8 @@ class SlackChannel(Channel):
             else SlackHook(Secret.of(signing_secret, "signing_secret"))
         )
         self._api = SlackApi(SlackPlace(api_url), self._token, rates or SlackRates())
-        self._files = Files(self._api)
+        self._files = Files(self, self._api)
+        self._strangers = Strangers(name, self._tell)
         self._reply_in_thread = reply_in_thread
         self._allow_bots = allow_bots
         self._previews = link_previews
@@ -126,7 +125,7 @@ class SlackChannel(Channel):
     @property
     def account(self) -> str:
         """A digest of the bot's token."""
-        return sha256(self._token.reveal().encode()).hexdigest()[:32]
+        return self._token.account()
 
     @property
     def hook(self) -> SlackHook | None:
@@ -150,17 +149,16 @@ class SlackChannel(Channel):
         async with self._api.connected():
             me, _ = await self._whoami()
             ear = Ear(
-                self,
+                self.name,
                 Reader(
                     self.name,
                     me,
                     allow_bots=self._allow_bots,
                     reply_in_thread=self._reply_in_thread,
                 ),
-                deliver,
                 self._files,
-                tell=self._say,
-                fetch_s=_FETCH_S if self._hook is None else _HOOKED_FETCH_S,
+                Handover(self, deliver, self._strangers),
+                fetch_s=FETCH_S if self._hook is None else HOOKED_FETCH_S,
                 patient=self._hook is None,
             )
             if self._hook is not None:
@@ -251,6 +249,9 @@ class SlackChannel(Channel):
             return False
         self._drafted[shown] = now
         return True
+
+    async def _tell(self, address: Address, words: str, _reply_to: str) -> object:
+        return await self._say(address, words)
 
     async def _say(self, address: Address, said: str) -> Receipt:
         told = await self._api.write(

@@ -7,19 +7,19 @@ one message a second in a channel, with bursts; several hundred a minute in all;
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import trio
-
 from ..actors.frozen import message
-from .base import Rejected, Unreachable
+from .base import Rejected
 from .http_answer import HttpAnswer, raise_for
 from .http_client import HttpClient
+from .http_connections import HttpConnections
 from .json_fields import Fields
-from .limiter import Limiter, Rate, limited
+from .limiter import Limiter, Rate, limited, pausing
+from .platform_url import address_of, platform_url
 from .secret import Secret
 from .slack_errors import result_of
 
@@ -33,8 +33,6 @@ _UPLOAD_S: Final = 300.0
 _POST: Final = "chat.postMessage"
 _FORMS: Final = frozenset({"files.getUploadURLExternal", "files.info"})
 """Methods that take a form and no JSON."""
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 @message
@@ -61,20 +59,12 @@ class SlackPlace:
         Raises:
             ValueError: it is no plain URL, or not encrypted on its way to another machine.
         """
-        try:
-            url = urlsplit(api_url)
-            port = url.port or _PORTS.get(url.scheme, 0)
-        except ValueError:
-            raise ValueError("api_url is no URL") from None
-        if not url.hostname or url.username or url.password or url.query or url.fragment:
-            raise ValueError("api_url must be like https://slack.com/api")
-        self.is_local = url.scheme == "http" and url.hostname in _LOOPBACK
-        if url.scheme != "https" and not self.is_local:
-            raise ValueError("api_url must begin with https://; http:// is for this machine only")
-        self.api_url = api_url.rstrip("/")
-        self.address = f"{url.hostname}:{port}"
+        api = platform_url(api_url, "api_url", "https://slack.com/api")
+        self.api_url = api.url
+        self.address = api.address
         """`host:port` of the API."""
-        self.files_host = f"files.{url.hostname}"
+        self.is_local = api.is_local
+        self.files_host = f"files.{api.host}"
         """The host that has the files, besides the API's own."""
 
     def __repr__(self) -> str:
@@ -83,15 +73,14 @@ class SlackPlace:
     def has_files_at(self, url: str) -> bool:
         """Whether a URL leads to Slack's own files, so that the token may be shown there."""
         try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS.get(parts.scheme, 0)
+            parts, address = urlsplit(url), address_of(url)
         except ValueError:
             return False
         if parts.username or parts.password or not parts.hostname:
             return False
-        if f"{parts.hostname}:{port}" == self.address:
+        if address == self.address:
             return parts.scheme == ("http" if self.is_local else "https")
-        return (parts.scheme, parts.hostname, port) == ("https", self.files_host, 443)
+        return (parts.scheme, address) == ("https", f"{self.files_host}:443")
 
 
 class SlackApi:
@@ -107,8 +96,7 @@ class SlackApi:
         """
         self.place = place
         self.bearer = bearer_of(token)
-        self._client: HttpClient | None = None
-        self._users = 0
+        self._connections = HttpConnections(place.api_url)
         self._posts = Limiter((rates.channel, rates.overall))
         self._rate_of_others = rates.others
         self._others: dict[str, Limiter] = {}
@@ -116,23 +104,9 @@ class SlackApi:
     def __repr__(self) -> str:
         return f"<SlackApi at {self.place.api_url}>"
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several.
-
-        A call makes do without: what is sent while nothing is heard has a connection of its own.
-        """
-        client = self._client
-        if client is None:
-            client = self._client = await HttpClient(self.place.api_url).__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def ask(
         self, method: str, *, bearer: Secret | None = None, **parameters: Any
@@ -168,16 +142,10 @@ class SlackApi:
         if limiter is None:
             limiter = self._others[method] = Limiter([self._rate_of_others])
         await limited(limiter, place)
-        try:
-            return result_of(
-                await self._call(method, parameters, sends=not repeatable), sends=not repeatable
-            )
-        except Unreachable as error:
-            if error.retry_after_s is not None:
-                until_s = trio.current_time() + error.retry_after_s
-                # Posts are counted for each channel, other methods in all.
-                limiter.pause(place if method == _POST else None, until_s)
-            raise
+        sends = not repeatable
+        with pausing(limiter, place if method == _POST else None):
+            # Posts are counted for each channel, other methods in all.
+            return result_of(await self._call(method, parameters, sends=sends), sends=sends)
 
     async def upload(self, url: str, name: str, content: bytes) -> None:
         """Bring a file to where Slack wants to have it; nobody sees it yet.

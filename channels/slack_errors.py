@@ -11,15 +11,11 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from .base import LostAnswer, Rejected, Unreachable
-from .display import printable
-from .http_answer import HttpAnswer, expect_json, raise_for, raise_unread, retry_after_s
+from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread, retry_after_s
 from .http_json import BadJson
 from .json_fields import Fields
-from .secret import redact
 
 __all__ = ["result_of"]
-
-_WORDS_CHARS: Final = 200
 
 _PERHAPS_DONE: Final = frozenset({"internal_error", "fatal_error"})
 _LATER: Final = frozenset(
@@ -93,10 +89,10 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Fields:
 def _refuse(answer: HttpAnswer, told: Fields, *, sends: bool) -> None:
     """Raise what an error means."""
     error: str = told["error"]
-    words = f"{answer.asked}: {_shown(error)}"
+    words = f"{answer.asked}: {quoted(error)}"
     needed: Any = told.get("needed")
     if isinstance(needed, str):
-        words = f"{words}: the token needs the scope {_shown(needed)}"
+        words = f"{words}: the token needs the scope {quoted(needed)}"
     if error in _PERHAPS_DONE:
         raise LostAnswer(words) if sends else Unreachable(words)
     if error in _LATER:
@@ -117,8 +113,4 @@ def _told(answer: HttpAnswer) -> Fields:
 
 
 def _words(answer: HttpAnswer) -> str:
-    return _shown(answer.json()["error"])
-
-
-def _shown(words: str) -> str:
-    return printable(redact(words)[:_WORDS_CHARS])
+    return quoted(answer.json()["error"])

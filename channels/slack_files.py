@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
-from mimetypes import guess_extension
 from typing import Final
 
 import trio
 
-from ..actors.errors import FileNotKept, FileTooLarge
 from ..actors.messages import Address, Attachment
 from .base import Channel, ChannelError, OutboundFile, Receipt, Unreachable
-from .fetching import Fetcher, FetchFailed, FetchRefused, safe_name
+from .fetching import Fetcher, FetchRefused
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, text
+from .outgoing_files import sent_name
 from .slack_api import SlackApi
 from .slack_fields import named, stamp
-from .slack_wire import IncomingFile
 
 __all__ = ["FILE_LIMIT_BYTES", "Files"]
 
@@ -29,9 +28,6 @@ _logger = logging.getLogger(__name__)
 
 FILE_LIMIT_BYTES: Final = 100_000_000
 """Longest file that is sent or fetched. Slack takes 1 GB, but what leaves is held in memory."""
-_TRIES: Final = 3
-"""How often a file is asked for before its turn comes with its id alone."""
-_TRY_AGAIN_S: Final = 1.0
 _SHARED_AFTER_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look whether a file is shared already."""
 
@@ -39,8 +35,9 @@ _SHARED_AFTER_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0)
 class Files:
     """The files of one bot's conversations."""
 
-    def __init__(self, api: SlackApi) -> None:
-        """Fetch nothing yet."""
+    def __init__(self, channel: Channel, api: SlackApi) -> None:
+        """Fetch nothing yet; the channel's `keep_file` keeps what is."""
+        self._channel = channel
         self._api = api
         place = api.place
         self._fetcher = Fetcher(
@@ -54,45 +51,23 @@ class Files:
 
     # -- in --------------------------------------------------------------------------------------
 
-    async def attachments(
-        self, files: tuple[IncomingFile, ...], channel: Channel, *, within_s: float
-    ) -> tuple[Attachment, ...]:
-        """Each of the files, kept; or by its id, which only this bot can use, if it cannot be."""
-        kept: list[Attachment] = []
-        with trio.move_on_after(within_s):
-            for file in files:
-                kept.append(await self._attachment(file, channel))  # noqa: PERF401  (some may come)
-        return (*kept, *(_by_id(file) for file in files[len(kept) :]))
-
-    async def _attachment(self, file: IncomingFile, channel: Channel) -> Attachment:
-        for tried in range(_TRIES):
-            try:
-                return await self._keep(file, channel) or _by_id(file)
-            except (FileTooLarge, FileNotKept, FetchRefused, Malformed) as error:
-                _logger.warning("%s: a file is not kept: %s", channel.name, error)
-                break
-            except (ChannelError, FetchFailed) as error:
-                _logger.warning("%s: a file was not fetched: %s", channel.name, error)
-                await trio.sleep(_TRY_AGAIN_S * 2**tried)
-        return _by_id(file)
-
-    async def _keep(self, file: IncomingFile, channel: Channel) -> Attachment | None:
+    async def keep(self, file: IncomingFile) -> Attachment | None:
         """Fetch a file, and keep it; None if it is not Slack's, or too long.
 
         Raises:
             FetchRefused: Slack does not hand it out.
-            FetchFailed, Unreachable: try later.
+            FetchFailed: try later.
             FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
         """
-        if channel.keep_file is None or (file.size_bytes or 0) > FILE_LIMIT_BYTES:
+        keep = self._channel.keep_file
+        if keep is None or (file.size_bytes or 0) > FILE_LIMIT_BYTES:
             return None
         if file.url is None or not self._api.place.has_files_at(file.url):
             return None
         headers = {"authorization": self._api.bearer}
         async with self._fetcher.open(file.url, headers=headers) as pieces:
-            return await channel.keep_file(
-                _whole(pieces, file.size_bytes), kind=file.kind, mime=file.mime, name=_name(file)
-            )
+            whole = _whole(pieces, file.size_bytes)
+            return await keep(whole, kind=file.kind, mime=file.mime, name=file.shown_name)
 
     # -- out -------------------------------------------------------------------------------------
 
@@ -107,7 +82,7 @@ class Files:
             LostAnswer: nobody knows.
         """
         content = await file.read()
-        name = file.name or f"file{guess_extension(file.mime or '') or ''}"
+        name = sent_name(file)
         begun, _ = await self._api.ask(
             "files.getUploadURLExternal", filename=name, length=len(content)
         )
@@ -167,17 +142,3 @@ async def _whole(pieces: AsyncIterable[bytes], size_bytes: int | None) -> AsyncG
             f"{came} bytes came instead of {size_bytes}: the token may lack the scope files:read",
             reason="other_file",
         )
-
-
-def _by_id(file: IncomingFile) -> Attachment:
-    return Attachment(
-        kind=file.kind,
-        reference=file.file_id,
-        mime=file.mime,
-        size_bytes=file.size_bytes,
-        name=_name(file),
-    )
-
-
-def _name(file: IncomingFile) -> str | None:
-    return safe_name(file.name) if file.name else None

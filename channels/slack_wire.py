@@ -11,11 +11,12 @@ from typing import Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .slack_fields import named, stamp
 from .slack_text import plain_text
 
-__all__ = ["PLATFORM", "Heard", "IncomingFile", "Me", "News", "Reader", "Throttled", "event_of"]
+__all__ = ["PLATFORM", "Heard", "Me", "News", "Reader", "Throttled", "event_of"]
 
 PLATFORM: Final = "slack"
 _SAID: Final = (None, "file_share", "thread_broadcast", "me_message")
@@ -34,19 +35,6 @@ class Me:
     user_id: str
     bot_id: str | None = None
     team_id: str | None = None
-
-
-@message
-class IncomingFile:
-    """A file that a human has sent."""
-
-    kind: str
-    file_id: str
-    url: str | None = None
-    """Where Slack has it, for those with a token; None if it has to be asked, or has it not."""
-    mime: str | None = None
-    name: str | None = None
-    size_bytes: int | None = None
 
 
 @message
@@ -254,7 +242,7 @@ def _file(value: object) -> IncomingFile | None:
     url = text(file, "url_private_download") or text(file, "url_private")
     return IncomingFile(
         kind=family if family in _KINDS else "file",
-        file_id=named(file, "id"),
+        reference=named(file, "id"),
         url=None if file.get("is_external") is True else url,
         mime=mime[:_MAX_MIME_CHARS] if mime else None,
         name=text(file, "name") or text(file, "title"),

@@ -151,7 +151,7 @@ def test_files_are_described_and_those_of_other_hosts_have_no_url() -> None:
     ]
     heard = reader().read(said(text="", files=files))
     assert isinstance(heard, Heard)
-    assert [(one.kind, one.file_id, one.url, one.name) for one in heard.files] == [
+    assert [(one.kind, one.reference, one.url, one.name) for one in heard.files] == [
         ("image", "F1", "https://x", "a.png"),
         ("file", "F2", None, "sheet"),
         ("file", "F3", None, None),
