@@ -18,7 +18,7 @@ from .base import Channel, Deliver, Unreachable
 from .json_fields import Malformed
 from .strangers import Strangers
 
-__all__ = ["AGAIN_AFTER_S", "Handover", "insist"]
+__all__ = ["AGAIN_AFTER_S", "Handover", "insist", "warn"]
 
 _logger = logging.getLogger(__name__)
 
@@ -77,10 +77,8 @@ class Handover:
             self._pass_over(refused)
 
     def warn(self, what: str) -> None:
-        """Tell the operator, once for as long as nothing else is to be told."""
-        if self._channel.line.warning != what:
-            _logger.warning("%s: %s", self._channel.name, what)
-            self._channel.line.warning = what
+        """Tell the operator; see the function of that name."""
+        warn(self._channel, what)
 
     def _pass_over(self, refused: TurnRefused) -> None:
         """Return if it is refused for good; raise it if it is to come again."""
@@ -89,7 +87,14 @@ class Handover:
         _logger.debug("%s: refused for good: %s", self._channel.name, type(refused).__name__)
 
 
-async def insist(name: str, act: Callable[[], Awaitable[None]]) -> None:
+def warn(channel: Channel, what: str) -> None:
+    """Tell the operator something, once for as long as nothing else is to be told."""
+    if channel.line.warning != what:
+        _logger.warning("%s: %s", channel.name, what)
+        channel.line.warning = what
+
+
+async def insist(name: str, act: Callable[[], Awaitable[object]]) -> None:
     """Try until something is done: for as long as it is refused for now, or cannot be reached.
 
     Args:

@@ -26,13 +26,14 @@ class PlatformUrl:
     """Whether it is plain HTTP, which is for this machine only."""
 
 
-def platform_url(told: str, key: str, example: str) -> PlatformUrl:
+def platform_url(told: str, key: str, example: str, *, with_query: bool = False) -> PlatformUrl:
     """Read a URL that an operator has configured.
 
     Args:
         told: what stands there.
         key: its name in the configuration, for the error.
         example: one as it should be, for the error.
+        with_query: whether it may have a query.
 
     Raises:
         ValueError: it is no plain URL, or not encrypted on its way to another machine. The text
@@ -44,7 +45,8 @@ def platform_url(told: str, key: str, example: str) -> PlatformUrl:
     except ValueError:
         raise ValueError(f"{key} is no URL") from None
     host = url.hostname
-    if not host or url.username or url.password or url.query or url.fragment:
+    wrong = url.username or url.password or url.fragment or (url.query and not with_query)
+    if not host or wrong:
         raise ValueError(f"{key} must be like {example}")
     is_local = url.scheme == "http" and host in _LOOPBACK
     if url.scheme != "https" and not is_local:

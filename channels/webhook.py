@@ -24,12 +24,11 @@ from .base import (
     Outbound,
     Receipt,
     Rejected,
-    Unreachable,
 )
 from .fetching import Fetcher
 from .http_client import HttpAnswer, raise_for
 from .http_json import BadJson
-from .limiter import Limiter, Rate, limited
+from .limiter import Limiter, Rate, limited, pausing
 from .webhook_hearing import Ear
 from .webhook_hook import WebhookHook
 from .webhook_signing import SigningKey, sign
@@ -145,12 +144,8 @@ class WebhookChannel(Channel):
         answer = await target.post(headers, body)
         if answer.status == 410:
             raise Rejected(f"{answer.asked}: 410, it wants no more of it", reason="gone")
-        try:
+        with pausing(self._limiter, None):
             raise_for(answer, sends=True)
-        except Unreachable as error:
-            if error.retry_after_s is not None:
-                self._limiter.pause(None, trio.current_time() + error.retry_after_s)
-            raise
         return Receipt(platform_message_id=_id_in(answer) or message_id)
 
     async def probe(self) -> tuple[Check, ...]:

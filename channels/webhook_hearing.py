@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,8 +12,6 @@ import trio
 
 from ..actors.errors import (
     AccessDenied,
-    FileNotKept,
-    FileTooLarge,
     InvalidTurn,
     MessageIdReused,
     NotAddressed,
@@ -24,16 +21,14 @@ from ..actors.errors import (
 from ..actors.messages import Attachment, MessageChange
 from .base import Channel, Deliver
 from .by_conversation import ByConversation
-from .fetching import Fetcher, FetchFailed, FetchRefused
+from .fetching import Fetcher, FetchRefused
+from .handover import warn
 from .hooks import HookAnswer
-from .webhook_wire import Call, Heard, IncomingFile, Item, Wrong
+from .incoming_files import HOOKED_FETCH_S, IncomingFile, attachments_of
+from .webhook_wire import Call, Heard, Item, Wrong
 
 __all__ = ["Ear", "answer_in_json"]
 
-_logger = logging.getLogger(__name__)
-
-_FETCH_S: Final = 15.0
-"""Seconds for all files of one call, which the server of hooks ends after thirty."""
 _RETRY_AFTER_S: Final = 5
 
 _NO_URL: Final = frozenset({"bad_url", "bad_port", "not_public", "not_encrypted", "redirected"})
@@ -75,7 +70,7 @@ class Ear:
         are to be told again, for which it may be made again as a whole.
         """
         said: dict[int, _Said] = {}
-        fetch_until = trio.current_time() + _FETCH_S
+        fetch_until = trio.current_time() + HOOKED_FETCH_S
 
         async def settle(numbered: tuple[int, Item]) -> bool:
             number, item = numbered
@@ -103,7 +98,7 @@ class Ear:
                 case MessageChange():
                     return await self._hear_change(item)
                 case Wrong():
-                    self._warn(f"an item that could not be read was left out: {item.why}")
+                    warn(self._channel, f"an item that could not be read was left out: {item.why}")
                     return HTTPStatus.BAD_REQUEST, {"error": "bad_request", "reason": item.why}
         except TurnRefused as refused:
             return _refusal(refused)
@@ -113,8 +108,10 @@ class Ear:
     async def _hear_turn(self, heard: Heard, fetch_until: float) -> _Said:
         turn = heard.turn
         if heard.files:
-            files = [await self._attachment(file, fetch_until) for file in heard.files]
-            turn = replace(turn, attachments=tuple(files))
+            kept = await attachments_of(
+                heard.files, self._keep, name=self._channel.name, until_s=fetch_until
+            )
+            turn = replace(turn, attachments=kept)
         accepted = await self._deliver(turn)
         return HTTPStatus.OK if accepted.duplicate else HTTPStatus.ACCEPTED, {
             "session": accepted.session_id,
@@ -127,35 +124,24 @@ class Ear:
         known = hear is not None and await hear(change)
         return HTTPStatus.OK, {"known": known}
 
-    async def _attachment(self, file: IncomingFile, until: float) -> Attachment:
-        """A kept file; one by its URL, if it cannot be kept; without one that is dangerous."""
-        reference = file.url
-        with trio.move_on_at(until):
-            try:
-                return await self._keep(file)
-            except FetchRefused as error:
-                if error.reason in _NO_URL:
-                    reference = f"refused:{error.reason}"
-                self._warn(f"a file was not fetched: {error}")
-            except (FetchFailed, FileTooLarge, FileNotKept) as error:
-                self._warn(f"a file was not kept: {error}")
-        return Attachment(kind=file.kind, reference=reference, mime=file.mime, name=file.name)
-
-    async def _keep(self, file: IncomingFile) -> Attachment:
+    async def _keep(self, file: IncomingFile) -> Attachment | None:
+        """A kept file; without its URL, if that is dangerous; None if nobody keeps files."""
         keep = self._channel.keep_file
-        if keep is None:
-            raise FileNotKept("nobody keeps files")
-        async with self._fetcher.open(file.url) as pieces:
-            return await keep(
-                pieces,
-                kind=file.kind,
-                mime=file.mime or pieces.mime,
-                name=file.name or pieces.name,
-            )
-
-    def _warn(self, what: str) -> None:
-        _logger.warning("%s: %s", self._channel.name, what)
-        self._channel.line.warning = what
+        if keep is None or file.url is None:
+            return None
+        try:
+            async with self._fetcher.open(file.url) as pieces:
+                return await keep(
+                    pieces,
+                    kind=file.kind,
+                    mime=file.mime or pieces.mime,
+                    name=file.shown_name or pieces.name,
+                )
+        except FetchRefused as refused:
+            if refused.reason not in _NO_URL:
+                raise
+            warn(self._channel, f"a file was not fetched: {refused}")
+            return replace(file.unkept, reference=f"refused:{refused.reason}")
 
 
 def _conversation_of(item: Item) -> str:

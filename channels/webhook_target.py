@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .http_client import HttpAnswer, HttpClient
+from .http_connections import HttpConnections
+from .platform_url import platform_url
 from .secret import Secret
 
 __all__ = ["Target"]
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _CALL_S: Final = 30.0
 """The longest that the specification of Standard Webhooks recommends to wait."""
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -28,25 +29,13 @@ class Target:
             ValueError: it is no plain URL, or not encrypted on its way to another machine.
         """
         self._secret = Secret.of(url, "outbound_url")
-        try:
-            parsed = urlsplit(url)
-            port = parsed.port
-        except ValueError:
-            raise ValueError("outbound_url is no URL") from None
-        host = parsed.hostname
-        if not host or parsed.username or parsed.password or parsed.fragment:
-            raise ValueError("outbound_url must be like https://example.org/hook")
-        if parsed.scheme != "https" and not (parsed.scheme == "http" and host in _LOOPBACK):
-            raise ValueError(
-                "outbound_url must begin with https://; http:// is for this machine only"
-            )
+        place = platform_url(url, "outbound_url", "https://example.org/hook", with_query=True)
+        parsed = urlsplit(url)
         segments = [unquote(segment) for segment in parsed.path.split("/")[1:]]
         if any(segment in {".", ".."} for segment in segments):
             raise ValueError("outbound_url must have no . or .. in its path")
-        self.host = host
+        self.host = place.host
         """Which may be shown."""
-        place = f"[{host}]" if ":" in host else host
-        self._base = f"{parsed.scheme}://{place}" + (f":{port}" if port else "")
         # Errors show a path without its values.
         self._path = "/" + "/".join(
             f"{{path{number}}}" if segment else "" for number, segment in enumerate(segments)
@@ -55,27 +44,16 @@ class Target:
             f"path{number}": segment for number, segment in enumerate(segments) if segment
         }
         self._params = dict(parse_qsl(parsed.query, keep_blank_values=True)) or None
-        self._client: HttpClient | None = None
-        self._users = 0
-        self._new()
+        self._connections = HttpConnections(
+            f"{parsed.scheme}://{parsed.netloc}", max_answer_bytes=_MAX_ANSWER_BYTES
+        )
 
     def __repr__(self) -> str:
         return f"<Target at {self.host}>"
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several."""
-        client = self._client
-        if client is None:
-            client = self._client = await self._new().__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Call, and return whatever is answered.
@@ -95,6 +73,3 @@ class Target:
                 content=body,
                 timeout_s=_CALL_S,
             )
-
-    def _new(self) -> HttpClient:
-        return HttpClient(self._base, max_answer_bytes=_MAX_ANSWER_BYTES)

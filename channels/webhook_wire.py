@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
 from .base import Outbound
-from .fetching import safe_name
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, fields, items, listed, needed, text
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "PLATFORM",
     "Call",
     "Heard",
-    "IncomingFile",
     "Item",
     "Wrong",
     "body_of",
@@ -50,16 +49,6 @@ _KNOWN: Final = {
     "deleted": _PLACE | {"change_id"},
 }
 _KNOWN_OF_FILES: Final = frozenset({"url", "kind", "mime", "name"})
-
-
-@message
-class IncomingFile:
-    """A file that a message names."""
-
-    url: str
-    kind: str
-    mime: str | None = None
-    name: str | None = None
 
 
 @message
@@ -187,8 +176,7 @@ def _file(told: Fields) -> IncomingFile:
         kind = major if major in _KINDS else "file"
     if kind not in _KINDS:
         raise Malformed(f"kind must be one of {_listed(sorted(_KINDS))}")
-    name = text(told, "name")
-    return IncomingFile(url=url, kind=kind, mime=mime, name=safe_name(name) if name else None)
+    return IncomingFile(kind=kind, reference=url, url=url, mime=mime, name=text(told, "name"))
 
 
 def _name(told: Fields, key: str) -> str | None:

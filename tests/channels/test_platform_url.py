@@ -44,6 +44,13 @@ def test_another_url_is_refused_and_not_quoted(told: str, why: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_a_query_is_taken_where_there_may_be_one() -> None:
+    told = "https://example.org/a?b=c"
+    assert platform_url(told, "outbound_url", EXAMPLE, with_query=True).url == told
+    with pytest.raises(ValueError, match="must be like"):
+        platform_url(f"{told}#d", "outbound_url", EXAMPLE, with_query=True)
+
+
 def test_an_address_has_the_port_of_its_scheme() -> None:
     assert address_of("https://EXAMPLE.org/a?b") == "example.org:443"
     assert address_of("http://example.org") == "example.org:80"

@@ -330,8 +330,8 @@ async def test_a_public_file_is_fetched_without_credentials_and_kept_under_a_saf
         b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000,
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * 10_000),
-        b"HTTP/1.1 500 No\r\n\r\n",
-        b"garbage",
+        pytest.param(b"HTTP/1.1 500 No\r\n\r\n", marks=pytest.mark.slow),  # it is asked again
+        pytest.param(b"garbage", marks=pytest.mark.slow),
     ],
 )
 async def test_a_file_that_cannot_be_had_does_not_hold_its_message_back(answer: bytes) -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from turnkeeper import Address, Outbound
 from turnkeeper.actors.messages import DeliveryId, InboundTurn, Instance, MessageChange
+from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
 from turnkeeper.channels.webhook_wire import (
     MAX_ITEMS,
     Heard,
-    IncomingFile,
     Wrong,
     body_of,
     message_id_of,
@@ -44,6 +44,10 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 def read(told: object) -> object:
     (item,) = read_call(WH, told, "call_1").items
     return item
+
+
+def file(url: str, **more: Any) -> IncomingFile:
+    return IncomingFile(reference=url, url=url, **more)
 
 
 def test_the_least_that_makes_a_message() -> None:
@@ -92,10 +96,8 @@ def test_all_that_a_message_can_have() -> None:
             reply_to="m0",
         ),
         files=(
-            IncomingFile(
-                url="https://example.org/a", kind="image", mime="image/png", name="passwd"
-            ),
-            IncomingFile(url="https://example.org/b", kind="audio"),
+            file("https://example.org/a", kind="image", mime="image/png", name="../../etc/passwd"),
+            file("https://example.org/b", kind="audio"),
         ),
     )
 
@@ -106,7 +108,7 @@ def test_a_message_of_files_needs_no_text() -> None:
     )
     assert isinstance(heard, Heard)
     assert heard.turn.text == ""
-    assert heard.files == (IncomingFile(url="https://example.org/a", kind="file"),)
+    assert heard.files == (file("https://example.org/a", kind="file"),)
 
 
 def test_edits_and_deletions() -> None:
