@@ -209,6 +209,9 @@ class HttpClient:
                 await response.aclose()
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
             raise Rejected(f"{attempt.asked}: no such request: {_told(error)}") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            where = request.url.netloc.decode()
+            raise attempt.failure(f"cannot connect to {where}: {_told(error)}") from None
         except httpx.HTTPError as error:
             raise attempt.failure(_told(error)) from None
         return HttpAnswer(
