@@ -48,6 +48,11 @@ __all__ = ["WhatsAppChannel"]
 _logger = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[0-9]{1,32}")
+_SEE: Final = "see WhatsApp > API Setup in the app's dashboard"
+_ADVICE: Final = {
+    "forbidden": "a token needs whatsapp_business_messaging to write, and "
+    "whatsapp_business_management to look at its number"
+}
 _VERSION: Final = re.compile(r"v[0-9]{1,3}\.[0-9]{1,2}")
 
 
@@ -144,7 +149,7 @@ class WhatsAppChannel(Channel):
             Rejected: the token is wrong, or not good for this number.
         """
         async with self._api.connected():
-            await self._api.number("status")
+            await self._ask_for_state()
             self._hook.ear = Ear(
                 self,
                 Reader(self.name, self._phone_number_id),
@@ -163,15 +168,25 @@ class WhatsAppChannel(Channel):
     async def _look(self) -> None:
         """What comes in does not depend on whether the API answers, so that is only noted."""
         try:
-            await self._api.number("status")
+            await self._ask_for_state()
         except Unreachable as error:
             self.line.down(str(error), retry_in_s=self._check_s)
-        except Rejected as refused:
-            if bad_token(refused) or refused.reason == "not_found":
-                raise
-            self.line.warning = f"the number cannot be looked at: {refused}"
         else:
             self.line.up()
+
+    async def _ask_for_state(self) -> None:
+        """Return if token and number are right; who may write need not be allowed to look at them.
+
+        Raises:
+            Unreachable: the Graph API cannot be asked.
+            Rejected: one of them is wrong.
+        """
+        try:
+            await self._api.number("status")
+        except Rejected as refused:
+            if refused.reason in {"unauthorized", "not_found"}:
+                raise
+            self.line.warning = f"the number cannot be looked at: {refused}"
 
     # -- speaking --------------------------------------------------------------------------------
 
@@ -250,7 +265,7 @@ class WhatsAppChannel(Channel):
                 Check(
                     what=what,
                     ok=False,
-                    detail=f"{refused}; see WhatsApp > API Setup in the app's dashboard",
+                    detail=f"{refused}; {_ADVICE.get(refused.reason, _SEE)}",
                 ),
             )
         except Malformed as error:

@@ -25,9 +25,10 @@ _LATER: Final[Mapping[int, float]] = {
     130429: 5.0,
     131048: 600.0,
     PAIR_LIMIT: 6.0,
+    131057: 600.0,
     133016: 600.0,
 }
-"""Code -> seconds to wait, where no header says more."""
+"""Code -> seconds to wait, where no header says more. 131057: the account is being maintained."""
 
 _REASONS: Final[Mapping[int, str]] = {
     0: "unauthorized",
@@ -118,7 +119,9 @@ def _refuse(answer: HttpAnswer) -> None:
     words = f"{answer.asked}: {answer.status} {quoted(said)}"
     if type(code) is int and code in _LATER:
         raise RateLimited(words, code, retry_after_s(answer.headers) or _LATER[code])
-    if 400 <= answer.status < 500 and answer.status != 429 and type(code) is int:
+    # Some refusals that are final come with 500: of a missing permission, of a certificate.
+    final = type(code) is int and reason_of(code) != "rejected"
+    if type(code) is int and (final or 400 <= answer.status < 500) and answer.status != 429:
         if code == 100 and error.get("error_subcode") == _MISSING:
             raise Rejected(words, reason="not_found")
         reason = reason_of(code)

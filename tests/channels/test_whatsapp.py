@@ -596,6 +596,21 @@ async def test_a_number_that_is_not_ours_is_refused_at_the_start() -> None:
     assert refused.value.reason == "not_found"
 
 
+async def test_who_may_not_look_at_the_number_hears_all_the_same() -> None:
+    async with open_whatsapp_wire() as wire:
+        wire.whatsapp.fails("lookup", times=2, code=200)
+        channel = make_whatsapp(wire, "wa")
+        (check,) = await channel.probe()
+        assert not check.ok
+        assert "whatsapp_business_management" in check.detail
+        async with hooked(channel, Runtime()) as (runtime, client):
+            assert "cannot be looked at" in channel.line.warning
+            body = told("hello", whatsapp=wire.whatsapp)
+            headers = {"x-hub-signature-256": signature(wire.whatsapp.world.app_secret, body)}
+            assert (await client.post(PATH, content=body, headers=headers)).status_code == 200
+            assert [turn.text for turn in runtime.turns] == ["hello"]
+
+
 async def test_a_token_that_is_revoked_ends_the_run() -> None:
     async with open_whatsapp_wire() as wire:
         channel = make_whatsapp(wire, "wa")

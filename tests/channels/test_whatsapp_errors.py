@@ -32,6 +32,7 @@ def refused(code: int, **how: Any) -> ChannelError:
     ("code", "reason"),
     [
         (190, "unauthorized"),
+        (3, "forbidden"),
         (10, "forbidden"),
         (200, "forbidden"),
         (131005, "forbidden"),
@@ -41,6 +42,7 @@ def refused(code: int, **how: Any) -> ChannelError:
         (131009, "bad_request"),
         (131021, "own_number"),
         (131026, "undeliverable"),
+        (131045, "not_registered"),
         (131047, "window_closed"),
         (131051, "unsupported"),
         (131053, "bad_file"),
@@ -54,7 +56,7 @@ def test_a_code_is_one_word(code: int, reason: str) -> None:
     assert bad_token(error) == (reason in {"unauthorized", "forbidden"})
 
 
-@pytest.mark.parametrize("code", [4, 80007, 130429, 131048, 131056])
+@pytest.mark.parametrize("code", [4, 80007, 130429, 131048, 131056, 131057])
 def test_who_is_too_fast_waits(code: int) -> None:
     error = refused(code)
     assert isinstance(error, RateLimited)

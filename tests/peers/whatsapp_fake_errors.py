@@ -12,6 +12,7 @@ _GUIDE: Final = "https://developers.facebook.com/docs/whatsapp/cloud-api/support
 CODES: Final[dict[int, tuple[int, str, str]]] = {
     1: (500, "An unknown error has occurred.", ""),
     2: (500, "Service temporarily unavailable", ""),
+    3: (500, "Application does not have the capability to make this API call.", ""),
     4: (400, "Application request limit reached", ""),
     10: (403, "Application does not have permission for this action", ""),
     100: (400, "Invalid parameter", ""),
@@ -39,6 +40,7 @@ CODES: Final[dict[int, tuple[int, str, str]]] = {
         "Sender and recipient phone number is the same.",
     ),
     131026: (400, "Message undeliverable", "Message Undeliverable."),
+    131045: (500, "Incorrect certificate", "A phone number registration error."),
     131047: (
         400,
         "Re-engagement message",
@@ -59,6 +61,7 @@ CODES: Final[dict[int, tuple[int, str, str]]] = {
             "number to the same phone number in a short period of time."
         ),
     ),
+    131057: (500, "Account in maintenance mode", "Business Account is in maintenance mode."),
     132001: (404, "Template name does not exist in the translation", ""),
 }
 """Status, title and usual details of each code."""
