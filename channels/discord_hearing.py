@@ -168,6 +168,7 @@ class Ear:
             ticket=self.progress.open(session, channel, message_id),
         )
         self._enqueue(item, nursery)
+        self._dirty.set()  # a channel that is new is remembered before its first message is settled
 
     async def store(self) -> None:
         """Keep the watermark up with what is settled, until cancelled."""
