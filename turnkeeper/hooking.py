@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
@@ -11,6 +12,8 @@ from .channels.base import Channel
 from .config_tables import ConfigError, HttpConfig
 
 __all__ = ["HOOKS", "serve_hooks"]
+
+logger = logging.getLogger("turnkeeper")
 
 HOOKS: Final = "/hooks/"
 """Before the name of an instance."""
@@ -38,3 +41,4 @@ async def serve_hooks(
         raise ConfigError(f"[http] listen = {settings.listen!r}: {error}") from error
     for channel in hooks:
         channel.hook_url = (settings.public_url.rstrip("/") or url) + HOOKS + channel.name
+        logger.info("channel %s is called at %s", channel.name, channel.hook_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import closing
 
@@ -37,6 +38,15 @@ class Called(LoopbackChannel):
         except tk.TurnRefused as refused:
             return answer_to_refusal(refused)
         return HookAnswer()
+
+
+async def test_the_log_tells_where_a_channel_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "turnkeeper")
+    behind = {**FREE, "public_url": "https://bot.example.org/agent/"}
+    async with on_stage(echo, Called("one"), LoopbackChannel("tg"), http=behind):
+        pass
+    told = [text for text in caplog.messages if "is called at" in text]
+    assert told == ["channel one is called at https://bot.example.org/agent/hooks/one"]
 
 
 async def test_each_channel_hears_what_is_sent_to_its_name() -> None:
