@@ -118,7 +118,10 @@ def find_store(state_dir: Path) -> Path:
     """
     with os_errors(state_dir):
         if not os.path.lexists(state_dir):
-            raise NotAStore(f"{state_dir} does not exist: name another state directory")
+            raise NotAStore(
+                f"{state_dir} does not exist: nothing has run there yet; or name another state "
+                "directory"
+            )
         refuse_odd_directory(state_dir)
         _refuse_foreign(state_dir)
         store = state_dir / _STORE

@@ -18,7 +18,7 @@ from .routes import Rules, is_pinned
 from .storage.base import Reads, Table
 from .storage.codec import decode, decode_all
 
-__all__ = ["ChannelRow", "Status", "channels", "holder", "status"]
+__all__ = ["ChannelRow", "Status", "channels", "configured_channels", "holder", "status"]
 
 _DATA_FILE: Final = Path("store") / "data.mdb"
 _LOCK_FILE: Final = "lock"
@@ -144,6 +144,14 @@ def channels(
             pinned=pinned[name],
         )
         for name in sorted({*running, *configured, *conversations})
+    ]
+
+
+def configured_channels(configured: Mapping[str, str | None]) -> list[ChannelRow]:
+    """The channels that are configured (name → kind), where nothing has run yet."""
+    return [
+        ChannelRow(name=name, kind=kind, platform=None, state="stopped", conversations=0, pinned=0)
+        for name, kind in sorted(configured.items())
     ]
 
 

@@ -366,3 +366,18 @@ def test_the_running_process_is_found_even_without_its_control_socket(tmp_path: 
         status = json.loads(turnkeeper("status", "--json", "--state", state).stdout)
         assert (status["running"], status["pid"]) == (True, gateway.process.pid)
         assert status["since"] is None
+
+
+def test_what_is_configured_is_listed_before_anything_has_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state_dir, config = tmp_path / "state", tmp_path / "turnkeeper.toml"
+    config.write_text('[channels.web]\nkind = "websocket"\n', encoding="utf-8")
+    where = ["--state", str(state_dir), "--config", str(config)]
+    assert main(["channels", "list", *where]) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["web", "websocket", "-", "0", "stopped"]
+    config.write_text("", encoding="utf-8")
+    assert main(["channels", "list", *where]) == 3
+    assert "does not exist: nothing has run there yet" in capsys.readouterr().err
+    assert not state_dir.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -116,9 +117,12 @@ def _channels(invocation: Invocation) -> int:
         return list_available(invocation)
     sections = load_config(invocation.config).channels
     configured = {section.name: section.kind for section in sections if section.kind is not None}
-    presence = _presence(invocation.state_dir)
-    with frozen(invocation.state_dir) as reads:
-        rows = overview.channels(reads, presence, configured)
+    if configured and not os.path.lexists(invocation.state_dir):
+        rows = overview.configured_channels(configured)
+    else:
+        presence = _presence(invocation.state_dir)
+        with frozen(invocation.state_dir) as reads:
+            rows = overview.channels(reads, presence, configured)
     if invocation.json:
         print_json(rows)
     else:
