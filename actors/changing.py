@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from ..storage.base import Batch, Table
 from ..storage.codec import encode_known
-from ..storage.errors import StorageError
+from ..storage.errors import CorruptRecord, RecordFromFuture, StorageError
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import change_digest, seen_window
-from .core.records import SummaryRecord, UserRecord, address_of
+from .core.records import MalformedRecord, SummaryRecord, UserRecord, address_of
+from .errors import SessionDamaged
 from .hearing import Hearing
 from .journal import (
     batch_for,
@@ -45,6 +46,12 @@ class Changing(Hearing):
         """Changes that are on their way to the store, as they will be recognised."""
 
     def _hear_change(self, message: HearChange) -> bool | None:
+        try:
+            return self._decide_change(message)
+        except (CorruptRecord, RecordFromFuture, MalformedRecord) as error:
+            raise SessionDamaged(f"the changed message cannot be read: {error}") from error
+
+    def _decide_change(self, message: HearChange) -> bool | None:
         change, now_us = message.change, self._services.now_us()
         heard = heard_hash(change.address, change.message_id)
         if self._in_flight and heard in self._in_flight:

@@ -51,6 +51,7 @@ from .journal import heard_hash, load_conversation, load_seen, load_session_numb
 from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .messages import (
     Accept,
+    Address,
     CatchUp,
     HearChange,
     InboundTurn,
@@ -202,12 +203,33 @@ class RegistryActor(Sender):
         heard = heard_hash(change.address, change.message_id)
         row = load_seen(services.store, heard, services.now_us())
         session_id = SessionId(row[0]) if row is not None else self._owner_of(change.address)
-        if not session_id or load_session_number(services.store, session_id) is None:
+        if session_id is None and self._waits_behind_turn(message, answer):
+            return
+        if not session_id or not self._is_there(session_id):
             if answer is not None:
                 answer.resolve(False)
             return
         found = replace(message, change=change, session_id=session_id)
         self._to_session(session_id, found, answer)
+
+    def _waits_behind_turn(self, message: HearChange, answer: TrioFuture[Any] | None) -> bool:
+        """Let a change wait with the first turns of its place, if any do."""
+        place = message.change.address
+        if (asking := self._asking.get(place)) is not None:
+            asking.append((message, answer))
+        elif any(_is_of(place, held) for held in self._first_turns):
+            self._first_turns.append((message, answer))
+        elif any(_is_of(place, held) for held in self._unrouted):
+            self._unrouted.append((message, answer))
+        else:
+            return False
+        return True
+
+    def _is_there(self, session_id: SessionId) -> bool:
+        """Whether a session is stored, or on its way to the store."""
+        if self._sessions.find(session_id) is not None:
+            return True
+        return load_session_number(self._services.store, session_id) is not None
 
     # -- sessions in memory ----------------------------------------------------------------------
 
@@ -358,6 +380,11 @@ class RegistryActor(Sender):
         **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo), _do_act),
         **dict.fromkeys((Approve, Allow, Revoke, Create, Delete), _do_act),
     }
+
+
+def _is_of(place: Address, held: Held) -> bool:
+    """Whether a message that waits is a turn of `place`."""
+    return isinstance(held[0], Accept) and held[0].turn.address == place
 
 
 def _is_settled(held: Held) -> bool:
