@@ -103,7 +103,7 @@ class TelegramChannel(Channel):
         place = platform_url(api_url, "api_url", "https://api.telegram.org")
         self._api = TelegramApi(place.url, self._token, rates or SendRates())
         self._source = FileSource(self, self._api, place.address)
-        self._hook = TelegramHook(hook_secret(self._token, name), self.line) if webhook else None
+        self._hook = TelegramHook(hook_secret(self._token, name)) if webhook else None
         if not 1.0 <= webhook_check_s <= _MOST_CHECK_S:
             raise ValueError(f"webhook_check_s must be from 1 to {_MOST_CHECK_S:g}")
         self._check_s = webhook_check_s

@@ -105,14 +105,18 @@ class Ear:
                 case MessageChange():
                     await self._handover.change(news)
                 case Moved():
-                    self._handover.warn(
+                    self.warn(
                         f"group {news.conversation} has become a supergroup and goes on as "
                         f"{news.to}, which is another conversation"
                     )
                 case None:
                     _logger.debug("%s: an update that is nothing to us", self._name)
         except Malformed as error:
-            self._handover.warn(f"an update that could not be read was left out: {error}")
+            self.warn(f"an update that could not be read was left out: {error}")
+
+    def warn(self, what: str) -> None:
+        """Tell the operator."""
+        self._handover.warn(what)
 
     async def _hear_turn(self, heard: Heard) -> None:
         turn = heard.turn

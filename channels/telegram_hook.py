@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 from typing import Final
 
 from .hooks import HookAnswer, HookDenied, HookHead, unavailable
 from .http_json import BadJson, parse_json
-from .line import Line
 from .secret import Secret
 from .telegram_hearing import Ear
 
 __all__ = ["MAX_CONNECTIONS", "TelegramHook", "hook_secret"]
-
-_logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 12
 """At once, of those that the server of hooks allows to one path."""
@@ -42,10 +38,9 @@ def hook_secret(token: Secret, name: str) -> Secret:
 class TelegramHook:
     """Answers Telegram's calls; while nobody listens, with 503."""
 
-    def __init__(self, secret: Secret, line: Line) -> None:
+    def __init__(self, secret: Secret) -> None:
         self.max_body_bytes = _MAX_BODY_BYTES
         self._secret = secret
-        self._line = line
         self.ear: Ear | None = None
         """Hears updates; None while the channel does not run."""
 
@@ -69,8 +64,7 @@ class TelegramHook:
             update = parse_json(body)
         except BadJson as error:
             # Refused, it would come again and again, and hold back what its chat says next.
-            self._line.warning = f"an update that could not be read was left out: {error}"
-            _logger.warning(self._line.warning)
+            ear.warn(f"an update that could not be read was left out: {error}")
             return HookAnswer()
         await ear.hear(update)
         return HookAnswer()

@@ -10,7 +10,6 @@ confirmed, and Telegram's own memory of what was confirmed is all that outlives 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,8 +27,6 @@ from .telegram_hearing import Ear
 from .telegram_wire import conversation_of, update_id
 
 __all__ = ["MAX_UPDATES", "Backlog", "Poller"]
-
-_logger = logging.getLogger(__name__)
 
 MAX_UPDATES: Final = 100
 """What one poll can fetch. So at most that many updates are being heard, and the newest of them is
@@ -133,8 +130,7 @@ class Poller:
         updates = await self._updates(waits_s)
         new, nameless = self._backlog.take(updates)
         if nameless:
-            self._line.warning = f"{nameless} updates that have no id were left out"
-            _logger.warning(self._line.warning)
+            self._ear.warn(f"{nameless} updates that have no id were left out")
         self._empty = trio.Event()
         for number, update in new.items():
             self._lanes.put(conversation_of(update), (number, update), nursery)

@@ -116,9 +116,7 @@ class WhatsAppChannel(Channel):
         self._strangers = Strangers(name, self._say)
         self._memory = Memory()
         self._hook = WhatsAppHook(
-            Secret.of(app_secret, "app_secret"),
-            Secret.of(verify_token, "verify_token"),
-            self.line,
+            Secret.of(app_secret, "app_secret"), Secret.of(verify_token, "verify_token")
         )
 
     def __repr__(self) -> str:

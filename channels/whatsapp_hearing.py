@@ -95,10 +95,10 @@ class Ear:
         try:
             batch = self._reader.read(body)
         except Malformed as error:
-            self._handover.warn(f"a call that could not be read was left out: {error}")
+            self.warn(f"a call that could not be read was left out: {error}")
             return True
         for why in batch.wrong:
-            self._handover.warn(f"a message that could not be read was left out: {why}")
+            self.warn(f"a message that could not be read was left out: {why}")
         fetch_until = trio.current_time() + HOOKED_FETCH_S
         return await self._order.hear(batch.news, lambda news: self._settle(news, fetch_until))
 
@@ -112,7 +112,7 @@ class Ear:
                 case Later():
                     await self._hear_later(news)
                 case NumberChanged():
-                    self._handover.warn(
+                    self.warn(
                         f"{news.conversation} has changed their number to {news.to}, "
                         "which is another conversation"
                     )
@@ -120,10 +120,12 @@ class Ear:
             _logger.debug("%s: refused: %s", self._channel.name, type(refused).__name__)
             return not refused.retryable
         except ValueError as error:
-            self._handover.warn(
-                f"a message that cannot be stored was left out: {type(error).__name__}"
-            )
+            self.warn(f"a message that cannot be stored was left out: {type(error).__name__}")
         return True
+
+    def warn(self, what: str) -> None:
+        """Tell the operator."""
+        self._handover.warn(what)
 
     async def _hear_turn(self, heard: Heard, fetch_until: float) -> None:
         turn = heard.turn

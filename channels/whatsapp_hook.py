@@ -8,20 +8,16 @@ Requests" and "Validating Payloads".
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Final
 
 from .hook_signing import signature_fits
 from .hooks import HookAnswer, HookDenied, HookHead, unavailable
 from .http_json import BadJson, parse_json
-from .line import Line
 from .secret import Secret
 from .whatsapp_hearing import Ear
 
 __all__ = ["WhatsAppHook"]
-
-_logger = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """The longest call that is documented."""
@@ -34,11 +30,10 @@ _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 class WhatsAppHook:
     """Answers WhatsApp's calls; while nobody listens, with 503."""
 
-    def __init__(self, app_secret: Secret, verify_token: Secret, line: Line) -> None:
+    def __init__(self, app_secret: Secret, verify_token: Secret) -> None:
         self.max_body_bytes = _MAX_BODY_BYTES
         self._app_secret = app_secret
         self._verify_token = verify_token
-        self._line = line
         self.ear: Ear | None = None
         """Hears what is told; None while the channel does not run."""
 
@@ -76,7 +71,6 @@ class WhatsAppHook:
             told = parse_json(body)
         except BadJson as error:
             # Refused, it would come again for a week, and be no better.
-            self._line.warning = f"a call that could not be read was left out: {error}"
-            _logger.warning(self._line.warning)
+            ear.warn(f"a call that could not be read was left out: {error}")
             return HookAnswer()
         return HookAnswer() if await ear.hear(told) else unavailable()
