@@ -2,7 +2,9 @@
 
 Source: https://docs.slack.dev/messaging/working-with-files,
 https://docs.slack.dev/reference/methods/files.completeUploadExternal: a file is shared after the
-answer, so that the time of its message may have to be asked for.
+answer, so that the time of its message may have to be asked for. Of files in channels that are
+shared with other workspaces an event holds the id alone:
+https://docs.slack.dev/reference/objects/file-object/#slack_connect_files.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .outgoing_files import sent_name
 from .slack_api import SlackApi
 from .slack_fields import named, stamp
+from .slack_wire import file_in
 
 __all__ = ["FILE_LIMIT_BYTES", "Files"]
 
@@ -52,18 +55,26 @@ class Files:
     # -- in --------------------------------------------------------------------------------------
 
     async def keep(self, file: IncomingFile) -> Attachment | None:
-        """Fetch a file, and keep it; None if it is not Slack's, or too long.
+        """Fetch a file, and keep it; or tell what it is, if it is not Slack's, or too long.
+
+        Returns:
+            None if nobody keeps files.
 
         Raises:
-            FetchRefused: Slack does not hand it out.
-            FetchFailed: try later.
+            FetchRefused, Rejected, Malformed: Slack does not hand it out.
+            FetchFailed, Unreachable: try later.
             FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
         """
         keep = self._channel.keep_file
-        if keep is None or (file.size_bytes or 0) > FILE_LIMIT_BYTES:
+        if keep is None:
             return None
+        if file.url is None:
+            told, _ = await self._api.ask("files.info", file=file.reference)
+            file = file_in(told.get("file")) or file
         if file.url is None or not self._api.place.has_files_at(file.url):
-            return None
+            return file.unkept
+        if (file.size_bytes or 0) > FILE_LIMIT_BYTES:
+            return file.unkept
         headers = {"authorization": self._api.bearer}
         async with self._fetcher.open(file.url, headers=headers) as pieces:
             whole = _whole(pieces, file.size_bytes)

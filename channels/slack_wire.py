@@ -16,7 +16,7 @@ from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .slack_fields import named, stamp
 from .slack_text import plain_text
 
-__all__ = ["PLATFORM", "Heard", "Me", "News", "Reader", "Throttled", "event_of"]
+__all__ = ["PLATFORM", "Heard", "Me", "News", "Reader", "Throttled", "event_of", "file_in"]
 
 PLATFORM: Final = "slack"
 _SAID: Final = (None, "file_share", "thread_broadcast", "me_message")
@@ -116,7 +116,8 @@ class Reader:
         if author is None:
             return None
         said, named_me = self._text(event)
-        files = tuple(found for file in items(event, "files") if (found := _file(file)) is not None)
+        named_files = (file_in(file) for file in items(event, "files"))
+        files = tuple(file for file in named_files if file is not None)
         if not said and not files:
             return None
         direct = _is_direct(event)
@@ -231,8 +232,14 @@ def _root(content: Fields) -> str | None:
     return None if root == content.get("ts") else root
 
 
-def _file(value: object) -> IncomingFile | None:
-    """A file of a message; None for one that was deleted, or is hidden by the workspace's plan."""
+def file_in(value: object) -> IncomingFile | None:
+    """A file of a message; None for one that was deleted, or is hidden by the workspace's plan.
+
+    It has no `url` if another service has it, or if Slack wants to be asked what it is.
+
+    Raises:
+        Malformed: it is not as documented.
+    """
     file = fields(value, "file")
     if file.get("mode") in ("tombstone", "hidden_by_limit"):
         return None

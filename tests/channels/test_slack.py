@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -33,9 +34,13 @@ async def echo(turn: tk.Turn) -> str:
 
 @asynccontextmanager
 async def living(
-    wire: SlackWire, channel: SlackChannel, agent: Any = echo, **section: Any
+    wire: SlackWire,
+    channel: SlackChannel,
+    agent: Any = echo,
+    folder: Path | None = None,
+    **section: Any,
 ) -> AsyncGenerator[tk.Runtime]:
-    """The channel in a runtime, connected."""
+    """The channel in a runtime, connected; with a `folder` it keeps files."""
     config = {
         "http": {"listen": "127.0.0.1:0"},
         "channels": {channel.name: {"access": "open", **section}},
@@ -43,7 +48,7 @@ async def living(
     async with (
         open_memory(MemoryDisk()) as store,
         tk.open_runtime(
-            None, agent=agent, channels=[channel], store=store, config=config
+            folder, agent=agent, channels=[channel], store=store, config=config
         ) as runtime,
     ):
         await until(lambda: channel.line.state != "starting")
@@ -303,6 +308,24 @@ async def test_who_may_not_read_files_gets_the_id_of_a_file_as_its_receipt() -> 
         wire.slack.scopes.discard("files:read")
         receipt = await channel.send(outbound(channel, wire.slack.general, file=a_file(b"x")))
         assert receipt.platform_message_id.startswith("F")
+
+
+async def test_a_file_of_a_shared_channel_is_asked_for(tmp_path: Path) -> None:
+    got: list[tuple[str | None, str, bytes]] = []
+
+    async def agent(turn: tk.Turn) -> str:
+        (file,) = turn.attachments
+        got.append((file.name, file.kind, await turn.read_attachment(file)))
+        return "Heard"
+
+    async with open_slack_wire() as wire:
+        here = wire.conversations[0]
+        wire.slack.world.places[here].connected = True
+        channel = make_slack(wire, "slack")
+        async with living(wire, channel, agent, tmp_path):
+            await wire.user_sends_file("a.png", b"\x89PNG", "image/png", conversation=here)
+            await seen(wire, here, 1)
+        assert got == [("a.png", "image", b"\x89PNG")]
 
 
 async def test_a_page_to_sign_in_is_not_taken_for_a_file() -> None:

@@ -59,6 +59,8 @@ class SlackPlace:
     kind: str
     members: set[str]
     archived: bool = False
+    connected: bool = False
+    """Whether it is shared with another workspace: events name its files by their ids alone."""
     messages: dict[str, SlackMessage] = field(default_factory=dict[str, "SlackMessage"])
 
 
@@ -186,6 +188,8 @@ class SlackWorld:
         event |= {"event_ts": message.ts, "channel": channel, "channel_type": place.kind}
         if message.files:
             event["subtype"] = "file_share"
+            if place.connected:
+                event["files"] = [_to_be_asked_for(file) for file in message.files]
         self._tell(place, event)
         if place.kind != "im" and f"<@{self.bot}>" in text and not message.bot:
             mention = {key: value for key, value in event.items() if key != "channel_type"}
@@ -315,3 +319,15 @@ class SlackWorld:
         """The app hears of places in which its bot is."""
         if self.bot in place.members:
             self.listener(event)
+
+
+def _to_be_asked_for(file: SlackFile) -> Json:
+    """A file in an event of a channel that is shared with another workspace."""
+    return {
+        "id": file.file_id,
+        "created": 0,
+        "timestamp": 0,
+        "user": "",
+        "mode": "file_access",
+        "file_access": "check_file_info",
+    }
