@@ -251,11 +251,13 @@ def _texts(deliver: Deliver, lines: Sequence[str], powers: ChannelPowers) -> tup
             return ()
     if limit is None:
         return (text,)
-    mark = len(AGAIN) if _is_marked_here(deliver, powers) else 0
+    room = len(AGAIN) if powers.after_unknown in _MARKED_BY_ACTOR else 0
+    if deliver.files:  # what has arrived may be the text, in whichever number of parts
+        return split_text(text, limit - room, unit) or (text,)
+    mark = room if deliver.duplicate else 0
     # a text whose parts have arrived had several, even if it fits without the mark
     if not deliver.parts and len(text) + mark <= limit and text_size(text, unit) + mark <= limit:
         return (text,)
-    room = len(AGAIN) if powers.after_unknown in _MARKED_BY_ACTOR else 0
     return split_text(text, limit - room, unit) or (text,)
 
 

@@ -127,6 +127,30 @@ async def test_what_an_operator_sends_again_goes_on_with_the_missing_file(tmp_pa
         assert received(*tg.sent) == ["hi", REPORT_SENT, PLAN_SENT]
 
 
+@pytest.mark.parametrize("after_unknown", ["never", "reconcile"])
+async def test_a_text_of_which_nothing_is_missing_is_not_sent_again_before_its_file(
+    tmp_path: Path, after_unknown: Any
+) -> None:
+    # It fits alone, but not behind the mark of what comes twice.
+    text = " ".join(["word"] * 8)
+    powers = tk.ChannelPowers(files=True, text_limit=40, after_unknown=after_unknown)
+    refused = [tk.Rejected("not now")]
+
+    def answer(outbound: tk.Outbound) -> Any:
+        return refused.pop() if outbound.file is not None and refused else receipt_for(outbound)
+
+    tg = Scripted(powers, answer, lambda _: None)
+    async with on_stage(tmp_path, reporter, tg) as stage:
+        await tg.receive(text)
+        await settled(stage.store)
+        assert outcomes(stage.store)[-1][0] == "failed"
+        outcome = await stage.runtime.retry_delivery(tg.sends[0].delivery_id)
+        assert outcome.status == "delivered"
+        whole = " ".join(sent.text for sent in tg.sends if sent.file is None)
+        assert whole == text
+        assert problems(stage.store) == []
+
+
 async def test_a_file_is_not_marked_where_a_text_would_be(tmp_path: Path) -> None:
     powers = tk.ChannelPowers(files=True)
     tg = LoopbackChannel("tg", powers=powers)
