@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Then
 from ..storage.errors import Conflict, StorageError, StoreClosed
 from .blob_rows import refer
+from .context_logs import readable
 from .core.alterations import as_altered
 from .core.attached import attachments_of, files_to_send
 from .core.conversation import Conversation
@@ -49,7 +50,7 @@ from .core.records import (
 from .deliveries import Deliver, DeliveryReported, Outcome
 from .errors import Overloaded, ShuttingDown
 from .happenings import FeedEvent, Reporter, trouble
-from .journal import batch_for, load_record, load_records, turn_at
+from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
     Address,
@@ -406,11 +407,8 @@ class OutputGate(TrioActor):
         record = load_record(store, stream, seq)
         if not isinstance(record, UserRecord):
             return self._turn_at(seq)
-        changes = [
-            later
-            for _, later in load_records(store, stream, seq + 1)
-            if isinstance(later, ChangedRecord) and later.message_seq == seq
-        ]
+        later = readable(store, stream, seq + 1, self._core.changed + 1)
+        changes = [r for _, r in later if isinstance(r, ChangedRecord) and r.message_seq == seq]
         return turn_of(as_altered(record, changes))
 
     def _turn_at(self, seq: int) -> AnyTurn:

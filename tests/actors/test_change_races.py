@@ -8,8 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from turnkeeper.actors.core.records import ChangedRecord
+from turnkeeper import Turn
+from turnkeeper.actors.core.records import ChangedRecord, UserRecord
 from turnkeeper.actors.errors import SessionDamaged
+from turnkeeper.actors.journal import load_records
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
@@ -116,3 +118,29 @@ async def test_a_message_that_cannot_be_read_is_not_changed_and_its_channel_is_t
         await tg.receive("and on", message_id="m2")
         assert (await tg.next_sent()).text == "and on"
         assert stage.store.last_seq(1) > last
+
+
+async def test_what_cannot_be_read_of_a_later_turn_does_not_keep_an_edited_one_from_running() -> (
+    None
+):
+    disk, may_end = MemoryDisk(), trio.Event()
+
+    async def first_waits(turn: Turn) -> str:
+        if turn.text == "first":
+            await may_end.wait()
+        return turn.text
+
+    tg = LoopbackChannel("tg")
+    async with on_stage(first_waits, tg, disk=disk) as stage:
+        for text in ("first", "helo", "rotten"):
+            await tg.receive(text, message_id=text)
+        assert await tg.edits("helo", "hello")
+        assert await tg.edits("rotten", "spoilt")
+        (rotten,) = [
+            seq
+            for seq, record in load_records(stage.store, 1)
+            if isinstance(record, UserRecord) and record.text == "rotten"
+        ]
+        rot_record(disk, 1, rotten)
+        may_end.set()
+        assert [(await tg.next_sent()).text for _ in range(2)] == ["first", "hello"]
