@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Final
 import trio
 
 from ..peers.discord_peer import DiscordPeer, open_discord
+from ..peers.matrix_peer import MatrixPeer, open_matrix
+from ..peers.matrix_server import Synapse, run_synapse
 from ..peers.remote import RemotePeer, open_remote
 from ..peers.slack_fake import SlackFake, open_slack_fake
 from ..peers.telegram_fake import TOKEN as TELEGRAM_TOKEN
@@ -76,12 +78,6 @@ class Surface(ABC):
 
     async def calls(self, hooks_url: str) -> None:  # noqa: B027
         """Let the platform call the agent under that URL, if it is one that calls."""
-
-    async def until_listening(self) -> None:  # noqa: B027
-        """Return when an agent that is there for the first time hears what is said from now on.
-
-        At once where the platform keeps for it what was said before.
-        """
 
     @abstractmethod
     async def dies(self) -> None:
@@ -169,9 +165,6 @@ class DiscordSurface(Surface):
     async def shown(self, who: int) -> Sequence[Shown]:
         seen = await self._peer.seen(self.conversations[who])
         return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
-
-    async def until_listening(self) -> None:
-        await self._peer.until_gateway(lambda log: "identify" in log)
 
     async def dies(self) -> None:
         await self._peer.down()
@@ -262,6 +255,41 @@ class WhatsAppSurface(Surface):
         await self._peer.start()
 
 
+class MatrixSurface(Surface):
+    """A real homeserver."""
+
+    kind = "matrix"
+
+    def __init__(self, peer: MatrixPeer, synapse: Synapse) -> None:
+        super().__init__()
+        self._peer = peer
+        self._synapse = synapse
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"homeserver": self._synapse.url, "access_token": self._peer.bot_token}
+
+    async def joins(self) -> None:
+        user = await self._peer.add_user(f"human-{len(self.users)}")
+        self.users.append(user)
+        self.conversations.append(await self._peer.dm(user))
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        await self._peer.user_says(
+            self.conversations[who], self.users[who], text, reply_to=reply_to
+        )
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        seen = await self._peer.seen(self.conversations[who])
+        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
+
+    async def dies(self) -> None:
+        await trio.to_thread.run_sync(self._synapse.kill)
+
+    async def comes_back(self) -> None:
+        await trio.to_thread.run_sync(self._synapse.start)
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens at."""
     with socket.socket() as probe:
@@ -291,6 +319,13 @@ async def open_surface(kind: str, folder: Path, humans: int = 1) -> AsyncGenerat
             async with open_remote("tests.peers.whatsapp_fake", folder / "whatsapp.world") as peer:
                 surface = WhatsAppSurface(peer, WhatsAppWorld())
                 yield await _peopled(surface, humans)
+        case "matrix":
+            home = folder / "matrix"
+            home.mkdir()
+            with run_synapse(home) as synapse:
+                async with open_matrix(synapse) as matrix:
+                    surface = MatrixSurface(matrix, synapse)
+                    yield await _peopled(surface, humans)
         case _:
             raise ValueError(kind)
 

@@ -11,13 +11,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
 
+from turnkeeper.control import ask
 from turnkeeper.kinds import KINDS
 from turnkeeper.storage.lmdb_store import open_reader
 from turnkeeper.stories import deliveries
@@ -31,7 +32,7 @@ from .surfaces import Surface, free_port, open_surface
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PLATFORMS: Final[list[str]] = [
-    kind for kind in ("telegram", "discord", "slack", "whatsapp") if kind in KINDS
+    kind for kind in ("telegram", "discord", "slack", "whatsapp", "matrix") if kind in KINDS
 ]
 HUMANS: Final = 20
 LOTS: Final = 5
@@ -51,12 +52,13 @@ class Gateway:
         self.state_dir = folder / "state"
         self._config = folder / "turnkeeper.toml"
         self._surface = surface
+        self._connected = (surface.kind, "connected")
         self._http = f"127.0.0.1:{free_port()}"
         self.hooks_url = f"http://{self._http}/hooks"
 
     @asynccontextmanager
     async def life(self) -> AsyncGenerator[Program]:
-        """One process, which is told to stop at the end of the block if it still runs."""
+        """One process, connected; it is told to stop at the end of the block if it still runs."""
         tables = {
             "http": {"listen": self._http},
             f"channels.{self._surface.kind}": self._surface.section(),
@@ -67,7 +69,16 @@ class Gateway:
         async with open_program(
             (sys.executable, "-m", "turnkeeper", "run", "-v", *agent, *places)
         ) as it:
+            await self._until_connected()
             yield it
+
+    async def _until_connected(self) -> None:
+        while True:
+            with suppress(OSError):  # nobody listens yet
+                found = await trio.to_thread.run_sync(ask, self.state_dir, "channels")
+                if any((one["name"], one["state"]) == self._connected for one in found or ()):
+                    return
+            await trio.sleep(0.1)
 
 
 def _table(table: tuple[str, dict[str, Any]]) -> str:
@@ -110,7 +121,6 @@ async def test_whatever_is_killed_every_message_is_answered_once_and_in_order(
             gateway = Gateway(tmp_path, surface)
             await surface.calls(gateway.hooks_url)
             async with gateway.life() as first:
-                await surface.until_listening()
                 await lot_is_written(surface, 0)
                 await until_replies(surface, HUMANS)  # so that everybody is known
                 await lot_is_written(surface, 1)
