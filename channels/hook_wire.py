@@ -10,6 +10,7 @@ from typing import Final, cast
 
 import trio
 from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper
@@ -107,6 +108,10 @@ class Connection:
         self._scope.cancel()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._server is not None and isinstance(self._server.protocol.protocol, H2Protocol):
+            # No platform speaks HTTP/2 here, and whoever began it could stay idle for ever.
+            self.cut()
+            await trio.lowlevel.checkpoint()
         try:
             data = await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError:

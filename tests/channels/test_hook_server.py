@@ -343,6 +343,16 @@ async def test_other_protocols_are_cut_off(raw: bytes) -> None:
     assert hook.heads == []
 
 
+@pytest.mark.parametrize(
+    "more", [b"", b"SM\r\n\r\n", b"SM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"]
+)
+async def test_who_begins_http_2_and_asks_nothing_holds_no_connection(more: bytes) -> None:
+    async with serving(HookLimits(max_connections=1, linger_s=0.05), echo=Echo()) as server:
+        await said(server, b"PRI * HTTP/2.0\r\n\r\n" + more)
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await client.get("/healthz")).status_code == 200
+
+
 async def test_a_hook_that_fails_is_answered_for_and_tells_nothing(
     logged: pytest.LogCaptureFixture,
 ) -> None:
