@@ -11,7 +11,7 @@ from turnkeeper.channels.slack_markup import TEXT_LIMIT, to_mrkdwn
 
 from .written import HOSTILE, anything, markdown, words_of
 
-LINK = re.compile(r"<(?i:https?://|mailto:)[^\s<>|]+\|[^<>\n]*>")
+LINK = re.compile(r"<(?i:https?://|mailto:)[^\s<>|]+(?:\|[^<>\n]*)?>")
 ENTITY = re.compile("&(?:amp|lt|gt);")
 
 
@@ -41,7 +41,12 @@ ENTITY = re.compile("&(?:amp|lt|gt);")
         ("[a|b<c>](https://e.org)", "<https://e.org|a|b&lt;c&gt;>"),
         ("**[`a`](https://e.org)**", "*<https://e.org|a>*"),
         ("![a](https://e.org/a.png)", "<https://e.org/a.png|a>"),
-        ("<https://e.org>", "<https://e.org|https://e.org>"),
+        ("<https://e.org>", "<https://e.org>"),
+        ("see https://e.org/?x=1&y=2.", "see <https://e.org/?x=1&amp;y=2>."),
+        ("**HTTP://e.org** (http://e.org/a_(b))", "*<HTTP://e.org>* (<http://e.org/a_(b)>)"),
+        ("https://e.org|!here> `https://e.org`", "<https://e.org>|!here&gt; `https://e.org`"),
+        ("https:// https://. xhttps://e.org", "https:// https://. xhttps://e.org"),
+        ("[https://e.org](https://f.org)", "<https://f.org|https://e.org>"),
         ("[a](slack://b)", "[a](slack://b)"),
         ("<!channel> `<!here>` <@U1>", "&lt;!channel&gt; `&lt;!here&gt;` &lt;@U1&gt;"),
         ("[<!here>](https://e.org)", "<https://e.org|&lt;!here&gt;>"),
