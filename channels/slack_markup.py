@@ -2,8 +2,8 @@
 
 Source: "Formatting message text" of the Slack API. `&`, `<` and `>` are escaped wherever the text
 has them, in code too; so `<!channel>`, `<@U…>` and `<#C…>` in it name nobody. A bare `@channel` is
-text, as long as the channel sends neither `link_names` nor `parse=full`. With `parse=none`, which it
-sends, Slack makes no links of bare addresses ("Formatting messages" of `chat.postMessage`), so they
+text, as long as the channel sends neither `link_names` nor `parse=full`. With `parse=none`, as it
+sends, Slack makes no links of bare addresses ("Formatting messages" of `chat.postMessage`); so they
 are written as links here.
 
 Slack advises 4,000 characters, may split what is longer by itself, and cuts it off after 40,000. It

@@ -130,7 +130,7 @@ class Reader:
                 message_id=stamp(event, "ts"),
                 user_id=author,
                 text=said,
-                guild=None if direct else team or self._me.team_id,
+                guild=None if direct else self._workspace(team),
                 direct=direct,
                 mentioned=direct or named_me or answers_me or event["type"] == "app_mention",
                 reply_to=root if answers_me else None,
@@ -191,6 +191,14 @@ class Reader:
         if root is None and self._reply_in_thread and not _is_direct(event):
             root = stamp(content, "ts")
         return Address(self._instance, named(event, "channel"), root)
+
+    def _workspace(self, told: str | None) -> str | None:
+        """The bot's own, if it has one; a bot of a whole organisation has none.
+
+        In channels that are shared with other workspaces, events name that of whoever has written.
+        """
+        ours = self._me.team_id
+        return ours if ours is not None and ours.startswith("T") else told or ours
 
     def _author(self, content: Fields) -> str | None:
         """Id of who has written; None if that is nobody who is listened to."""

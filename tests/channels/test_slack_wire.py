@@ -68,7 +68,17 @@ def test_a_direct_message_is_for_the_agent_and_belongs_to_no_workspace() -> None
 @pytest.mark.parametrize("kind", ["channel", "group", "mpim"])
 def test_what_is_said_to_several_belongs_to_their_workspace(kind: str) -> None:
     turn = turn_of(said(channel_type=kind))
-    assert (turn.direct, turn.mentioned, turn.guild) == (False, False, "T1")
+    assert (turn.direct, turn.mentioned, turn.guild) == (False, False, "T0")
+
+
+@pytest.mark.parametrize(("ours", "guild"), [("T0", "T0"), ("E0", "T1"), (None, "T1")])
+def test_a_channel_that_is_shared_belongs_to_our_workspace_if_we_have_one(
+    ours: str | None, guild: str
+) -> None:
+    of_another_workspace = said()  # whose `team_id` is that of whoever has written
+    heard = Reader(NAME, Me(user_id=ME, team_id=ours)).read(of_another_workspace)
+    assert isinstance(heard, Heard)
+    assert heard.turn.guild == guild
 
 
 def test_what_begins_in_a_channel_belongs_to_the_thread_below_it() -> None:
