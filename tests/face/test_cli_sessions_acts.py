@@ -153,3 +153,15 @@ async def test_a_list_is_put_in_words_that_are_true_of_one_session_and_of_none(
     assert (await gateway.done("verify")).startswith("1 session, ")
     await gateway.done("sessions", "delete", "only", "--yes")
     assert await gateway.done("sessions", "list") == f"no session any more{nothing}"
+
+
+async def test_the_history_names_the_files_that_came(gateway: Gateway) -> None:
+    async with gateway.up():
+        tg = gateway.channels["tg"]
+        picture = await tg.keep(b"a picture", kind="image", mime="image/png", name="cat\n.png")
+        for text in ("look", ""):
+            await tg.receive(text, attachments=(picture,))
+        out = await gateway.done("sessions", "history", "s1")
+        shown = '[attached: image "cat .png", image/png, 9 bytes]'
+        assert f"  look ↵ {shown}\n" in out
+        assert f"  {shown}\n" in out

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .. import views
+from ..actors.core.attached import attachment_line
 from ..actors.core.window import Message
 from ..actors.deletion import why_unknown
 from ..actors.erased import ErasedRow, load_erased
 from ..actors.journal import load_session_number
+from ..actors.messages import Attachment
 from ..export import export_lines
 from ..histories import HistoryRecord
 from ..outlook import resting_outlook
@@ -211,7 +213,17 @@ def _ways_on(earlier: int, newest: int, last: int) -> str:
 
 
 def _record_row(record: HistoryRecord) -> tuple[object, ...]:
-    return record.seq, moment(record.at), record.kind, place(record.conversation), record.text
+    return record.seq, moment(record.at), record.kind, place(record.conversation), _told(record)
+
+
+def _told(record: HistoryRecord) -> str:
+    """The text of a record, and a line for each file that goes with it."""
+    files = [
+        Attachment(kind=kind, reference=reference, mime=mime, size_bytes=size, name=name)
+        for kind, reference, mime, size, name in (record.detail or {}).get("attachments", ())
+    ]
+    lines = [attachment_line(file) for file in files]
+    return "\n".join([record.text, *lines] if record.text else lines)
 
 
 # -- what the agent sees ---------------------------------------------------------------------------
