@@ -1,5 +1,6 @@
 # make run    start the gateway (or answer what is piped in); ARGS="..." are passed on
-# make test   the fast suites, under three minutes; ARGS="..." are passed on
+# make test   the fast suites, some minutes; ARGS="..." are passed on
+# make cover  the same once more, and which lines they do not reach
 # make check  lint, formatting, types, layers, documentation
 # make docs   run the examples in the documentation and check its links
 # make bench  a short run of every benchmark; figures and pictures in benchmarks/results/
@@ -37,7 +38,7 @@ NODE_STAMP := $(PEERS)/node/.installed
 # pip must not read the input that is meant for the program.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check </dev/null >>$(SETUP_LOG) 2>&1
 
-.PHONY: run test check docs bench peers
+.PHONY: run test cover check docs bench peers
 .DEFAULT_GOAL := test
 
 run: $(RUN_STAMP)
@@ -45,6 +46,12 @@ run: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+cover: $(DEV_STAMP)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -m "not slow" $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 check: $(DEV_STAMP)
 	@$(BIN)/ruff check --quiet .
