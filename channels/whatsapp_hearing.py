@@ -99,6 +99,8 @@ class Ear:
             return True
         for why in batch.wrong:
             self.warn(f"a message that could not be read was left out: {why}")
+        for what in batch.complaints:
+            self.warn(f"the platform has a problem with the number or its account: {what}")
         fetch_until = trio.current_time() + HOOKED_FETCH_S
         return await self._order.hear(batch.news, lambda news: self._settle(news, fetch_until))
 

@@ -1,7 +1,7 @@
 """WhatsApp's webhooks, read: turns, changes, what became of our messages, or nothing to us. Pure.
 
 Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
-and the pages below it: text, edit, revoke, system, status, group, unsupported; who is who:
+and the pages below it: text, edit, revoke, system, status, group, errors, unsupported; who is who:
 https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
 """
 
@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
 from .base import LateReceipt
+from .http_answer import quoted
 from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, listed, needed, text
 from .whatsapp_content import said_in
@@ -65,6 +66,8 @@ class Batch:
     the seconds tell, and behind them what became of ours."""
     wrong: tuple[str, ...] = ()
     """What was left out because it was not as documented, in words."""
+    complaints: tuple[str, ...] = ()
+    """What WhatsApp says is wrong with the number or the account."""
 
 
 _Timed: TypeAlias = tuple[int, str, News]
@@ -92,7 +95,12 @@ class Reader:
         timed: list[_Timed] = []
         later: list[_Timed] = []
         wrong: list[str] = []
+        complaints: list[str] = []
         for value in self._values(listed(told.get("entry"), "entry"), wrong):
+            try:
+                complaints += [_complaint(fields(one, "error")) for one in items(value, "errors")]
+            except Malformed as error:
+                wrong.append(str(error))
             for name, into in (("messages", timed), ("statuses", later)):
                 try:
                     pieces = list(items(value, name))
@@ -112,6 +120,7 @@ class Reader:
         return Batch(
             news=tuple((conversation, news) for _, conversation, news in (*timed, *later)),
             wrong=tuple(wrong),
+            complaints=tuple(complaints),
         )
 
     def _values(self, entries: list[object], wrong: list[str]) -> Generator[Fields]:
@@ -196,6 +205,13 @@ class Reader:
             case _:
                 return None
         return 0, f"to {conversations[0]}", Later(receipts=receipts)
+
+
+def _complaint(error: Fields) -> str:
+    """An error that belongs to no message, in one line."""
+    details = text(chosen(error, "error_data") or {}, "details")
+    told = f"{error.get('code')} {text(error, 'title') or ''}".rstrip()
+    return quoted(f"{told}: {details}" if details else told)
 
 
 def _change(

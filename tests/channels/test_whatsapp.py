@@ -611,6 +611,18 @@ async def test_who_may_not_look_at_the_number_hears_all_the_same() -> None:
             assert [turn.text for turn in runtime.turns] == ["hello"]
 
 
+async def test_the_operator_is_told_what_is_wrong_with_the_account() -> None:
+    async with hearing() as (whatsapp, channel, _, client):
+        world = whatsapp.world
+        metadata = {"display_phone_number": world.phone, "phone_number_id": world.phone_id}
+        errors = [{"code": 131031, "title": "Account has been locked"}]
+        value = {"messaging_product": "whatsapp", "metadata": metadata, "errors": errors}
+        body = raw_body(packed(world.account_id, [{"field": "messages", "value": value}]))
+        headers = {"x-hub-signature-256": signature(world.app_secret, body)}
+        assert (await client.post(PATH, content=body, headers=headers)).status_code == 200
+        assert "131031 Account has been locked" in channel.line.warning
+
+
 async def test_a_token_that_is_revoked_ends_the_run() -> None:
     async with open_whatsapp_wire() as wire:
         channel = make_whatsapp(wire, "wa")

@@ -95,6 +95,13 @@ def test_messages_of_a_batch_are_put_in_the_order_in_which_they_were_said() -> N
     assert isinstance(batch.news[-1][1], Later)
 
 
+def test_what_is_wrong_with_the_account_is_told_in_words() -> None:
+    error = {"code": 130429, "title": "Rate limit hit", "error_data": {"details": "Too\nmany."}}
+    batch = read(change(errors=[error, {"code": 7}]), change([message()], errors=[5]))
+    assert batch.complaints == ("130429 Rate limit hit: Too\\x0amany.", "7")
+    assert len(batch.news) == len(batch.wrong) == 1
+
+
 def test_one_bad_message_spoils_no_other() -> None:
     batch = read(
         change([message(1), {"from": ANN}, 7, message(2, timestamp="now"), message(3)]),
