@@ -96,7 +96,7 @@ class Notes:
         self, place: str, session_id: str, stream: int, record: DeliveryRecord
     ) -> Iterator[Problem]:
         """A delivery has an outcome; look for what leads to it."""
-        if record.status not in _HEARD and not (record.status == "failed" and record.parts):
+        if not _was_heard(record):
             return
         said = _readable(lambda: load_record(self._reads, stream, record.delivery_seq))
         if not isinstance(said, AssistantRecord):
@@ -161,8 +161,27 @@ class Notes:
                 continue
             if self._absent.is_foreign(owner):
                 continue
-            if delivery_id not in self._told and delivery_id not in waited:
+            if delivery_id in self._told or delivery_id in waited:
+                continue
+            if not self._waited_where_owned(delivery_id):
                 yield Problem(place=place, text=f"is of {delivery_id}, which was not heard")
+
+    def _waited_where_owned(self, delivery_id: str) -> bool:
+        """Whether a delivery was heard in a conversation that its session had owned.
+
+        Nobody owned it at that time: whoever it had been moved to was deleted.
+        """
+        spoken = split_record_id(delivery_id)
+        if spoken is None or spoken[0] not in self._streams:
+            return False
+        later = load_records(self._reads, self._streams[spoken[0]], spoken[1] + 1)
+        return any(
+            isinstance(record, DeliveryRecord)
+            and record.delivery_seq == spoken[1]
+            and _was_heard(record)
+            and record.noted_in is None
+            for _, record in later
+        )
 
     def _is_absent(self, session_id: str) -> bool:
         """Whether one of a note's two sessions is not here, so that only the other tells of it."""
@@ -241,6 +260,11 @@ class Notes:
         ):
             text = f"is {show_place(row.address)} in {row.session_id}, where nobody wrote then"
             yield Problem(place=place, text=text)
+
+
+def _was_heard(record: DeliveryRecord) -> bool:
+    """Whether some of a message has arrived, or may have."""
+    return record.status in _HEARD or (record.status == "failed" and bool(record.parts))
 
 
 def _session_of(delivery_id: str) -> str:

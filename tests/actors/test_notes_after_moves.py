@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper import Address
+from turnkeeper import Address, Turn
 from turnkeeper.actors.core.records import DeliveryRecord
 from turnkeeper.actors.messages import Instance
 from turnkeeper.testing import LoopbackChannel
@@ -36,4 +36,27 @@ async def test_what_is_heard_again_under_another_owner_stays_noted_where_it_was(
         assert [note.delivery_id for note in notes(stage.store, 3)] == [later.delivery_id]
         settled = [r for r in log(stage.store, 1) if isinstance(r, DeliveryRecord) and r.noted_in]
         assert [r.noted_in for r in settled] == ["s2", "s2", "s3"]
+        assert_sound(stage.store)
+
+
+async def test_an_answer_that_was_heard_while_nobody_owned_its_place_was_heard() -> None:
+    may_answer = trio.Event()
+
+    async def agent(turn: Turn) -> str:
+        if turn.text == "slowly":
+            await may_answer.wait()
+        return turn.text
+
+    tg = LoopbackChannel("tg")
+    async with on_stage(agent, tg) as stage:
+        await greet(tg, "c1", "c2")
+        await tg.receive("slowly", conversation="c1", user_id="u1")
+        await stage.runtime.move_binding("tg", "c1", session_id="s2")
+        await stage.runtime.delete("s2")
+        may_answer.set()
+        assert (await tg.next_sent()).text == "slowly"
+        await wait_all_tasks_blocked()
+        await tg.receive("and on", conversation="c1", user_id="u1")
+        assert (await tg.next_sent()).text == "and on"
+        await wait_all_tasks_blocked()
         assert_sound(stage.store)
