@@ -7,7 +7,6 @@ here: that it was started, that it has ended, and when it is run again.
 from __future__ import annotations
 
 import logging
-import traceback
 from random import Random
 from typing import Final
 
@@ -62,9 +61,8 @@ async def keep_hearing(
         jittered_s = pause_s * (1 + 0.2 * rng.random())
         told = _told(channel, broke, said)
         channel.line.down(told, retry_in_s=jittered_s, refused=refused)
-        full = "".join(traceback.format_exception_only(said or broke)).strip()
         bus.publish(
-            trouble("channel", redact(full), now_us(), instance=channel.name, restarts_in_s=pause_s)
+            trouble("channel", told, now_us(), instance=channel.name, restarts_in_s=pause_s)
         )
         await trio.sleep(jittered_s)
 

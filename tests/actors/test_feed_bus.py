@@ -29,6 +29,7 @@ from turnkeeper.actors.happenings import MAX_TEXT_CHARS, rendered
 from turnkeeper.actors.messages import DeliveryId, Instance, MissionTurn, SessionId
 from turnkeeper.actors.missions import RunMission
 from turnkeeper.actors.provenance import HearReceipt
+from turnkeeper.channels.base import Unreachable
 from turnkeeper.storage.base import Batch
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore
 from turnkeeper.testing import LoopbackChannel
@@ -336,6 +337,19 @@ async def test_a_channel_that_breaks_is_told_with_the_pause_before_it_runs_again
         {"of": "channel", "restarts_in_s": 1.0},
         {"of": "channel", "restarts_in_s": 2.0},
     ]
+    assert autojump_clock.current_time() < 20
+
+
+async def test_a_channel_that_cannot_be_reached_is_told_of_in_its_own_words(
+    autojump_clock: MockClock,
+) -> None:
+    class Cut(LoopbackChannel):
+        async def run(self, deliver: Deliver) -> None:
+            raise Unreachable("the cable is out")
+
+    async with on_stage(echo, Cut("tg")) as stage, watched(stage.runtime) as seen:
+        await trio.sleep(1)
+    assert [(e.kind, e.instance, e.text) for e in seen][:1] == [("error", "tg", "the cable is out")]
     assert autojump_clock.current_time() < 20
 
 
