@@ -166,16 +166,7 @@ class TelegramChannel(Channel):
         """Let Telegram call, and look now and then whether it still can."""
         hook.ear = ear
         try:
-            await self._api.ask(
-                "setWebhook",
-                {
-                    "url": self.hook_url,
-                    "secret_token": hook_secret(self._token, self.name).reveal(),
-                    "allowed_updates": self._kinds,
-                    "max_connections": MAX_CONNECTIONS,
-                    "drop_pending_updates": False,
-                },
-            )
+            await self._set_webhook()
             self.line.up()
             told = ""
             while True:
@@ -192,6 +183,24 @@ class TelegramChannel(Channel):
             raise Unreachable(f"getWebhookInfo: {error}", reason="bad_answer") from error
         finally:
             hook.ear = None
+
+    async def _set_webhook(self) -> None:
+        """Tell Telegram where to call.
+
+        Raises:
+            Unreachable, Rejected: see `result_of`; the latter says where the address comes from.
+        """
+        wanted = {
+            "url": self.hook_url,
+            "secret_token": hook_secret(self._token, self.name).reveal(),
+            "allowed_updates": self._kinds,
+            "max_connections": MAX_CONNECTIONS,
+            "drop_pending_updates": False,
+        }
+        try:
+            await self._api.ask("setWebhook", wanted)
+        except Rejected as error:
+            raise Rejected(f"{error}; see public_url of [http]", reason=error.reason) from error
 
     # -- speaking --------------------------------------------------------------------------------
 

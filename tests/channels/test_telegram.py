@@ -135,11 +135,11 @@ async def hearing(
 
 @asynccontextmanager
 async def ending(
-    telegram: Telegram, **keys: Any
+    telegram: Telegram, *, hook_url: str = "http://127.0.0.1:9/hooks/tg", **keys: Any
 ) -> AsyncGenerator[tuple[TelegramChannel, Callable[[], Awaitable[ChannelError]]]]:
     """A channel that runs, and how to wait for what ends it."""
     channel = make(telegram, **keys)
-    channel.hook_url = "http://127.0.0.1:9/hooks/tg"
+    channel.hook_url = hook_url
     errors, ended = list[ChannelError](), trio.Event()
 
     async def run() -> None:
@@ -780,6 +780,14 @@ async def test_a_webhook_that_somebody_else_takes_is_noticed() -> None:
         assert isinstance(error, Unreachable)
         assert error.reason == "conflict"
         assert "taken the webhook" in channel.line.warning
+
+
+async def test_an_address_that_telegram_cannot_call_leads_to_where_it_is_configured() -> None:
+    public = "http://bot.example.org/hooks/tg"
+    async with people() as telegram, ending(telegram, hook_url=public, webhook=True) as (_, ends):
+        error = await ends()
+        assert isinstance(error, Rejected)
+        assert "An HTTPS URL must be provided for webhook; see public_url of [http]" in str(error)
 
 
 async def test_a_webhook_that_fails_is_told() -> None:
