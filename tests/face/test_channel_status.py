@@ -18,6 +18,7 @@ from turnkeeper.cli import main
 from turnkeeper.testing import LoopbackChannel
 
 from ..actors.stage import echo, on_stage
+from .command import environment, terminal
 from .gateway import Gateway
 
 
@@ -182,3 +183,21 @@ def test_a_probe_of_what_is_not_configured_names_what_is(
     assert capsys.readouterr().err == (
         "turnkeeper: no channel 'xx' is configured; there is: good\n"
     )
+
+
+def test_what_to_do_is_shown_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
+    config = tmp_path / "turnkeeper.toml"
+    config.write_text(
+        "[channels.tg]\n"
+        'kind = "telegram"\n'
+        f'token = "1:{"a" * 35}"\n'
+        'api_url = "http://127.0.0.1:9"\n',
+        encoding="utf-8",
+    )
+    env = environment(COLUMNS="40")
+    with terminal("channels", "probe", "--config", config, env=env) as shown:
+        assert shown.wait() == 1
+        row = shown.seen.splitlines()[-1]
+    assert row.startswith("tg    reachable  NO")
+    assert "cannot connect to 127.0.0.1:9" in row
+    assert not row.endswith("…")

@@ -62,6 +62,7 @@ def _status(invocation: Invocation) -> int:
             row["last_error"],
         ),
         nothing="no channel runs",
+        whole=True,  # why it is down is what was asked
     )
     for row in found:
         if row["warning"]:
@@ -129,6 +130,7 @@ def _probe(invocation: Invocation) -> int:
             rows,
             lambda row: (row.name, row.what, "yes" if row.ok else "NO", row.detail or None),
             nothing="no channel is configured; name a file with --config",
+            whole=True,  # it says what to do
         )
     return Exit.OK if all(row.ok for row in rows) else Exit.FAILED
 

@@ -64,12 +64,17 @@ def print_rows(
     *,
     left_out: int = 0,
     nothing: str = "none",
+    whole: bool = False,
 ) -> None:
-    """Print a table of `entries`, and how many more there are."""
+    """Print a table of `entries`, and how many more there are.
+
+    On a terminal the last column is cut to fit, unless the `whole` of it is what is wanted.
+    """
     if not entries:
         print_line(nothing)
         return
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    fits = sys.stdout.isatty() and not whole
+    columns = shutil.get_terminal_size().columns if fits else None
     for line in table(headings, [row(entry) for entry in entries], columns=columns):
         sys.stdout.write(line + "\n")
     if left_out:
