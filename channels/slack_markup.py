@@ -71,9 +71,7 @@ def _linked(run: Run) -> Iterator[Run]:
     end = 0
     if run.url is None and "code" not in run.styles:
         for found in _BARE.finditer(run.text):
-            url = found[0].rstrip(_BEHIND)
-            while url.endswith(")") and url.count("(") < url.count(")"):
-                url = url[:-1].rstrip(_BEHIND)
+            url = _balanced(found[0]).rstrip(_BEHIND)
             if url.endswith("/") and url.count("/") == 2:
                 continue  # nothing is left of it
             if found.start() > end:
@@ -82,3 +80,13 @@ def _linked(run: Run) -> Iterator[Run]:
             end = found.start() + len(url)
     if end < len(run.text):
         yield Run(text=run.text[end:], styles=run.styles, url=run.url)
+
+
+def _balanced(url: str) -> str:
+    """`url` up to a bracket that was opened before it."""
+    depth = 0
+    for at, character in enumerate(url):
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return url[:at]
+    return url
