@@ -37,6 +37,8 @@ _OURS: Final = ("turnkeeper", "turnkeeper.channels", "turnkeeper.channels.hook_s
 channels' own modules are found when a secret is made."""
 _CHANNELS: Final = "turnkeeper.channels."
 
+_SHORTEST: Final = 4
+"""Characters that a secret has at least. Hiding one letter in every word would tell which it is."""
 _PLAIN: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 _living: weakref.WeakSet[Secret] = weakref.WeakSet()
@@ -68,8 +70,9 @@ class Secret:
             key: its name there, for the error.
 
         Raises:
-            ValueError: it is no text, is empty, begins or ends with a blank, or has characters
-                that are not printable ASCII. The text says which key, never what stood there.
+            ValueError: it is no text, is empty or too short, begins or ends with a blank, or has
+                characters that are not printable ASCII. The text says which key, never what stood
+                there.
         """
         if isinstance(value, Secret):
             return value
@@ -81,6 +84,8 @@ class Secret:
             raise ValueError(
                 f"{key} must be printable ASCII, without blanks or line ends around it"
             )
+        if len(value) < _SHORTEST:
+            raise ValueError(f"{key} is too short to be a secret")
         return cls(value)
 
     def __repr__(self) -> str:

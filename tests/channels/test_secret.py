@@ -56,7 +56,8 @@ def test_a_copy_of_a_secret_is_the_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", "\t", " token", "token\n", "to\nken", "to\x00ken", "tökén", None, 7, b"x"]
+    "value",
+    ["", "  ", "\t", " token", "token\n", "to\nken", "to\x00ken", "tökén", None, 7, b"x", "abc"],
 )
 def test_what_cannot_be_a_secret_is_refused_by_its_key_and_not_shown(value: object) -> None:
     with pytest.raises(ValueError, match="bot_token") as caught:
