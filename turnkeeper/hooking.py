@@ -17,6 +17,9 @@ logger = logging.getLogger("turnkeeper")
 
 HOOKS: Final = "/hooks/"
 """Before the name of an instance."""
+_GRACE_S: Final = 1.0
+"""Seconds for requests that are under way when the server stops. Turns are refused since before the
+agents were waited for; so this is for answers to leave, and for whoever sends half a request."""
 
 
 async def serve_hooks(
@@ -30,10 +33,13 @@ async def serve_hooks(
     hooks = {channel: hook for channel in channels if (hook := channel.hook) is not None}
     if not hooks:
         return
-    from .channels.hook_server import HookServer  # Starlette and Hypercorn: only for those who ask
+    from .channels.hook_server import (
+        HookLimits,
+        HookServer,
+    )  # Starlette and Hypercorn: only for those who ask
 
     try:
-        server = HookServer(listen=settings.listen)
+        server = HookServer(listen=settings.listen, limits=HookLimits(grace_s=_GRACE_S))
         for channel, hook in hooks.items():
             server.mount(HOOKS + channel.name, hook)
         url = await nursery.start(server.serve)

@@ -72,6 +72,40 @@ async def test_each_channel_hears_what_is_sent_to_its_name() -> None:
             await http.get(two.hook_url)
 
 
+async def test_while_a_runtime_stops_turns_are_refused_and_half_a_request_holds_nothing_up() -> (
+    None
+):
+    one, asked = Called("one"), trio.Event()
+    answers: list[int] = []
+
+    async def hang(_turn: tk.Turn) -> None:
+        asked.set()
+        await trio.sleep_forever()
+
+    async def post_late(http: httpx.AsyncClient, url: str) -> None:
+        while not answers or answers[-1] == 200:  # durable, for as long as the inlet is open
+            message_id = f"m{len(answers)}"
+            answer = await http.post(url, content="hi", headers={"id": message_id})
+            answers.append(answer.status_code)
+
+    with trio.fail_after(4):
+        async with httpx.AsyncClient() as http, trio.open_nursery() as nursery:
+            async with on_stage(hang, one, http=FREE, runtime={"stop_deadline_s": 0.3}):
+                await one.receive("hi", message_id="first")
+                await asked.wait()
+                assert one.hook_url is not None
+                half = await trio.open_tcp_stream("127.0.0.1", httpx.URL(one.hook_url).port or 0)
+                await half.send_all(
+                    b"POST /hooks/one HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+                )
+                nursery.start_soon(post_late, http, one.hook_url)
+                while not answers:
+                    await trio.lowlevel.checkpoint()
+            await half.aclose()
+    assert set(answers) == {200, 503}
+    assert answers[-1] == 503
+
+
 async def test_a_channel_is_told_the_address_that_the_configuration_gives() -> None:
     one = Called("one")
     http = {"listen": "127.0.0.1:0", "public_url": "https://bot.example.org/in/"}
