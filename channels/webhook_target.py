@@ -28,8 +28,8 @@ class Target:
         Raises:
             ValueError: it is no plain URL, or not encrypted on its way to another machine.
         """
-        self._secret = Secret.of(url, "outbound_url")
         place = platform_url(url, "outbound_url", "https://example.org/hook", with_query=True)
+        self._secret = Secret.of(url, "outbound_url")
         parsed = urlsplit(url)
         segments = [unquote(segment) for segment in parsed.path.split("/")[1:]]
         if any(segment in {".", ".."} for segment in segments):

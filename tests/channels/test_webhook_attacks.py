@@ -389,6 +389,12 @@ def test_without_good_secrets_and_urls_it_does_not_start(options: dict[str, Any]
     assert IN not in str(refused.value)
 
 
+def test_what_is_no_url_is_said_to_be_none() -> None:
+    options = {"secret": IN, "outbound_url": "x", "outbound_secret": OUT}
+    with pytest.raises(ConfigError, match="outbound_url must be like https://example.org/hook"):
+        make_channel(ChannelConfig(name="wh", kind="webhook", options=options))
+
+
 async def test_secrets_are_in_no_log_repr_or_answer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     url = "https://example.org/hooks/kq81-of-nobody-else"
