@@ -391,7 +391,7 @@ def test_without_good_secrets_and_urls_it_does_not_start(options: dict[str, Any]
 
 def test_what_is_no_url_is_said_to_be_none() -> None:
     options = {"secret": IN, "outbound_url": "x", "outbound_secret": OUT}
-    with pytest.raises(ConfigError, match="outbound_url must be like https://example.org/hook"):
+    with pytest.raises(ConfigError, match=r"outbound_url must be like https://example\.org/hook"):
         make_channel(ChannelConfig(name="wh", kind="webhook", options=options))
 
 
