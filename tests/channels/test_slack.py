@@ -372,7 +372,7 @@ async def test_a_probe_names_the_scopes_that_are_missing() -> None:
         ({"app_token": ""}, "app_token is empty"),
         ({"signing_secret": " "}, "signing_secret is empty"),
         ({"signing_secret": "s", "token": ""}, "token is empty"),
-        ({"signing_secret": "s", "api_url": "http://slack.com/api"}, "https"),
+        ({"signing_secret": "enough", "api_url": "http://slack.com/api"}, "https"),
     ],
 )
 def test_a_wrong_configuration_is_refused_without_its_secrets(
