@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from .actors.core.records import BoundRecord, KeyedRecord, ReleasedRecord
 from .actors.core.routing import BindingRow, Key, KeyRow, read_binding, read_key
 from .actors.erasing import VACATED
-from .actors.journal import binding_key, load_session_number
+from .actors.journal import binding_key
 from .actors.ledger import LEDGER_STREAM, key_key, past_key, put_binding, starting_with
 from .actors.messages import Address, Instance
 from .storage.base import Batch, Reads, Table
@@ -202,11 +202,12 @@ class Places:
             del self._newest[key]
 
     def _is_absent(self, session_id: str, row: BindingRow) -> bool:
-        """Whether a session is not here, of which that of `row` tells."""
-        if self._absent.is_erased(session_id):
-            return True
-        is_here = load_session_number(self._reads, session_id) is not None
-        return not is_here and self._absent.is_foreign(row.session_id)
+        """Whether a session has gone, or never was here, of which that of `row` tells.
+
+        One that was brought in speaks of sessions elsewhere; who is called the same here is another
+        one, whose log would tell of the place.
+        """
+        return self._absent.is_erased(session_id) or self._absent.is_foreign(row.session_id)
 
     def _gaps(self) -> Iterator[Problem]:
         for key, row in self._newest.items():

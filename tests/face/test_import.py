@@ -108,6 +108,30 @@ async def test_an_imported_session_is_as_it_was_and_everything_follows_from_it(
                 assert [key for key, _ in here] == [key for key, _ in there], table
 
 
+async def test_what_an_import_has_given_to_a_session_elsewhere_is_not_that_of_its_namesake(
+    tmp_path: Path,
+) -> None:
+    async def talk(disk: MemoryDisk, *names: str, link: bool) -> None:
+        tg = LoopbackChannel("tg", platform="telegram")
+        async with (
+            open_memory(disk) as store,
+            tk.open_runtime(None, store=store, agent=agent, channels=[tg], clock=clock) as rt,
+        ):
+            for name in names:
+                await say(tg, store, "hello", name)
+            for name in names if link else ():
+                await rt.link("telegram", name, "carol")
+
+    there, here = MemoryDisk(), MemoryDisk()
+    await talk(there, "ann", "bob", link=True)
+    await talk(here, "eve", link=False)
+    async with open_memory(there) as origin, open_memory(here) as store:
+        given = json.loads(exported(origin, "s2")[-2])
+        assert (given["kind"], given["to_session"]) == ("released", "s1")
+        await bring_in(store, write(tmp_path / "s2", exported(origin, "s2")))
+        assert problems(store) == []
+
+
 async def test_an_imported_session_goes_on(grown: MemoryDisk, tmp_path: Path) -> None:
     async with open_memory(grown.copy()) as origin, open_memory() as store:
         for session_id in ("s1", "s2"):
