@@ -10,10 +10,8 @@ Discord recognises it; later nobody can tell, and it stays unknown.
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from random import Random
 from typing import Final
-from urllib.parse import urlsplit
 
 import trio
 
@@ -30,7 +28,6 @@ from .base import (
     Unreachable,
 )
 from .discord_api import DiscordApi
-from .discord_fields import Malformed, fields, number
 from .discord_files import FileSource
 from .discord_gateway import Event, Gateway, Session, next_after_close
 from .discord_hearing import Ear
@@ -39,13 +36,16 @@ from .discord_places import Places
 from .discord_socket import Ended, GatewaySocket, checked_gateway_url
 from .discord_voice import UPLOAD_LIMIT_BYTES, Voice, channel_of
 from .discord_wire import PLATFORM, Reader, me_in
+from .handover import Handover, warn
+from .json_fields import Malformed, fields, number
+from .platform_url import platform_url
 from .secret import Secret
+from .strangers import Strangers
 
 __all__ = ["DiscordChannel"]
 
 _DISCORD: Final = "https://discord.com/api/v10"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,64}\.[A-Za-z0-9_-]{4,32}\.[A-Za-z0-9_-]{16,128}")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _GUILDS: Final = 1 << 0
 _GUILD_MESSAGES: Final = 1 << 9
@@ -105,15 +105,16 @@ class DiscordChannel(Channel):
             raise ValueError(
                 "token is none of Discord's: three parts with dots between them, without 'Bot'"
             )
-        url, trusted = _checked_url(api_url)
-        self._api = DiscordApi(url, self._token)
-        self._plain = url.startswith("http://")
-        self._source = FileSource(trusted if url != _DISCORD else None)
+        place = platform_url(api_url, "api_url", _DISCORD)
+        self._api = DiscordApi(place.url, self._token)
+        self._plain = place.is_local
+        self._source = FileSource(self, place.address if place.url != _DISCORD else None)
         self._intents = _GUILDS | _GUILD_MESSAGES | _DIRECT_MESSAGES
         if message_content:
             self._intents |= _MESSAGE_CONTENT
         self._allow_bots = allow_bots
         self._voice = Voice(self.name, self._api, previews=link_previews, notifies=notify_asker)
+        self._strangers = Strangers(name, self._voice.say)
         self._rng = Random()  # noqa: S311  (jitter)
         self._quick_ends = 0
         """How many connections of this run have ended soon, in a row."""
@@ -124,7 +125,7 @@ class DiscordChannel(Channel):
     @property
     def account(self) -> str:
         """A digest of the token."""
-        return sha256(self._token.reveal().encode()).hexdigest()[:32]
+        return self._token.account()
 
     @property
     def exposed(self) -> bool:
@@ -150,10 +151,9 @@ class DiscordChannel(Channel):
                 self,
                 Reader(self.name, me, allow_bots=self._allow_bots),
                 Places(self._api, me),
-                deliver,
                 self._source,
                 self._api,
-                tell=self._voice.say,
+                Handover(self, deliver, self._strangers),
                 echo=self._voice.hear_echo,
             )
             async with trio.open_nursery() as nursery:
@@ -235,7 +235,7 @@ class DiscordChannel(Channel):
         return checked_gateway_url(str(told.get("url")), plain=self._plain)
 
     def _warn(self, what: str) -> None:
-        self.line.warning = what
+        warn(self, what)
 
     # -- speaking --------------------------------------------------------------------------------
 
@@ -326,21 +326,3 @@ def _sessions_check(remaining: int) -> Check:
         detail=f"{remaining} more can be begun today"
         + ("" if remaining > 0 else "; look for what begins so many, and wait"),
     )
-
-
-def _checked_url(api_url: str) -> tuple[str, str]:
-    """The URL without a slash at its end, and its `host:port`.
-
-    Raises:
-        ValueError: it is no plain URL, or not encrypted on its way to another machine.
-    """
-    try:
-        url = urlsplit(api_url)
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    except ValueError:
-        raise ValueError("api_url is no URL") from None
-    if not url.hostname or url.username or url.password or url.query or url.fragment:
-        raise ValueError(f"api_url must be like {_DISCORD}")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-        raise ValueError("api_url must begin with https://; http:// is for this machine only")
-    return api_url.rstrip("/"), f"{url.hostname}:{port}"

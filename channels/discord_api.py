@@ -6,8 +6,8 @@ Source: https://docs.discord.com/developers/reference, "Authentication", "User A
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import trio
@@ -17,6 +17,7 @@ from .discord_errors import is_global, result_of
 from .discord_rates import Rates
 from .http_answer import HttpAnswer, retry_after_s
 from .http_client import HttpClient, UploadedFile
+from .http_connections import HttpConnections
 from .limiter import Limiter, Rate, limited
 from .secret import Secret
 
@@ -42,39 +43,20 @@ class DiscordApi:
         Raises:
             ValueError: `api_url` is no URL of HTTP.
         """
-        HttpClient(api_url)
         self._api_url = api_url
-        self._headers: dict[str, str | Secret] = {
-            "authorization": Secret(f"Bot {token.reveal()}"),
-            "user-agent": _AGENT,
-        }
-        self._client: HttpClient | None = None
-        self._users = 0
+        self._connections = HttpConnections(
+            api_url,
+            headers={"authorization": Secret(f"Bot {token.reveal()}"), "user-agent": _AGENT},
+        )
         self._rates = Rates()
         self._overall = Limiter([_OVERALL])
 
     def __repr__(self) -> str:
         return f"<DiscordApi at {self._api_url}>"
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several.
-
-        A call makes do without: what is sent while nothing is heard has a connection of its own.
-        """
-        client = self._client
-        if client is None:
-            client = self._client = await HttpClient(
-                self._api_url, headers=self._headers
-            ).__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def ask(
         self,

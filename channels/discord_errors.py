@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from .base import Rejected, Unreachable
-from .display import printable
-from .http_answer import HttpAnswer, expect_json, raise_for, retry_after_s
+from .http_answer import HttpAnswer, expect_json, quoted, raise_for, retry_after_s
 from .http_json import BadJson
-from .secret import redact
+from .pauses import least_pause_s
 
 __all__ = ["is_global", "result_of"]
 
-_WORDS_CHARS: Final = 200
-_LONGEST_S: Final = 7 * 24 * 3600.0
 _NO_CONTENT: Final = 204
 
 _REASONS: Final = {
@@ -91,7 +88,7 @@ def _refuse(answer: HttpAnswer, told: Mapping[str, Any]) -> None:
     if not 400 <= status < 500:
         return
     said = told.get("message")
-    shown = printable(redact(said)[:_WORDS_CHARS]) if isinstance(said, str) else ""
+    shown = quoted(said) if isinstance(said, str) else ""
     words = f"{answer.asked}: {status} {shown}".rstrip()
     if status == 429:
         raise Unreachable(
@@ -121,6 +118,5 @@ def _message(answer: HttpAnswer) -> str:
 
 
 def _pause_s(answer: HttpAnswer, told: object) -> float:
-    if isinstance(told, int | float) and not isinstance(told, bool) and told > 0:
-        return float(min(told, _LONGEST_S))
-    return retry_after_s(answer.headers) or 1.0
+    by_body = None if isinstance(told, bool) else least_pause_s(told)
+    return by_body or retry_after_s(answer.headers) or 1.0

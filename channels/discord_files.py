@@ -6,40 +6,33 @@ of files end after a while, so a file that is not kept is known by its message i
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 from urllib.parse import urlsplit
 
-import trio
-
-from ..actors.errors import FileNotKept, FileTooLarge
 from ..actors.messages import Attachment
 from .base import Channel
-from .discord_wire import IncomingFile
-from .fetching import Fetcher, FetchFailed, FetchRefused, safe_name
+from .fetching import Fetcher
+from .incoming_files import IncomingFile
+from .platform_url import address_of
 
 __all__ = ["FileSource"]
 
-_logger = logging.getLogger(__name__)
-
-_HOSTS: Final = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+_ADDRESSES: Final = frozenset({"cdn.discordapp.com:443", "media.discordapp.net:443"})
 _LONGEST_BYTES: Final = 500_000_000
 """What a human may send at most; the configuration usually keeps less."""
-_FETCH_S: Final = 120.0
-_TRIES: Final = 3
-"""How often a file is asked for before its turn comes without what is in it."""
-_TRY_AGAIN_S: Final = 1.0
 
 
 class FileSource:
     """Where files are fetched."""
 
-    def __init__(self, trusted: str | None) -> None:
+    def __init__(self, channel: Channel, trusted: str | None) -> None:
         """Fetch nothing yet.
 
         Args:
+            channel: whose `keep_file` keeps them.
             trusted: `host:port` of another API than Discord's own, which has its files too.
         """
+        self._channel = channel
         self._trusted = trusted
         self._fetcher = Fetcher(
             max_bytes=_LONGEST_BYTES,
@@ -49,47 +42,23 @@ class FileSource:
     def __repr__(self) -> str:
         return "<FileSource>"
 
-    async def attachment(self, file: IncomingFile, channel: Channel) -> Attachment:
-        """A kept file; one by its message, if it cannot be kept."""
-        with trio.move_on_after(_FETCH_S):
-            for tried in range(_TRIES):
-                try:
-                    kept = await self._keep(file, channel)
-                except (FileTooLarge, FileNotKept, FetchRefused) as error:
-                    _logger.warning("%s: a file is not kept: %s", channel.name, error)
-                    break
-                except FetchFailed as error:
-                    _logger.warning("%s: a file was not fetched: %s", channel.name, error)
-                    await trio.sleep(_TRY_AGAIN_S * 2**tried)
-                else:
-                    if kept is not None:
-                        return kept
-                    break
-        return Attachment(
-            kind=file.kind,
-            reference=file.reference,
-            mime=file.mime,
-            size_bytes=file.size_bytes,
-            name=_name_of(file),
-        )
+    async def keep(self, file: IncomingFile) -> Attachment | None:
+        """Fetch a file, and keep it; None if it is not at Discord's, or nobody keeps files.
 
-    async def _keep(self, file: IncomingFile, channel: Channel) -> Attachment | None:
-        keep = channel.keep_file
-        if keep is None or not self._is_ours(file.url):
+        Raises:
+            FetchRefused: Discord does not hand it out.
+            FetchFailed: try later.
+            FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
+        """
+        keep = self._channel.keep_file
+        if keep is None or file.url is None or not self._is_ours(file.url):
             return None
         async with self._fetcher.open(file.url) as pieces:
-            return await keep(pieces, kind=file.kind, mime=file.mime, name=_name_of(file))
+            return await keep(pieces, kind=file.kind, mime=file.mime, name=file.shown_name)
 
-    def _is_ours(self, address: str) -> bool:
+    def _is_ours(self, url: str) -> bool:
         try:
-            url = urlsplit(address)
-            host, port = url.hostname or "", url.port
+            scheme, address = urlsplit(url).scheme, address_of(url)
         except ValueError:
             return False
-        if self._trusted is not None and f"{host}:{port}" == self._trusted:
-            return True
-        return url.scheme == "https" and host in _HOSTS and port in {None, 443}
-
-
-def _name_of(file: IncomingFile) -> str | None:
-    return safe_name(file.name) if file.name else None
+        return address == self._trusted or (scheme == "https" and address in _ADDRESSES)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ..actors.frozen import message
 from .base import Rejected
-from .discord_fields import Fields, Malformed, fields, flag, number, text
+from .json_fields import Fields, Malformed, fields, flag, number, text
 
 __all__ = [
     "IDENTIFY",

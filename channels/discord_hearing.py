@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import trio
 
-from ..actors.errors import AccessDenied, ShuttingDown, TurnRefused
+from ..actors.errors import ShuttingDown
 from ..actors.frozen import fact
-from ..actors.messages import Address, MessageChange
-from .base import Channel, ChannelError, Deliver, Rejected, Unreachable, Watermark
+from .base import Channel, Rejected, Watermark
 from .discord_api import DiscordApi
-from .discord_fields import Fields, Malformed, fields, snowflake, snowflake_at
+from .discord_fields import snowflake, snowflake_at
 from .discord_files import FileSource
 from .discord_gateway import Event, Session
 from .discord_places import Places
 from .discord_progress import Progress, Ticket
 from .discord_wire import MESSAGE_EVENTS, Heard, Reader, channel_in
+from .handover import Handover, insist
+from .incoming_files import FETCH_S, attachments_of
+from .json_fields import Fields, Malformed, fields
+from .lanes import Lanes
 
-__all__ = ["MAX_IN_FLIGHT", "MISSED_AGE_S", "MISSED_MESSAGES", "Ear", "Hearer"]
+__all__ = ["MAX_IN_FLIGHT", "MISSED_AGE_S", "MISSED_MESSAGES", "Ear"]
 
 _logger = logging.getLogger(__name__)
 
@@ -45,19 +46,8 @@ _PAGE: Final = 100
 """Messages of one request; Discord's most."""
 _FETCHING: Final = 4
 """Channels that are asked at once for what was missed."""
-_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before what was refused is tried again: the first, the second … time."""
-_TOLD_EVERY_S: Final = 60.0
-"""Seconds between two times that a stranger is told that they are one."""
-_MAX_TOLD: Final = 1_000
 _STORE_EVERY_S: Final = 0.1
 """Least seconds between two states of the watermark."""
-
-
-class Hearer(Protocol):
-    """Tells a human something that no agent says."""
-
-    async def __call__(self, address: Address, words: str, reply_to: str, /) -> object: ...
 
 
 @fact
@@ -90,41 +80,37 @@ class Ear:
         channel: Channel,
         reader: Reader,
         places: Places,
-        deliver: Deliver,
         source: FileSource,
         api: DiscordApi,
+        handover: Handover,
         *,
-        tell: Hearer,
         echo: Callable[[Fields], None],
     ) -> None:
         """Hear nothing yet.
 
         Args:
-            channel: whose `on_change`, `watermark` and `line` are used.
+            channel: whose `watermark` is used.
             reader: reads messages.
             places: knows channels.
-            deliver: takes turns.
-            source: has their files.
+            source: has the files of turns.
             api: asked for missed messages.
-            tell: tells a stranger that they are one.
+            handover: takes turns and changes.
             echo: hears of the bot's own messages.
         """
         self._channel = channel
         self._reader = reader
         self._places = places
-        self._deliver = deliver
         self._source = source
         self._api = api
-        self._tell = tell
+        self._handover = handover
         self._echo = echo
         self._watermark: Watermark | None = channel.watermark
         self.progress: Final = Progress(
             self._watermark.value if self._watermark else None, channel.account or ""
         )
-        self._lanes: dict[str, deque[_Item]] = {}
+        self._lanes = Lanes(self._hear_item)
         self._room = trio.Semaphore(MAX_IN_FLIGHT)
         self._fetching = trio.Semaphore(_FETCHING)
-        self._told: OrderedDict[str, float] = OrderedDict()
         self._dirty = trio.Event()
 
     def __repr__(self) -> str:
@@ -140,7 +126,7 @@ class Ear:
         """
         if event.name == "READY":
             for channel in self.progress.begin(session):
-                self._enqueue(_Missed(channel=channel), nursery)
+                self._lanes.put(channel, _Missed(channel=channel), nursery)
             self._dirty.set()
             return
         try:
@@ -156,7 +142,7 @@ class Ear:
                 return
             message_id = snowflake(told, "id") if is_new else None
         except Malformed as error:
-            self._warn(f"an event that could not be read was left out: {error}")
+            self._handover.warn(f"an event that could not be read was left out: {error}")
             self._pass(session)
             return
         await self._room.acquire()
@@ -167,7 +153,7 @@ class Ear:
             message_id=message_id,
             ticket=self.progress.open(session, channel, message_id),
         )
-        self._enqueue(item, nursery)
+        self._lanes.put(channel, item, nursery)
         self._dirty.set()  # a channel that is new is remembered before its first message is settled
 
     async def store(self) -> None:
@@ -189,39 +175,26 @@ class Ear:
         self.progress.heard(session)
         self._dirty.set()
 
-    # -- lanes -----------------------------------------------------------------------------------
+    # -- channels --------------------------------------------------------------------------------
 
-    def _enqueue(self, item: _Item, nursery: trio.Nursery) -> None:
-        lane = self._lanes.get(item.channel)
-        if lane is not None:
-            lane.append(item)
+    async def _hear_item(self, item: _Item) -> None:
+        """Hear what happened in a channel."""
+        if isinstance(item, _Missed):
+            await self._catch_up(item.channel)
         else:
-            self._lanes[item.channel] = deque([item])
-            nursery.start_soon(self._work, item.channel)
-
-    async def _work(self, channel: str) -> None:
-        """Hear what happened in one channel, one after the other."""
-        lane = self._lanes[channel]
-        while lane:
-            item = lane[0]
-            if isinstance(item, _Missed):
-                await self._catch_up(channel)
-            else:
-                direct = item.data.get("guild_id") is None
-                await self._settle(item.name, item.data, channel, direct=direct)
-                if item.message_id is not None:
-                    self.progress.passed(channel, item.message_id)
-                self.progress.settle(item.ticket)
-                self._room.release()
-            self._dirty.set()
-            lane.popleft()
-        del self._lanes[channel]
+            direct = item.data.get("guild_id") is None
+            await self._settle(item.name, item.data, item.channel, direct=direct)
+            if item.message_id is not None:
+                self.progress.passed(item.channel, item.message_id)
+            self.progress.settle(item.ticket)
+            self._room.release()
+        self._dirty.set()
 
     async def _catch_up(self, channel: str) -> None:
         """Fetch what came in a channel since its last settled message."""
         async with self._fetching:
             try:
-                await self._again(lambda: self._fetch(channel))
+                await insist(self._channel.name, lambda: self._fetch(channel))
             except (Rejected, Malformed) as error:
                 _logger.info("%s: channel %s was not read: %s", self._channel.name, channel, error)
                 self.progress.forget(channel)
@@ -249,7 +222,7 @@ class Ear:
                 after = message_id
             if len(page) < _PAGE:
                 return
-        self._warn(
+        self._handover.warn(
             f"over {MISSED_MESSAGES:,} messages were missed in channel {channel}: those after "
             f"{after} were left out"
         )
@@ -264,28 +237,11 @@ class Ear:
             direct: whether the channel is known to belong to no guild.
         """
         try:
-            await self._again(lambda: self._hear(name, data, channel, direct=direct))
+            await insist(self._channel.name, lambda: self._hear(name, data, channel, direct=direct))
         except Malformed as error:
-            self._warn(f"an event that could not be read was left out: {error}")
+            self._handover.warn(f"an event that could not be read was left out: {error}")
         except Rejected as refused:
-            self._warn(f"an event was left out: {refused}")
-
-    async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Try until something is done, or refused for good."""
-        for tried in count():
-            pause_s = _PAUSES_S[min(tried, len(_PAUSES_S) - 1)]
-            try:
-                await act()
-                return
-            except TurnRefused as refused:
-                if not refused.retryable:
-                    _logger.debug("%s: refused: %s", self._channel.name, type(refused).__name__)
-                    return
-                _logger.warning("%s: heard again in %g s: %s", self._channel.name, pause_s, refused)
-            except Unreachable as error:
-                pause_s = max(pause_s, error.retry_after_s or 0.0)
-                _logger.warning("%s: tried again in %g s: %s", self._channel.name, pause_s, error)
-            await trio.sleep(pause_s)
+            self._handover.warn(f"an event was left out: {refused}")
 
     # -- one event -------------------------------------------------------------------------------
 
@@ -300,46 +256,19 @@ class Ear:
             if isinstance(news, Heard):
                 await self._hear_turn(news)
             else:
-                await self._hear_change(news)
+                await self._handover.change(news)
 
     async def _hear_turn(self, heard: Heard) -> None:
         turn = heard.turn
         if heard.files:
-            kept = [await self._source.attachment(file, self._channel) for file in heard.files]
-            turn = replace(turn, attachments=tuple(kept))
-        try:
-            await self._deliver(turn)
-        except AccessDenied as denied:
-            if turn.direct and self._may_be_told(turn.user_id):
-                await self._tell_stranger(turn.address, str(denied), turn.message_id)
-
-    async def _hear_change(self, change: MessageChange) -> None:
-        if self._channel.on_change is not None:
-            try:
-                await self._channel.on_change(change)
-            except ValueError as error:
-                raise Malformed("the change cannot be stored") from error
-
-    def _may_be_told(self, user_id: str) -> bool:
-        """Whether a stranger was not told lately: they may write as often as they like."""
-        now = trio.current_time()
-        if self._told.get(user_id, float("-inf")) > now - _TOLD_EVERY_S:
-            return False
-        self._told[user_id] = now
-        self._told.move_to_end(user_id)
-        while len(self._told) > _MAX_TOLD:
-            self._told.popitem(last=False)
-        return True
-
-    async def _tell_stranger(self, address: Address, words: str, reply_to: str) -> None:
-        try:
-            await self._tell(address, words, reply_to)
-        except ChannelError as error:
-            _logger.debug("%s: a stranger was not told: %s", self._channel.name, error)
-
-    def _warn(self, what: str) -> None:
-        _logger.warning("%s: %s", self._channel.name, what)
-        self._channel.line.warning = what
+            kept = await attachments_of(
+                heard.files,
+                self._source.keep,
+                name=self._channel.name,
+                until_s=trio.current_time() + FETCH_S,
+            )
+            turn = replace(turn, attachments=kept)
+        await self._handover.turn(turn)
 
 
 def _page_of(told: object) -> list[tuple[str, Fields]]:

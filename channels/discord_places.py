@@ -9,8 +9,9 @@ import trio
 
 from .base import Rejected
 from .discord_api import DiscordApi
-from .discord_fields import Malformed, fields, is_snowflake, items, snowflake
+from .discord_fields import is_snowflake, snowflake
 from .discord_wire import Me, Place, place_in
+from .json_fields import Malformed, fields, items
 
 __all__ = ["Places"]
 

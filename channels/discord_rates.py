@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+from .pauses import MAX_PAUSE_S
+
 __all__ = ["INVALID_LIMIT", "INVALID_S", "Rates"]
 
 INVALID_LIMIT: Final = 1_000
@@ -22,7 +24,6 @@ INVALID_S: Final = 600.0
 _COUNTED: Final = frozenset({401, 403, 429})
 _REMEMBERED: Final = 2_048
 """Buckets before those are forgotten that are full again."""
-_LONGEST_S: Final = 7 * 24 * 3600.0
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,30})?")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 
@@ -125,4 +126,4 @@ class Rates:
 
 
 def _seconds(told: str) -> float | None:
-    return min(float(told), _LONGEST_S) if _SECONDS.fullmatch(told) else None
+    return min(float(told), MAX_PAUSE_S) if _SECONDS.fullmatch(told) else None

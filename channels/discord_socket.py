@@ -20,9 +20,9 @@ from trio_websocket import (
 )
 
 from .base import Unreachable
-from .discord_fields import Malformed
 from .discord_gateway import IDENTIFY, LEAVE_CODE, RESUME, Event, Gateway, GoneOn, Leave, Say
 from .http_json import BadJson, parse_json
+from .json_fields import Malformed
 from .secret import Secret
 
 __all__ = ["Ended", "GatewaySocket", "checked_gateway_url"]

@@ -13,7 +13,6 @@ import json
 import time
 from collections import OrderedDict
 from hashlib import sha256
-from mimetypes import guess_extension
 from typing import Any, Final
 
 import trio
@@ -21,8 +20,10 @@ import trio
 from ..actors.messages import Address, Instance
 from .base import LostAnswer, Outbound, OutboundFile, Receipt, Rejected
 from .discord_api import DiscordApi
-from .discord_fields import Fields, Malformed, fields, is_snowflake, snowflake, time_of
+from .discord_fields import is_snowflake, snowflake, time_of
 from .discord_markup import to_markdown
+from .json_fields import Fields, Malformed, fields
+from .outgoing_files import ANY_TYPE, declared_type, sent_name
 
 __all__ = ["NONCE_S", "UPLOAD_LIMIT_BYTES", "Voice", "channel_of"]
 
@@ -125,9 +126,8 @@ class Voice:
         """Create a message; without its quotation, where we may not read what it would quote."""
         upload = None
         if file is not None:
-            mime = (file.mime or "").partition(";")[0].strip() or "application/octet-stream"
-            name = file.name or f"file{guess_extension(mime) or ''}"
-            upload = name, await file.read(), mime
+            name = sent_name(file)
+            upload = name, await file.read(), declared_type(file) or ANY_TYPE
             body = {**body, "attachments": [{"id": 0, "filename": name}]}
         where = {"channel": channel}
         quoting = dict(body)

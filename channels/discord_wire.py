@@ -12,23 +12,14 @@ from typing import Any, Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
-from .discord_fields import (
-    Fields,
-    Malformed,
-    chosen,
-    fields,
-    flag,
-    items,
-    number,
-    snowflake,
-    text,
-)
+from .discord_fields import snowflake
+from .incoming_files import IncomingFile
+from .json_fields import Fields, Malformed, chosen, fields, flag, items, number, text
 
 __all__ = [
     "MESSAGE_EVENTS",
     "PLATFORM",
     "Heard",
-    "IncomingFile",
     "Me",
     "News",
     "Place",
@@ -77,19 +68,6 @@ class Place:
     guild: str | None = None
     """None for a direct conversation."""
     name: str | None = None
-
-
-@message
-class IncomingFile:
-    """A file that a human has sent."""
-
-    kind: str
-    url: str
-    reference: str
-    """Channel, message and file: addresses of files change, and are worth something for a day."""
-    mime: str | None = None
-    name: str | None = None
-    size_bytes: int | None = None
 
 
 @message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 __all__ = [
@@ -60,7 +60,7 @@ def listed(value: object, name: str) -> list[object]:
     return cast("list[object]", value)
 
 
-def items(of: Fields, name: str) -> Iterable[object]:
+def items(of: Fields, name: str) -> Sequence[object]:
     """What is in a list, which may be missing.
 
     Raises:

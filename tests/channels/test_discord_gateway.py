@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper import Rejected
-from turnkeeper.channels.discord_fields import Malformed
 from turnkeeper.channels.discord_gateway import (
     Event,
     Gateway,
@@ -21,6 +20,7 @@ from turnkeeper.channels.discord_gateway import (
     Session,
     next_after_close,
 )
+from turnkeeper.channels.json_fields import Malformed
 
 HELLO = {"op": 10, "d": {"heartbeat_interval": 40_000}, "s": None, "t": None}
 READY = {

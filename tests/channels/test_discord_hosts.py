@@ -12,7 +12,7 @@ from turnkeeper.channels.base import Unreachable
 from turnkeeper.channels.discord import DiscordChannel
 from turnkeeper.channels.discord_files import FileSource
 from turnkeeper.channels.discord_socket import checked_gateway_url
-from turnkeeper.channels.discord_wire import IncomingFile
+from turnkeeper.channels.incoming_files import IncomingFile, attachments_of
 
 TOKEN = "MTIzNDU2Nzg5.Gexamp.an-example-of-a-token"
 
@@ -42,7 +42,9 @@ async def test_no_file_is_fetched_from_a_host_that_is_not_discords(url: str) -> 
 
     channel.keep_file = keep
     file = IncomingFile(kind="image", url=url, reference="1/2/3", name="../a.png", size_bytes=5)
-    attachment = await FileSource(None).attachment(file, channel)
+    (attachment,) = await attachments_of(
+        [file], FileSource(channel, None).keep, name="d", until_s=trio.current_time() + 10
+    )
     assert kept == []
     assert (attachment.reference, attachment.size_bytes) == ("1/2/3", 5)
     assert "/" not in (attachment.name or "")

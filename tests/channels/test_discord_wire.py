@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from turnkeeper.actors.messages import Address, Instance, MessageChange
 from turnkeeper.channels.base import LostAnswer, Rejected, Unreachable
 from turnkeeper.channels.discord_errors import is_global, result_of
-from turnkeeper.channels.discord_fields import Malformed
 from turnkeeper.channels.discord_wire import (
     MESSAGE_EVENTS,
     Heard,
@@ -23,6 +22,7 @@ from turnkeeper.channels.discord_wire import (
     place_in,
 )
 from turnkeeper.channels.http_answer import HttpAnswer
+from turnkeeper.channels.json_fields import Malformed
 
 ME = Me(id="99", name="keeper")
 HERE = Place(channel="10", guild="7", name="general")
