@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from hashlib import sha256
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import trio
@@ -34,6 +32,7 @@ from .base import (
     Rejected,
     Unreachable,
 )
+from .handover import Handover
 from .json_fields import Fields, Malformed, items, needed
 from .matrix_api import CLIENT, MatrixApi
 from .matrix_content import edit, related, text_message
@@ -44,11 +43,12 @@ from .matrix_markup import TEXT_LIMIT, TEXT_UNIT
 from .matrix_rooms import JoinPolicy, Rooms, name_in, user_in
 from .matrix_sync import Syncer
 from .matrix_wire import PLATFORM, Me, Reader
+from .platform_url import platform_url
 from .secret import Secret
+from .strangers import Strangers
 
 __all__ = ["MatrixChannel"]
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _SEND: Final = f"{CLIENT}/rooms/{{room}}/send/m.room.message/{{transaction}}"
 _WHOAMI: Final = f"{CLIENT}/account/whoami"
 _TYPING_MS: Final = 30_000
@@ -99,12 +99,13 @@ class MatrixChannel(Channel):
         """
         super().__init__(name)
         self._token = Secret.of(access_token, "access_token")
-        url, place = _checked_url(homeserver)
+        place = platform_url(homeserver, "homeserver", "https://matrix.example.org")
         self._policy = JoinPolicy(join_invites)
         if not 0 < sends_per_s <= 1000:
             raise ValueError("sends_per_s must be above 0, and 1000 at most")
-        self._api = MatrixApi(url, self._token, sends_per_s)
-        self._source = MediaSource(url, place, self._api.authorization)
+        self._api = MatrixApi(place.url, self._token, sends_per_s)
+        self._source = MediaSource(self, place, self._api.authorization)
+        self._strangers = Strangers(name, self._tell)
         self._mark = Mark(self)
         self._allow_bots = allow_bots
         self._msgtype = "m.notice" if notices else "m.text"
@@ -118,7 +119,7 @@ class MatrixChannel(Channel):
     @property
     def account(self) -> str:
         """A digest of the token."""
-        return sha256(self._token.reveal().encode()).hexdigest()[:32]
+        return self._token.account()
 
     @property
     def exposed(self) -> bool:
@@ -145,7 +146,8 @@ class MatrixChannel(Channel):
                     Me(user_id=me, display_name=name_in(profile)),
                     allow_bots=self._allow_bots,
                 )
-                ear = Ear(self, reader, deliver, rooms, self._source, tell=self._tell)
+                handover = Handover(self, deliver, self._strangers)
+                ear = Ear(self.name, reader, rooms, self._source, handover)
                 await Syncer(self._api, ear, self.line, self._mark).run()
             except Malformed as error:
                 raise Unreachable(f"no answer of Matrix's: {error}", reason="bad_answer") from error
@@ -287,21 +289,3 @@ def _server_check(told: Fields) -> Check:
         ok=ok,
         detail=f"speaks {newest}" if ok else f"speaks {newest}; v1.1 is needed",
     )
-
-
-def _checked_url(homeserver: str) -> tuple[str, str]:
-    """The URL without a slash at its end, and its `host:port`.
-
-    Raises:
-        ValueError: it is no plain URL, or not encrypted on its way to another machine.
-    """
-    try:
-        url = urlsplit(homeserver)
-        port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    except ValueError:
-        raise ValueError("homeserver is no URL") from None
-    if not url.hostname or url.username or url.password or url.query or url.fragment:
-        raise ValueError("homeserver must be like https://matrix.example.org")
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
-        raise ValueError("homeserver must begin with https://; http:// is for this machine only")
-    return homeserver.rstrip("/"), f"{url.hostname}:{port}"

@@ -7,16 +7,15 @@ one returned. How long a homeserver remembers is not specified; Synapse does for
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-import trio
-
-from .base import Rejected, Unreachable
+from .base import Rejected
 from .http_client import HttpClient
+from .http_connections import HttpConnections
 from .json_fields import Fields
-from .limiter import Limiter, Rate, limited
+from .limiter import Limiter, Rate, limited, pausing
 from .matrix_errors import ACCOUNT_REFUSED, result_of
 from .secret import Secret
 
@@ -39,34 +38,21 @@ class MatrixApi:
         Raises:
             ValueError: it is no URL of HTTP, or no rate.
         """
-        HttpClient(homeserver)
         self._homeserver = homeserver
         self.authorization = Secret(f"Bearer {token.reveal()}")
         self._limiter = Limiter([Rate(per_s=sends_per_s, burst=_BURST)])
-        self._client: HttpClient | None = None
-        self._users = 0
+        self._connections = HttpConnections(
+            homeserver,
+            headers={"authorization": self.authorization},
+            max_answer_bytes=_MAX_ANSWER_BYTES,
+        )
 
     def __repr__(self) -> str:
         return f"<MatrixApi at {self._homeserver}>"
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[HttpClient]:
-        """Keep connections for as long as the block lasts, or the last block of several."""
-        client = self._client
-        if client is None:
-            client = self._client = await HttpClient(
-                self._homeserver,
-                headers={"authorization": self.authorization},
-                max_answer_bytes=_MAX_ANSWER_BYTES,
-            ).__aenter__()
-        self._users += 1
-        try:
-            yield client
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._client = None
-                await client.__aexit__(None, None, None)
+    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Keep connections for as long as the block lasts."""
+        return self._connections.open()
 
     async def ask(
         self,
@@ -110,15 +96,10 @@ class MatrixApi:
             Unreachable, Rejected, LostAnswer: see `result_of`.
         """
         await limited(self._limiter, "")
-        try:
+        with pausing(self._limiter, None):  # it counts what an account says in all of its rooms
             return await self._call(
                 "PUT", path, sends=True, values=values, json=content, timeout_s=_CALL_S
             )
-        except Unreachable as error:
-            if error.retry_after_s is not None:
-                # A homeserver counts what an account says in all of its rooms.
-                self._limiter.pause(None, trio.current_time() + error.retry_after_s)
-            raise
 
     async def upload(self, content: bytes, *, name: str, mime: str) -> Fields:
         """Put a file on the homeserver, which nobody sees before a message names it.

@@ -9,19 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Rejected, Unreachable
-from .display import printable
-from .http_answer import HttpAnswer, raise_for, raise_unread, retry_after_s
+from .http_answer import HttpAnswer, quoted, raise_for, raise_unread, retry_after_s
 from .json_fields import Fields, Malformed, fields, text
 from .matrix_json import read_answer
-from .secret import redact
+from .pauses import least_pause_s
 
 __all__ = ["ACCOUNT_REFUSED", "result_of"]
 
 ACCOUNT_REFUSED: Final = frozenset({"unauthorized", "deactivated", "locked", "suspended"})
 """Reasons that are about the account, whatever it has asked for."""
 
-_WORDS_CHARS: Final = 200
-_MAX_RETRY_AFTER_S: Final = 7 * 24 * 3600.0
 _LIMITED: Final = "M_LIMIT_EXCEEDED"
 _REASONS: Final = {
     "M_UNKNOWN_TOKEN": "unauthorized",
@@ -86,8 +83,8 @@ def _pause_s(answer: HttpAnswer, told: Fields) -> float:
     by_header = retry_after_s(answer.headers)
     told_ms: object = told.get("retry_after_ms")
     by_body = None
-    if isinstance(told_ms, int | float) and not isinstance(told_ms, bool) and told_ms > 0:
-        by_body = min(told_ms / 1000, _MAX_RETRY_AFTER_S)
+    if isinstance(told_ms, int | float) and not isinstance(told_ms, bool):
+        by_body = least_pause_s(told_ms / 1000)
     if by_body is not None and by_header is not None:
         return max(by_header, by_body)
     return by_header or by_body or 1.0
@@ -99,4 +96,4 @@ def _words(answer: HttpAnswer) -> str:
     code, said = text(told, "errcode"), text(told, "error")
     if not code:
         raise Malformed("there is no errcode")
-    return printable(redact(f"{code} {said or ''}".strip())[:_WORDS_CHARS])
+    return quoted(f"{code} {said or ''}".strip())

@@ -8,19 +8,20 @@ token; homeservers from before v1.11 have `/_matrix/media/v3/download` only, whi
 from __future__ import annotations
 
 import re
-from mimetypes import guess_extension
 from typing import Any, Final
 
 from ..actors.frozen import message
 from ..actors.messages import Attachment
-from .base import Channel, OutboundFile
-from .fetching import Fetcher, FetchRefused, safe_name
+from .base import Channel, KeepFile, OutboundFile
+from .fetching import Fetcher, FetchRefused
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, needed, text
+from .outgoing_files import ANY_TYPE, declared_type, sent_name
+from .platform_url import PlatformUrl
 from .secret import Secret
 
 __all__ = [
     "UPLOAD_LIMIT_BYTES",
-    "IncomingFile",
     "MediaSource",
     "Upload",
     "file_in",
@@ -32,27 +33,9 @@ UPLOAD_LIMIT_BYTES: Final = 50_000_000
 _DOWNLOAD_LIMIT_BYTES: Final = 200_000_000
 _KINDS: Final = {"m.image": "image", "m.audio": "audio", "m.video": "video", "m.file": "file"}
 _TYPES: Final = {kind: msgtype for msgtype, kind in _KINDS.items()}
-_MXC: Final = re.compile(r"mxc://([A-Za-z0-9.:\[\]-]{1,255})/([A-Za-z0-9_-]{1,255})")
+_MXC: Final = re.compile(r"mxc://[A-Za-z0-9.:\[\]-]{1,255}/[A-Za-z0-9_-]{1,255}")
 _MAX_MIME_CHARS: Final = 255
 _PATHS: Final = ("/_matrix/client/v1/media/download/", "/_matrix/media/v3/download/")
-
-
-@message
-class IncomingFile:
-    """A file that a human has sent."""
-
-    kind: str
-    server: str
-    """Where it was sent from; every homeserver hands out the files of all."""
-    media_id: str
-    mime: str | None = None
-    name: str | None = None
-    size_bytes: int | None = None
-
-    @property
-    def reference(self) -> str:
-        """By which Matrix names it."""
-        return f"mxc://{self.server}/{self.media_id}"
 
 
 @message
@@ -84,15 +67,14 @@ def file_in(content: Fields, *, sticker: bool = False) -> IncomingFile | None:
     kind = "image" if sticker else _KINDS.get(text(content, "msgtype") or "")
     if kind is None:
         return None
-    found = _MXC.fullmatch(needed(content, "url"))
-    if found is None:
+    reference = needed(content, "url")
+    if not _MXC.fullmatch(reference):
         raise Malformed("url is none of Matrix's")
     info = chosen(content, "info") or {}
     mime, size = text(info, "mimetype"), info.get("size")
     return IncomingFile(
         kind=kind,
-        server=found[1],
-        media_id=found[2],
+        reference=reference,
         mime=mime[:_MAX_MIME_CHARS] if mime else None,
         name=text(content, "filename") or (None if sticker else text(content, "body")),
         size_bytes=size if type(size) is int and size >= 0 else None,
@@ -101,11 +83,10 @@ def file_in(content: Fields, *, sticker: bool = False) -> IncomingFile | None:
 
 def upload_for(file: OutboundFile) -> Upload:
     """How to send a file."""
-    mime = (file.mime or "").partition(";")[0].strip().lower() or "application/octet-stream"
     return Upload(
         msgtype=_TYPES.get(file.kind, "m.file"),
-        name=file.name or f"file{guess_extension(mime) or ''}",
-        mime=mime,
+        name=sent_name(file),
+        mime=declared_type(file) or ANY_TYPE,
         size_bytes=file.size_bytes,
     )
 
@@ -113,26 +94,27 @@ def upload_for(file: OutboundFile) -> Upload:
 class MediaSource:
     """Where the files of an account's rooms are fetched: from its own homeserver."""
 
-    def __init__(self, homeserver: str, place: str, authorization: Secret) -> None:
+    def __init__(self, channel: Channel, homeserver: PlatformUrl, authorization: Secret) -> None:
         """Fetch nothing yet.
 
         Args:
+            channel: whose `keep_file` keeps them.
             homeserver: what every path is put behind.
-            place: `host:port` of it, which the operator has configured.
             authorization: a header for it and nobody else.
         """
-        self._homeserver = homeserver
+        self._channel = channel
+        self._homeserver = homeserver.url
         self._headers = {"authorization": authorization}
         self._fetcher = Fetcher(
             max_bytes=_DOWNLOAD_LIMIT_BYTES,
-            trusted=frozenset({place}),
-            credential_hosts=frozenset({place}),
+            trusted=frozenset({homeserver.address}),
+            credential_hosts=frozenset({homeserver.address}),
         )
 
     def __repr__(self) -> str:
         return f"<MediaSource at {self._homeserver}>"
 
-    async def keep(self, file: IncomingFile, channel: Channel) -> Attachment | None:
+    async def keep(self, file: IncomingFile) -> Attachment | None:
         """Fetch a file, and keep it; None if there is nowhere to keep it.
 
         Raises:
@@ -140,21 +122,19 @@ class MediaSource:
             FetchRefused: it is not handed out.
             FileTooLarge, FileNotKept, ShuttingDown: it cannot be kept.
         """
-        if channel.keep_file is None:
+        keep = self._channel.keep_file
+        if keep is None:
             return None
         *newer, oldest = _PATHS
         for path in newer:
             try:
-                return await self._keep(path, file, channel)
+                return await self._keep(path, file, keep)
             except FetchRefused as refused:
                 if refused.reason != "not_found":
                     raise
-        return await self._keep(oldest, file, channel)
+        return await self._keep(oldest, file, keep)
 
-    async def _keep(self, path: str, file: IncomingFile, channel: Channel) -> Attachment:
-        keep = channel.keep_file
-        assert keep is not None  # it was looked at
-        url = f"{self._homeserver}{path}{file.server}/{file.media_id}"
+    async def _keep(self, path: str, file: IncomingFile, keep: KeepFile) -> Attachment:
+        url = f"{self._homeserver}{path}{file.reference.removeprefix('mxc://')}"
         async with self._fetcher.open(url, headers=self._headers) as pieces:
-            name = safe_name(file.name) if file.name else None
-            return await keep(pieces, kind=file.kind, mime=file.mime, name=name)
+            return await keep(pieces, kind=file.kind, mime=file.mime, name=file.shown_name)

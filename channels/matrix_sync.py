@@ -7,17 +7,17 @@ the ones before, of which only so many are open; the mark moves behind those tha
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from itertools import count
 from typing import Final, TypeAlias
 
 import trio
 
-from ..actors.errors import ShuttingDown, TurnRefused
+from ..actors.errors import ShuttingDown
 from .base import ChannelError, Rejected, Unreachable
+from .handover import AGAIN_AFTER_S, insist
 from .json_fields import Malformed
+from .lanes import Lanes
 from .line import Line
 from .matrix_api import CLIENT, MatrixApi
 from .matrix_batches import (
@@ -54,9 +54,9 @@ _MAX_HEARING: Final = 32
 _PAGE: Final = 50
 _MAX_PAGES_BACK: Final = 10
 """Pages in which the account's invitation is looked for."""
-_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before something is tried again: the first, the second … time."""
-_JOIN_TRIES: Final = 5
+
+_Waiting: TypeAlias = tuple[int, RoomNews | Invite, str]
+"""The number of an answer, what it tells of a room, and where it began."""
 
 _Page: TypeAlias = tuple[Sequence[object], Mapping[str, str]]
 """Events in their order, and display names of those who are in them."""
@@ -73,7 +73,7 @@ class Syncer:
         self._backlog = Backlog()
         self._waiting = 0
         """Events in all lanes."""
-        self._lanes: dict[str, deque[tuple[int, RoomNews | Invite, str]]] = {}
+        self._lanes = Lanes(self._settle)
         self._room_for = trio.Semaphore(_MAX_HEARING)
         self._settled = trio.Event()
         self._moved = trio.Event()
@@ -160,12 +160,7 @@ class Syncer:
         both: list[RoomNews | Invite] = [*batch.invites, *batch.rooms]
         self._waiting += sum(len(news.events) for news in batch.rooms)
         for one in both:
-            lane = self._lanes.get(one.room)
-            if lane is not None:
-                lane.append((number, one, since))
-            else:
-                self._lanes[one.room] = deque([(number, one, since)])
-                nursery.start_soon(self._work, one.room)
+            self._lanes.put(one.room, (number, one, since), nursery)
         self._settled.set()
 
     async def _move_mark(self) -> None:
@@ -182,24 +177,20 @@ class Syncer:
             self._moved.set()
             self._moved = trio.Event()
 
-    async def _work(self, room: str) -> None:
-        """Settle what happens in one room, one after the other."""
-        lane = self._lanes[room]
+    async def _settle(self, waiting: _Waiting) -> None:
+        """Settle what one answer tells of one room."""
+        number, one, since = waiting
         try:
-            while lane:
-                number, one, since = lane[0]
-                if isinstance(one, Invite):
-                    await self._accept(one)
-                else:
-                    await self._hear(one, since)
-                    self._waiting -= len(one.events)
-                lane.popleft()
-                self._backlog.settle(number)
-                self._settled.set()
+            if isinstance(one, Invite):
+                await self._accept(one)
+            else:
+                await self._hear(one, since)
+                self._waiting -= len(one.events)
         except (Unreachable, Rejected) as error:
             self._fail(error)
-            return
-        del self._lanes[room]
+            await trio.sleep_forever()  # until this is cancelled
+        self._backlog.settle(number)
+        self._settled.set()
 
     async def _hear(self, news: RoomNews, since: str) -> None:
         async with aclosing(self._pages(news, since)) as pages:
@@ -208,18 +199,14 @@ class Syncer:
                     await self._hear_event(news.room, event, names)
 
     async def _hear_event(self, room: str, event: object, names: Mapping[str, str]) -> None:
-        for tried in count():
-            try:
-                async with self._room_for:
-                    await self._ear.hear(room, event, names)
-                return
-            except (TurnRefused, Unreachable) as error:
-                pause_s = _PAUSES_S[min(tried, len(_PAUSES_S) - 1)]
-                _logger.warning("an event is heard again in %s s: %s", pause_s, error)
-                await trio.sleep(pause_s)
+        async def hear() -> None:
+            async with self._room_for:
+                await self._ear.hear(room, event, names)
+
+        await insist(self._ear.name, hear)
 
     async def _accept(self, invite: Invite) -> None:
-        for pause_s in _PAUSES_S[:_JOIN_TRIES]:
+        for pause_s in AGAIN_AFTER_S:
             try:
                 async with self._room_for:
                     await self._ear.rooms.accept(invite)
@@ -293,7 +280,7 @@ class Syncer:
         Raises:
             Unreachable: after the channel has tried for a while.
         """
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*AGAIN_AFTER_S, None):
             try:
                 answer = await self._api.ask(
                     f"{CLIENT}/rooms/{{room}}/messages",

@@ -13,8 +13,9 @@ from typing import Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
+from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, needed, text
-from .matrix_files import IncomingFile, file_in
+from .matrix_files import file_in
 
 __all__ = [
     "EVENT_TYPES",
