@@ -473,8 +473,8 @@ async def test_a_body_that_does_not_leave_is_left_without_a_trace() -> None:
         body = bytes(32 * 1024 * 1024)
         with pytest.raises(LostAnswer):
             await client.call("POST", "/", sends=True, timeout_s=0.2, content=body)
+        files = {"file": ("name", body, "text/plain")}
         with pytest.raises(LostAnswer):
-            files = {"file": ("name", body, "text/plain")}
             await client.call("POST", "/", sends=True, timeout_s=0.2, files=files)
         gone.set()
     gc.collect()  # nothing that is found now was left in the middle
