@@ -300,6 +300,7 @@ class RegistryActor(Sender):
     def _start(self, session_id: SessionId, stream: int, conversation: Conversation) -> Ref:
         ref = SessionActor.start(self._services, stream, conversation)
         self._sessions.add(session_id, ref)
+        self._agents.put(session_id, conversation.agent)  # which is not stored yet if it is new
         return ref
 
     def _rotate(self, _message: Rotate) -> None:

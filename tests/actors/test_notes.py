@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper import Address, Runtime, RuntimeFailed, Turn
+from turnkeeper import Address, Outcome, Runtime, RuntimeFailed, Turn
 from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, NoteRecord
 from turnkeeper.actors.deliveries import DeliveryReported
 from turnkeeper.actors.journal import load_binding, load_note_of
@@ -74,6 +74,26 @@ async def test_the_owner_has_a_note_of_what_another_session_said() -> None:
         assert_each_has_its_note(stage.store, "s1", 1, 2)
         (delivered,) = [r for r in outcomes_with_arrival(stage.store, 1) if r.noted_in]
         assert (delivered.noted_in, log(stage.store, 2)[delivered.noted_seq - 1]) == ("s2", note)
+
+
+async def test_a_session_may_speak_to_one_that_is_being_opened() -> None:
+    tg = LoopbackChannel("tg")
+    outcomes: list[Outcome] = []
+    async with on_stage(echo, tg) as stage, trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            await tg.receive("hi", conversation="c2", user_id="u2")
+
+        async def speak() -> None:
+            outcomes.append(await stage.runtime.send_message("s1", "psst", C2))
+
+        await greet(tg, "c1")
+        stage.store.hold()
+        for task in (write, speak):
+            nursery.start_soon(task)
+            await wait_all_tasks_blocked()
+        stage.store.release()
+    assert [(outcome.status, outcome.noted_in) for outcome in outcomes] == [("delivered", "s2")]
 
 
 async def test_a_note_wakes_nobody_and_the_next_turn_is_answered() -> None:
