@@ -18,6 +18,8 @@ import httpx
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from turnkeeper.channels.http_pieces import Body
+
 from .slack_fake_world import SIGNING_SECRET, Json, SlackWorld
 from .web import Pulse, cut_connection
 
@@ -317,13 +319,17 @@ class Deliveries:
         """None once the app has answered with 2xx; or how that failed."""
         assert self.url is not None
         body = json.dumps(payload).encode()
-        headers = {"Content-Type": "application/json", "User-Agent": "Slackbot 1.0"}
-        headers |= signed(body)
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "User-Agent": "Slackbot 1.0",
+            **signed(body),
+        }
         if attempt:
             headers |= {"X-Slack-Retry-Num": str(attempt), "X-Slack-Retry-Reason": reason}
         try:
             answer = await client.post(
-                self.url, content=body, headers=headers, timeout=self.ack_within_s
+                self.url, content=Body(body), headers=headers, timeout=self.ack_within_s
             )
         except httpx.TimeoutException:
             return self._note(payload, attempt, "http_timeout")

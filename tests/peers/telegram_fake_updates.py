@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Final, cast
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import trio
+
+from turnkeeper.channels.http_pieces import Body
 
 from .telegram_fake_requests import ApiError, Parameters
 from .telegram_fake_world import Json, Webhook, World
@@ -181,10 +184,13 @@ class Pusher:
 
     async def _push(self, client: httpx.AsyncClient, update: Json, chat_id: int) -> None:
         webhook = self._world.webhook
-        headers = {"X-Telegram-Bot-Api-Secret-Token": webhook.secret} if webhook.secret else {}
+        body = json.dumps(update).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        if webhook.secret:
+            headers["X-Telegram-Bot-Api-Secret-Token"] = webhook.secret
         wait_s = self._retry_s
         try:
-            answer = await client.post(webhook.url, json=update, headers=headers)
+            answer = await client.post(webhook.url, content=Body(body), headers=headers)
         except httpx.TransportError as error:
             failed = f"Connection failed: {type(error).__name__}"
         else:

@@ -13,6 +13,8 @@ from typing import Final
 import httpx
 import trio
 
+from turnkeeper.channels.http_pieces import Body
+
 from .web import Pulse
 from .whatsapp_fake_world import Json, Post, Webhook, World
 
@@ -122,12 +124,17 @@ class Hook:
 
     async def _post(self, post: Post) -> None:
         raw = raw_body(post.body)
-        headers = {"content-type": "application/json", "user-agent": "facebookexternalua"}
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(raw)),
+            "user-agent": "facebookexternalua",
+        }
         secret = self._world.app_secret if self.secret is None else self.secret
         if secret:
             headers["x-hub-signature-256"] = signature(secret, raw)
         try:
-            answer = await self._client.post(self._world.webhook.url, content=raw, headers=headers)
+            url = self._world.webhook.url
+            answer = await self._client.post(url, content=Body(raw), headers=headers)
             status = answer.status_code
         except httpx.TransportError:
             status = 0
