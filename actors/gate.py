@@ -334,7 +334,7 @@ class OutputGate(TrioActor):
 
     def _undeliverable(self, effect: Dispatch, reason: str) -> None:
         report = self._failure(effect.seq, effect.attempt, reason)
-        self._services.registry.tell(report)  # which keeps it while an act is being carried out
+        self._tell_registry(report)  # which keeps it while an act is being carried out
 
     def _failure(self, seq: int, attempt: int, reason: str) -> DeliveryReported:
         return DeliveryReported(
@@ -383,9 +383,11 @@ class OutputGate(TrioActor):
 
     def _left(self, _error: StorageError | None) -> None:
         """All that was decided here is durable: whoever loads the session next will find it."""
-        gone = Passivated(session_id=self._core.session_id, ref=self.actor_ref)
-        with suppress(ActorDeadError):  # a stopped registry loads nobody
-            self._services.registry.tell(gone)
+        self._tell_registry(Passivated(session_id=self._core.session_id, ref=self.actor_ref))
+
+    def _tell_registry(self, message: object) -> None:
+        with suppress(ActorDeadError):  # one that has stopped loads nobody and passes nothing on
+            self._services.registry.tell(message)
 
     def _turn_id(self, seq: int) -> TurnId:
         return TurnId(f"{self._core.session_id}/{seq}")

@@ -69,7 +69,7 @@ class Notebook(OutputGate):
             lent = self._lend(message)
         except StorageError as error:
             logger.warning("%s: no note of %s", self, message.report.delivery_id, exc_info=error)
-        self._services.registry.tell(lent)
+        self._tell_registry(lent)
 
     def _lend(self, message: KeepNote) -> NoteLent:
         store, report, core = self._services.store, message.report, self._core
@@ -115,7 +115,7 @@ class Notebook(OutputGate):
             kept = self._settle_noted(message)
         finally:
             if not kept and message.awaits_owner:
-                self._services.registry.tell(NoteWaits(delivery_id=message.report.delivery_id))
+                self._tell_registry(NoteWaits(delivery_id=message.report.delivery_id))
             self._return(message, kept=kept)
 
     def _settle_noted(self, message: NoteLent) -> bool:
@@ -142,7 +142,7 @@ class Notebook(OutputGate):
 
     def _noted(self, message: NoteLent, effects: list[Effect], error: StorageError | None) -> None:
         if message.awaits_owner:
-            self._services.registry.tell(NoteWaits(delivery_id=message.report.delivery_id))
+            self._tell_registry(NoteWaits(delivery_id=message.report.delivery_id))
         elif error is not None and message.batch is not None:
             self._return(message, kept=False)
         self._durable(effects, None, error)
@@ -162,7 +162,7 @@ class Notebook(OutputGate):
 
     def _return(self, message: NoteLent, *, kept: bool) -> None:
         if message.lender is not None:
-            self._services.registry.tell(
+            self._tell_registry(
                 NoteReturned(
                     session_id=message.lender,
                     speaker=self._core.session_id,

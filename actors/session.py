@@ -218,7 +218,7 @@ class SessionActor(Compacting):
         if self._core.idle and not busy:
             self._submit(Batch(), self._leave)
         else:
-            self._services.registry.tell(StayedAwake(session_id=message.session_id))
+            self._tell_registry(StayedAwake(session_id=message.session_id))
 
     def _leave(self, error: StorageError | None) -> None:
         if self.actor_ref.is_alive():
@@ -237,14 +237,14 @@ class SessionActor(Compacting):
         self._submit(batch, partial(self._bound, place, step.effects))
 
     def _bound(self, place: Address, effects: list[Effect], error: StorageError | None) -> None:
-        self._services.registry.tell(PlaceBound(address=place, stored=error is None))
+        self._tell_registry(PlaceBound(address=place, stored=error is None))
         self._durable(effects, None, error)
 
     def _hold_still(self, message: HoldStill) -> None:
         self._submit(Batch(), partial(self._held_still, message.session_id))
 
     def _held_still(self, session_id: SessionId, _error: StorageError | None) -> None:
-        self._services.registry.tell(HeldStill(session_id=session_id))
+        self._tell_registry(HeldStill(session_id=session_id))
 
     def _take_over(self, message: TakeOver) -> None:
         if self._core.next_seq != message.first_seq:
