@@ -3,9 +3,9 @@
     files.py STATE_DIR JOURNAL OPTIONS
 
 OPTIONS is a JSON object: `seed` of everything that is left to chance, `numbers` of messages, and
-`work`. With `run` the humans write, and the program goes on until it is killed; with `end` it ends
-once nothing is open any more. One JSON list a line is appended to JOURNAL in one write each, so
-that a kill loses none and splits none; standard output repeats it:
+`work`: once nothing is open any more the program ends with `end`, and with `run` goes on until it
+is killed. One JSON list a line is appended to JOURNAL in one write each, so that a kill loses none
+and splits none; standard output repeats it:
 
     up                                    the runtime runs
     accepted NUMBER                       a human's message is durable
@@ -73,7 +73,7 @@ async def agent(rng: Random, turn: tk.Turn) -> tk.Reply:
 
 
 async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> None:
-    """Run until killed, or until nothing is open any more."""
+    """Run until killed or, if that is the work, until nothing is open any more."""
     journal, rng = Journal(journal_path), Random(options["seed"])
     wire = Wire(journal, rng)
     async with tk.open_runtime(
@@ -86,14 +86,14 @@ async def main(state_dir: str, journal_path: str, options: dict[str, Any]) -> No
                 f"m{number}", message_id=f"m{number}", conversation=human, user_id=human
             )
             journal.write("accepted", number)
-        if options["work"] == "run":
-            await trio.sleep_forever()
         while True:
             sessions = await runtime.sessions()
             if not any(one.open_turns or one.open_deliveries for one in sessions):
                 break
             await trio.sleep(_LOOK_EVERY_S)
         journal.write("quiet")
+        if options["work"] == "run":
+            await trio.sleep_forever()
 
 
 if __name__ == "__main__":

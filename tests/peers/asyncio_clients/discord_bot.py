@@ -19,25 +19,26 @@ import discord
 import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
+from lines import say
 
 
 class Bot(discord.Client):  # type: ignore[misc]  # it is not installed where types are checked
     """Answers everybody but bots."""
 
     async def on_ready(self) -> None:
-        print("ready", flush=True)
+        say("ready")
 
     async def on_resumed(self) -> None:
-        print("resumed", flush=True)
+        say("resumed")
 
     async def on_disconnect(self) -> None:
-        print("disconnected", flush=True)
+        say("disconnected")
 
     async def on_raw_message_edit(self, payload: Any) -> None:
-        print("edited", payload.message_id, payload.data.get("content"), flush=True)
+        say("edited", payload.message_id, payload.data.get("content"))
 
     async def on_raw_message_delete(self, payload: Any) -> None:
-        print("deleted", payload.message_id, flush=True)
+        say("deleted", payload.message_id)
 
     async def on_message(self, message: Any) -> None:
         if message.author.bot:
@@ -68,9 +69,9 @@ def main() -> None:
     try:
         bot.run(token, log_handler=None)
     except discord.LoginFailure:
-        print("login failed", flush=True)
+        say("login failed")
     except discord.PrivilegedIntentsRequired:
-        print("intents refused", flush=True)
+        say("intents refused")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import threading
 from typing import Any
 from urllib.request import Request, urlopen
 
+from lines import say
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 from slack_sdk.socket_mode import SocketModeClient
@@ -42,7 +43,7 @@ class Bot:
         if not silent:
             client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
         kind, subtype = event["type"], event.get("subtype", "-")
-        print("event", payload["event_id"], kind, subtype, request.retry_attempt, flush=True)
+        say("event", payload["event_id"], kind, subtype, request.retry_attempt)
         said = kind == "message" and subtype in ("-", "file_share")
         if said and not silent and event["user"] != self._me:
             self._answer(event)
@@ -77,9 +78,9 @@ def main() -> None:
         bot = Bot(*sys.argv[1:])
         bot.socket.connect()
     except SlackApiError as error:
-        print("refused", error.response["error"], flush=True)
+        say("refused", error.response["error"])
         return
-    print("connected", flush=True)
+    say("connected")
     sys.stdin.read()
     bot.socket.close()
     for thread in threading.enumerate():

@@ -22,6 +22,7 @@ from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 from aiogram.types import BufferedInputFile, CallbackQuery, Message, ReplyParameters
 from aiogram.webhook.aiohttp_server import SimpleRequestHandler, setup_application
 from aiohttp import web
+from lines import say
 
 dispatcher = Dispatcher()
 
@@ -46,10 +47,10 @@ async def echo(message: Message, bot: Bot) -> None:
             sent = await message.answer(text, reply_parameters=answering)
             break
         except TelegramRetryAfter as error:
-            print("waits", error.retry_after)
+            say("waits", error.retry_after)
             await asyncio.sleep(error.retry_after)
         except TelegramForbiddenError as error:
-            print("forbidden", error.message)
+            say("forbidden", error.message)
             return
     await sent.edit_text(f"<i>{text}!</i>", parse_mode="HTML")
 
@@ -79,7 +80,7 @@ async def serve(bot: Bot, secret: str) -> None:
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
     await bot.set_webhook(f"http://127.0.0.1:{port}/hook", secret_token=secret)
-    print("running", (await bot.me()).username)
+    say("running", (await bot.me()).username)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
@@ -95,9 +96,9 @@ async def main() -> None:
         if mode == "webhook":
             await serve(bot, *secret)
         else:
-            print("running", (await bot.me()).username)
+            say("running", (await bot.me()).username)
             await dispatcher.start_polling(bot, polling_timeout=20)
-    print("stopped")
+    say("stopped")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from lines import say
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters, Update
 from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest, RetryAfter
@@ -33,7 +34,7 @@ async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     try:
         await update.message.reply_text("<b>welcome", parse_mode=ParseMode.HTML)
     except BadRequest as error:
-        print("refused", error.message)
+        say("refused", error.message)
     await update.message.reply_html("<b>welcome</b>", reply_markup=BUTTONS)
 
 
@@ -53,13 +54,13 @@ async def echo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
         except RetryAfter as error:
             wait_s = error.retry_after
             seconds = wait_s.total_seconds() if hasattr(wait_s, "total_seconds") else wait_s
-            print("waits", int(seconds))
+            say("waits", int(seconds))
             await asyncio.sleep(seconds)
     await sent.edit_text(f"echo: {message.text}!")
     try:
         await sent.edit_text(f"echo: {message.text}!")
     except BadRequest as error:
-        print("unchanged", error.message)
+        say("unchanged", error.message)
 
 
 async def edited(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -86,12 +87,12 @@ async def more(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 async def begun(application: Application) -> None:
     """Say who it is."""
     await application.bot.set_my_commands([("start", "Begin")])
-    print("running", application.bot.username)
+    say("running", application.bot.username)
 
 
 async def ended(application: Application) -> None:
     """Say that it has stopped well."""
-    print("stopped")
+    say("stopped")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from functools import partial
 import httpx
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from lines import say
 from pywa import WhatsApp, filters
 from pywa import handlers as client_handlers
 from pywa.errors import TooManyMessages, WhatsAppError
@@ -52,10 +53,10 @@ def echo(client: WhatsApp, message: Message) -> None:
             message.reply_text(f"echo: {message.text}", quote=True)
             return
         except TooManyMessages as error:
-            print("waits", error.code, error.details)
+            say("waits", error.code, error.details)
             time.sleep(0.1)
         except WhatsAppError as error:
-            print("refused", error.code, error.status_code, error.message)
+            say("refused", error.code, error.status_code, error.message)
             return
 
 
@@ -72,7 +73,7 @@ def turn_around(client: WhatsApp, message: Message) -> None:
 
 def status(client: WhatsApp, told: MessageStatus) -> None:
     """Say what has become of a message."""
-    print("status", told.status.value, told.error.code if told.error else "")
+    say("status", told.status.value, told.error.code if told.error else "")
 
 
 async def main() -> None:
@@ -103,13 +104,13 @@ async def main() -> None:
         )
     )
     number = client.get_business_phone_number()
-    print("running", number.display_phone_number)
+    say("running", number.display_phone_number)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
     await serve(application, config, shutdown_trigger=partial(ended.wait))
-    print("stopped")
+    say("stopped")
 
 
 if __name__ == "__main__":
