@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
 
-from .actors.messages import Instance
 from .agent import Agent
 from .channels.base import Channel
-from .channels.parcel import check_powers
 from .compaction import SummariserSpec, enter_counter, plan_compaction
 from .config import Config, ConfigError, load_config
 from .config_reset import reset_policy
 from .engine import Engine
 from .identity import IdentityResolver
-from .kinds import make_channels
+from .instances import instances_of
 from .rules import agents_of, check_exposure, instance_rules
 from .runtime import Runtime
 from .storage.base import Store
@@ -85,8 +83,7 @@ async def open_runtime(  # noqa: PLR0913  (independent parts, all keywords)
     settings = load_config(config)
     reset_policy(settings.session)  # a `Config` that a program has made has not been checked
     known = _agents(agent, agents)
-    in_code = [channel.name for channel in channels]
-    instances = _instances([*channels, *make_channels(settings, in_code)])
+    instances = instances_of(settings, channels)
     rules = instance_rules(settings, instances, agents_of(instances, settings, known))
     check_exposure(instances, rules)
     async with AsyncExitStack() as stack:
@@ -127,29 +124,3 @@ def _agents(agent: Agent | None, agents: Mapping[str, Agent] | None) -> dict[str
     if not known:
         raise ConfigError("agents is empty")
     return known
-
-
-def _instances(channels: Sequence[Channel]) -> dict[Instance, Channel]:
-    instances: dict[Instance, Channel] = {}
-    for channel in channels:
-        if channel.name in instances:
-            raise ConfigError(f"two channels are called {channel.name!r}")
-        try:
-            check_powers(channel)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        _check_account(channel, instances.values())
-        instances[channel.name] = channel
-    return instances
-
-
-def _check_account(channel: Channel, others: Iterable[Channel]) -> None:
-    """Refuse a second channel of one account: the platform would tell each only half of all."""
-    if channel.account is None:
-        return
-    for other in others:
-        if (other.platform, other.account) == (channel.platform, channel.account):
-            raise ConfigError(
-                f"channels {other.name!r} and {channel.name!r} have the same account on "
-                f"{channel.platform}: give each a token of its own, or remove one"
-            )

@@ -13,10 +13,11 @@ from .actors.kernel import ActorDeadError
 from .actors.messages import FindSession, Instance, SessionId
 from .actors.services import Ref
 from .channel_status import ChannelStatus, status_of
+from .channels.base import Channel
 from .config import Config, load_config
 from .deciding import Deciding
 from .engine import RuntimeFailed
-from .kinds import make_channels
+from .instances import instances_of
 from .planning import Planning
 from .reload import Reloaded, follow
 from .rules import agents_of, check_exposure, instance_rules
@@ -36,17 +37,25 @@ class Runtime(Speaking, Deciding, Planning):
         No conversation that has a session moves because of a scope.
 
         Raises:
-            ConfigError: it is wrong; nothing was changed.
+            ConfigError: it is wrong, or the next start would not make its channels; nothing was
+                changed.
         """
         async with self._reloading:
             wanted = await trio.to_thread.run_sync(load_config, config)
-            make_channels(wanted, self._channels)  # so that what waits is right too
+            instances_of(wanted, self._made_in_code())  # so that what waits is right too
             settings, reloaded = follow(self._engine.settings, wanted, self._channels)
             agent_of = agents_of(self._channels, settings, self._engine.agents)
             rules = instance_rules(settings, self._channels, agent_of)
             check_exposure(self._channels, rules)
             await self._engine.follow(self._actors, settings, rules)
         return reloaded
+
+    def _made_in_code(self) -> list[Channel]:
+        """The running channels that no configuration describes."""
+        described = {
+            section.name for section in self._engine.settings.channels if section.kind is not None
+        }
+        return [channel for name, channel in self._channels.items() if name not in described]
 
     async def channel_statuses(self) -> list[ChannelStatus]:
         """How each channel is doing: its connection, and what waits to be sent."""

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 import turnkeeper as tk
+from turnkeeper import kinds
 from turnkeeper.actors.errors import AccessDenied
 from turnkeeper.config import Config, load_config
 from turnkeeper.reload import Reloaded, follow
@@ -195,6 +196,59 @@ async def test_nobody_is_let_in_only_because_the_rule_has_gone(tmp_path: Path) -
             await runtime.reload({"channels": {"tg": {}}})
         with pytest.raises(AccessDenied):
             await tg.receive("hello")
+
+
+SAME_ACCOUNT = "have the same account on loopback: give each a token of its own, or remove one"
+
+
+class Accounted(LoopbackChannel):
+    """A channel with a token, of a kind that a file can name."""
+
+    def __init__(self, name: str, *, token: str = "one") -> None:
+        super().__init__(name)
+        self._token = token
+
+    @property
+    def account(self) -> str | None:
+        return self._token
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        (
+            {"a": {"kind": "accounted"}, "new": {"kind": "accounted"}},
+            f"channels 'a' and 'new' {SAME_ACCOUNT}",
+        ),
+        (
+            {"a": {"kind": "accounted", "token": "of the program"}},
+            f"channels 'own' and 'a' {SAME_ACCOUNT}",
+        ),
+        ({"own": {"kind": "accounted"}}, "two channels are called 'own'"),
+        ({"a": {"access": "code"}}, '[channels.a]: kind is missing; e.g. kind = "websocket"'),
+    ],
+)
+async def test_what_the_next_start_would_not_begin_with_changes_nothing(
+    wanted: dict[str, Any], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "load_kind", lambda _kind: Accounted)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    own = Accounted("own", token="of the program")
+    config = {"channels": {"a": {"kind": "accounted"}}}
+    async with tk.open_runtime(tmp_path, agent=echo, channels=[own], config=config) as runtime:
+        refused = {"session": {"dm_scope": "main"}, "channels": wanted}
+        with pytest.raises(tk.ConfigError) as raised:
+            await runtime.reload(refused)
+        assert str(raised.value) == complaint
+        assert (await runtime.reload(config)).applied == ()
+        renamed = await runtime.reload({"channels": {"b": {"kind": "accounted"}}})
+    assert renamed.waiting == (
+        "[channels.b]: a new channel",
+        "[channels.a]: has gone, and runs on with its rules",
+    )
+    with pytest.raises(tk.ConfigError) as raised:
+        async with tk.open_runtime(tmp_path, agent=echo, channels=[own], config=refused):
+            pass
+    assert str(raised.value) == complaint
 
 
 async def test_reloads_at_once_come_one_after_the_other(gateway: Gateway) -> None:
