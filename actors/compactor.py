@@ -142,6 +142,7 @@ class Compactor:
             timeout_s=patience.timeout_s,
             attempts=patience.attempts,
             offload=self._aside,
+            redact=services.redact,
         )
         self._jobs: dict[SessionId, _Job] = {}
         self._expected: dict[SessionId, int] = {}

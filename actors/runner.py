@@ -70,12 +70,24 @@ class TurnRunner:
         *,
         max_running: int,
         timeout_s: float,
+        redact: Callable[[str], str] = str,
     ) -> None:
+        """A runner.
+
+        Args:
+            nursery: where the turns run.
+            invoke: gives a turn to its agent.
+            registry: is told what became of each turn.
+            max_running: how many turns run at once.
+            timeout_s: seconds that one attempt may take.
+            redact: takes out of an agent's error what must not be stored.
+        """
         self._nursery = nursery
         self._invoke = invoke
         self._registry = registry
         self._max_running = max_running
         self._timeout_s = timeout_s
+        self._redact = redact
         self._running: dict[SessionId, trio.CancelScope] = {}
         self._waiting: deque[TurnJob] = deque()
         self._isolation: deque[tuple[SessionId, int]] = deque()
@@ -157,7 +169,8 @@ class TurnRunner:
             asyncio.CancelledError,  # let out of a loop of the agent's own; trio has another one
         ) as error:  # the supervisor's edge: whatever an agent raises ends here
             logger.warning("%s failed", job, exc_info=error)
-            return self._failed(job, _describe(error), retryable=not isinstance(error, AgentFault))
+            text = self._redact(_describe(error))
+            return self._failed(job, text, retryable=not isinstance(error, AgentFault))
         return TurnFinished(session_id=job.session_id, turn_seq=job.seq, turn=job.turn, reply=reply)
 
     def _failed(self, job: TurnJob, error: str, *, retryable: bool) -> TurnFailed:

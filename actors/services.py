@@ -70,6 +70,8 @@ class Services:
     door: Door
     canonical: Callable[[str, str], str] = _as_it_is
     """The canonical form of a user id, given the platform. Raises ValueError for what is none."""
+    redact: Callable[[str], str] = str
+    """Hides the secrets of this process in what an agent or a summariser has raised."""
     random: Callable[[int], bytes] = secrets.token_bytes
     """So many bytes that nobody can guess."""
     self_link: bool = True

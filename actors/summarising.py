@@ -70,6 +70,7 @@ class SummaryWriter:
         timeout_s: float,
         attempts: int,
         offload: Offload = in_thread,
+        redact: Callable[[str], str] = str,
     ) -> None:
         """A writer.
 
@@ -79,12 +80,14 @@ class SummaryWriter:
             timeout_s: seconds that a summariser may take for one attempt.
             attempts: how often it is asked before the built-in summary is taken instead.
             offload: runs what takes long.
+            redact: takes out of a summariser's error what must not be stored.
         """
         self._counting = counting
         self._summarisers = summarisers
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._offload = offload
+        self._redact = redact
         self._told: dict[tuple[str, str], None] = {}
         """Of which session what kind of fault was logged as a warning, the oldest first."""
 
@@ -130,7 +133,7 @@ class SummaryWriter:
             asyncio.CancelledError,  # let out of a loop of its own; trio has another one
         ) as error:
             logger.info("a summariser failed", exc_info=error)
-            return "", 0, words_of(error)
+            return "", 0, words_of(error, self._redact)
         if type(text) is not str:
             return "", 0, fault_of(text, 0, covered, request.max_tokens)
         if len(text) > _CHARS_PER_TOKEN * request.max_tokens:
@@ -171,14 +174,20 @@ def _name_of(summariser: Summariser) -> str:
     return name if type(name) is str else type(summariser).__qualname__
 
 
-def words_of(error: BaseException) -> str:
-    """What went wrong, in one line, short enough to be written down."""
+def words_of(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """What went wrong, in one line, short enough to be written down.
+
+    Args:
+        error: what was raised.
+        redact: takes out of its text what must not be written down.
+    """
     try:
         text = str(error)
     except Exception as mute:  # an error may be as broken as what raised it
         logger.info("a %s cannot be shown", type(error).__name__, exc_info=mute)
         text = f"(cannot be shown: {type(mute).__name__})"
-    shown = f"{type(error).__name__}: {text}"[:_FAULT_CHARS]
+    # Before it is cut: the first half of a secret is not recognised.
+    shown = redact(f"{type(error).__name__}: {text}")[:_FAULT_CHARS]
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
     )

@@ -32,10 +32,16 @@ _TALKATIVE: Final = (
 )
 """Loggers of others that tell URLs and headers. A filter of `httpcore` alone would not be asked
 about what its children log, so each is named."""
-_OURS: Final = ("turnkeeper", "turnkeeper.channels", "turnkeeper.channels.hook_server")
-"""Loggers of ours that tell what channels have raised, and what that comes from; those of the
-channels' own modules are found when a secret is made."""
-_CHANNELS: Final = "turnkeeper.channels."
+_OURS: Final = (
+    "turnkeeper",
+    "turnkeeper.channels",
+    "turnkeeper.channels.hook_server",
+    "turnkeeper.compactor",
+    "turnkeeper.turns",
+)
+"""Loggers of ours that tell what channels, agents and summarisers have raised, and what that comes
+from; the others of ours are found when a secret is made."""
+_BELOW_OURS: Final = "turnkeeper."
 
 _SHORTEST: Final = 4
 """Characters that a secret has at least. Hiding one letter in every word would tell which it is."""
@@ -162,7 +168,8 @@ _redaction: Final = _Redaction()
 
 def _guard_logs() -> None:
     """Put the filter on the loggers; a second time changes nothing."""
-    known = [name for name in list(logging.Logger.manager.loggerDict) if name.startswith(_CHANNELS)]
+    loggers = list(logging.Logger.manager.loggerDict)
+    known = [name for name in loggers if name.startswith(_BELOW_OURS)]
     for name in (*_TALKATIVE, *_OURS, *known):
         logging.getLogger(name).addFilter(_redaction)
 

@@ -43,6 +43,7 @@ from .channels.actor import ChannelActor
 from .channels.base import Channel
 from .channels.inlet import Inlet
 from .channels.retry import RetryPolicy
+from .channels.secret import redact
 from .compaction import CompactionPlan
 from .config import Config, ConfigError
 from .config_reset import reset_policy
@@ -194,6 +195,7 @@ class Engine:
             rules=self._rules,
             door=Door(store, self._rules),
             canonical=canonical_user_id,
+            redact=redact,
             self_link=settings.identity.self_link,
             resolve=self.resolver.resolve if self.resolver is not None else None,
             tell_resolver=self.resolver.report if self.resolver is not None else None,
@@ -221,6 +223,7 @@ class Engine:
             registry,
             max_running=settings.runtime.max_running_turns,
             timeout_s=settings.session.turn_timeout_s,
+            redact=redact,
         )
         policy = RetryPolicy(
             max_attempts=settings.runtime.delivery_max_attempts,

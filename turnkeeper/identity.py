@@ -16,6 +16,7 @@ import trio
 
 from .actors.core.intake import MAX_ID_CHARS
 from .actors.core.routing import default_user
+from .channels.secret import redact
 from .links import IdentityLink
 
 __all__ = [
@@ -146,7 +147,7 @@ def _limiter() -> trio.CapacityLimiter:
 
 def _described(error: BaseException) -> str:
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(redact(str(error)).split())
     except Exception:  # noqa: BLE001  (a foreign exception may be broken itself)
         text = ""
     if isinstance(error, IdentityUnavailable):
