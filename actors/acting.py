@@ -19,8 +19,9 @@ from ..storage.base import Batch
 from ..storage.errors import Conflict, StorageError, StoreClosed, StoreFailed
 from .acts import ActRefused
 from .bench import Bench, Work
-from .core.records import ErasedRecord, MalformedRecord
+from .core.records import MalformedRecord
 from .core.routing import IdentityRow
+from .core.view_records import ErasedRecord
 from .errands import BindPlace, HeldStill, HoldStill, PlaceBound
 from .errors import Overloaded, SessionDamaged, ShuttingDown, TurnRefused
 from .kernel import ActorDeadError, TrioActor, TrioFuture

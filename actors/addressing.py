@@ -13,8 +13,9 @@ from typing import Final
 
 from ..storage.base import Reads
 from .core.missions import Asker
-from .core.records import Record, UserRecord
+from .core.records import Record
 from .core.routing import BindingRow, IdentityRow
+from .core.turn_records import UserRecord
 from .journal import (
     find_session,
     load_binding,

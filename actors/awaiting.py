@@ -10,7 +10,8 @@ from ..storage.base import Batch, Reads
 from ..storage.errors import StorageError
 from .core.conversation import Conversation
 from .core.effects import Effect
-from .core.records import AssistantRecord, MalformedRecord, QuarantinedRecord, SilentRecord
+from .core.records import MalformedRecord
+from .core.turn_records import AssistantRecord, QuarantinedRecord, SilentRecord
 from .journal import load_records
 from .kernel import TrioFuture
 from .missions import AwaitRun

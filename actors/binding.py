@@ -16,8 +16,8 @@ from ..storage.errors import StorageError
 from .acting import ActDesk, Held
 from .acts import Link, Unlink
 from .core.conversation import Conversation
+from .core.delivery_records import NoteRecord
 from .core.directory import Recent
-from .core.records import NoteRecord
 from .core.routing import (
     BindingRow,
     IdentityRow,

@@ -15,7 +15,9 @@ from ..storage.errors import CorruptRecord, RecordFromFuture, StorageError
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.intake import change_digest, seen_window
-from .core.records import MalformedRecord, SummaryRecord, UserRecord, address_of
+from .core.records import MalformedRecord, address_of
+from .core.turn_records import UserRecord
+from .core.view_records import SummaryRecord
 from .errors import SessionDamaged
 from .hearing import Hearing
 from .journal import (

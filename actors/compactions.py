@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .core.compaction import Base
-from .core.records import SummaryRecord
+from .core.view_records import SummaryRecord
 from .frozen import message
 from .messages import SessionId
 

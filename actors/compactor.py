@@ -29,8 +29,8 @@ from .core.compaction import (
     SummaryRequest,
     choose_cut,
 )
-from .core.records import SummaryRecord
 from .core.shown import Message, cut
+from .core.view_records import SummaryRecord
 from .core.weight import OVERHEAD, prompt_tokens, weight_of
 from .counting import Counting
 from .counts import count_row

@@ -14,21 +14,13 @@ from typing import Final
 from ..storage.base import Reads
 from ..storage.errors import CorruptRecord, StorageError
 from .core.alterations import Altered, altered_by, as_altered
+from .core.delivery_records import NoteRecord, ReceiptRecord
 from .core.head import Head
-from .core.records import (
-    AssistantRecord,
-    ChangedRecord,
-    ClearRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from .core.records import Record
+from .core.turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
 from .core.turns import in_context
 from .core.veil import Hidden
+from .core.view_records import ChangedRecord, ClearRecord, SummaryRecord
 from .core.weight import weight_of
 from .core.window import Stretch
 from .journal import find_session, load_head, load_record, load_records

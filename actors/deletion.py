@@ -10,8 +10,9 @@ from .acts import ActRefused, Delete, Deleted
 from .addressing import goes_on_in
 from .bench import Bench, Work
 from .core.head import Head
-from .core.records import ErasedRecord, MalformedRecord
+from .core.records import MalformedRecord
 from .core.routing import IdentityRow, default_user
+from .core.view_records import ErasedRecord
 from .erased import load_erased
 from .erasing import first_batch
 from .errands import TakeOver

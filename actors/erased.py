@@ -13,7 +13,7 @@ from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode
 from ..storage.errors import CorruptRecord
 from ..storage.keys import hash16
-from .core.records import ErasedRecord
+from .core.view_records import ErasedRecord
 from .ledger import pages
 
 __all__ = [

@@ -17,26 +17,14 @@ from ..storage.errors import Conflict, CorruptRecord, RecordFromFuture
 from ..storage.keys import hash16, log_key, number_key
 from .blob_rows import blob_keys
 from .core.attached import attachments_of
+from .core.delivery_records import DeliveryRecord, NoteRecord, ReopenedRecord
+from .core.heard import change_behind
 from .core.intake import seen_window
-from .core.records import (
-    AssistantRecord,
-    BoundRecord,
-    ChangedRecord,
-    CommandRecord,
-    DeliveryRecord,
-    ErasedRecord,
-    KeyedRecord,
-    MalformedRecord,
-    MissionRecord,
-    NoteRecord,
-    ReopenedRecord,
-    UserRecord,
-    address_of,
-    change_behind,
-    pack,
-    unpack,
-)
+from .core.ownership_records import BoundRecord, KeyedRecord
+from .core.records import MalformedRecord, address_of, pack, unpack
 from .core.routing import BindingRow, KeyRow, read_binding
+from .core.turn_records import AssistantRecord, MissionRecord, UserRecord
+from .core.view_records import ChangedRecord, CommandRecord, ErasedRecord
 from .erased import put_erased
 from .journal import (
     binding_key,

@@ -15,7 +15,8 @@ from ..storage.base import Batch, Store
 from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed
 from .bus import Bus
-from .core.records import FeedRecord, pack
+from .core.records import pack
+from .core.runtime_records import FeedRecord
 from .deliveries import Deliver, DeliveryReported
 from .happenings import rendered
 from .journal import FEED_STREAM, load_records

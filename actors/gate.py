@@ -39,14 +39,10 @@ from .core.effects import (
     Step,
     TellNote,
 )
-from .core.records import (
-    AssistantRecord,
-    ChangedRecord,
-    Record,
-    UserRecord,
-    address_of,
-    turn_of,
-)
+from .core.heard import turn_of
+from .core.records import Record, address_of
+from .core.turn_records import AssistantRecord, UserRecord
+from .core.view_records import ChangedRecord
 from .deliveries import Deliver, DeliveryReported, Outcome
 from .errors import Overloaded, ShuttingDown
 from .happenings import FeedEvent, Reporter, trouble

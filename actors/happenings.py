@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from .core.attached import told_of
+from .core.delivery_records import NoteRecord, ReceiptRecord
 from .core.effects import (
     AnswerAccepted,
     AnswerChanged,
@@ -24,18 +25,9 @@ from .core.effects import (
     StartTurn,
     TellNote,
 )
-from .core.records import (
-    AssistantRecord,
-    ChangedRecord,
-    CommandRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    SummaryRecord,
-    UserRecord,
-    address_of,
-)
+from .core.records import Record, address_of
+from .core.turn_records import AssistantRecord, MissionRecord, UserRecord
+from .core.view_records import ChangedRecord, CommandRecord, SummaryRecord
 from .frozen import message
 from .messages import Address, InboundTurn, SessionId, split_record_id
 

@@ -14,24 +14,14 @@ from ..storage.codec import decode, encode, encode_known
 from ..storage.errors import CorruptRecord, StorageError
 from ..storage.keys import hash16, log_key, number_key
 from .core.conversation import Conversation
+from .core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
 from .core.effects import Step
 from .core.head import Head, is_outdated, read_head
+from .core.heard import turn_of
 from .core.intake import seen_window
-from .core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    MalformedRecord,
-    MissionRecord,
-    QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    ReopenedRecord,
-    UserRecord,
-    pack,
-    turn_of,
-    unpack,
-)
+from .core.records import MalformedRecord, Record, pack, unpack
 from .core.routing import BindingRow, read_binding
+from .core.turn_records import AssistantRecord, MissionRecord, QuarantinedRecord, UserRecord
 from .messages import Address, AnyTurn, InboundTurn, Instance, MessageChange, SessionId
 
 __all__ = [

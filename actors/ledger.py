@@ -16,18 +16,11 @@ from ..storage.codec import decode, encode
 from ..storage.errors import CorruptRecord
 from ..storage.keys import HASH_BYTES, hash16, number_key
 from .core.conversation import Conversation
+from .core.delivery_records import NoteRecord
 from .core.effects import Step
 from .core.head import Head
-from .core.records import (
-    AccessRecord,
-    ChangeRecord,
-    KeyedRecord,
-    NoteRecord,
-    OpenedRecord,
-    Record,
-    pack,
-    unpack,
-)
+from .core.ownership_records import KeyedRecord, OpenedRecord
+from .core.records import Record, pack, unpack
 from .core.routing import (
     BindingRow,
     IdentityRow,
@@ -39,6 +32,7 @@ from .core.routing import (
     read_key,
     record_of,
 )
+from .core.runtime_records import AccessRecord, ChangeRecord
 from .core.world import Plan
 from .journal import (
     batch_for,

@@ -10,16 +10,11 @@ from typing import Final
 from ..storage.base import Reads
 from .context_logs import Log, family_of, logs_of, told_of
 from .core.compaction import Base, Piece
+from .core.delivery_records import NoteRecord
 from .core.head import Head
-from .core.records import (
-    AssistantRecord,
-    MissionRecord,
-    NoteRecord,
-    Record,
-    ToolRecord,
-    UserRecord,
-)
+from .core.records import Record
 from .core.shown import Message, summary_of
+from .core.turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
 from .core.turns import TOLD, ended_by
 from .core.weight import OVERHEAD, extra_of, weight_of
 from .core.window import Entry, Stretch, place

@@ -8,7 +8,7 @@ from ..storage.base import Batch, Reads, Table
 from ..storage.codec import decode, encode
 from ..storage.errors import CorruptRecord
 from ..storage.keys import hash16, number_key
-from .core.records import MemoryRecord
+from .core.view_records import MemoryRecord
 from .ledger import starting_with
 
 __all__ = [

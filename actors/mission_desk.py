@@ -26,7 +26,8 @@ from .core.missions import (
     paused,
     resumed,
 )
-from .core.records import ScheduleRecord, pack
+from .core.records import pack
+from .core.runtime_records import ScheduleRecord
 from .core.schedule import BadSchedule
 from .errors import ShuttingDown
 from .frozen import fact

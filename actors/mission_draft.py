@@ -8,7 +8,7 @@ from typing import Final
 from .addressing import goes_on_in
 from .core.head import Head
 from .core.missions import Definition, MissionRefused, define, session_of_mission
-from .core.records import OpenedRecord
+from .core.ownership_records import OpenedRecord
 from .core.routing import check_session_name, is_numbered
 from .erased import load_erased
 from .journal import find_session, load_record, load_session_number

@@ -18,8 +18,10 @@ from ..storage.errors import Conflict, StorageError
 from ..storage.keys import log_key
 from .core.attached import told_of
 from .core.conversation import Conversation
+from .core.delivery_records import NoteRecord
 from .core.effects import Effect
-from .core.records import AssistantRecord, NoteRecord, pack
+from .core.records import pack
+from .core.turn_records import AssistantRecord
 from .deliveries import DeliveryReported
 from .gate import OutputGate
 from .happenings import noted

@@ -13,7 +13,7 @@ from ..storage.base import Batch, Table
 from .awaiting import Awaiting
 from .core.conversation import Conversation
 from .core.memory import Memory
-from .core.records import ForgottenRecord
+from .core.view_records import ForgottenRecord
 from .journal import batch_for
 from .memories import Forget, Remember
 from .memory_rows import load_memory, memory_key, memory_keys, put_memory

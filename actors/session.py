@@ -19,13 +19,11 @@ from .awaiting import Awaiting
 from .changing import Changing
 from .compacting import Compacting
 from .compactions import Compact, Measured, SummaryMade
+from .core.delivery_records import DeliveryRecord
 from .core.effects import Effect
-from .core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    ErasedRecord,
-)
 from .core.routing import record_of
+from .core.turn_records import AssistantRecord
+from .core.view_records import ErasedRecord
 from .deliveries import (
     DeliveryReported,
     MayRetry,

@@ -15,22 +15,20 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..storage.base import Reads
 from .context_logs import Log, family_of, head_at, logs_of, readable, record_at, told_of
-from .core.records import (
-    AssistantRecord,
-    AttemptRecord,
-    ClearRecord,
-    MissionRecord,
-    NoteRecord,
-    QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    SilentRecord,
-    SummaryRecord,
-    UserRecord,
-)
+from .core.delivery_records import NoteRecord, ReceiptRecord
+from .core.records import Record
 from .core.shown import system_prompt
 from .core.state import State
+from .core.turn_records import (
+    AssistantRecord,
+    AttemptRecord,
+    MissionRecord,
+    QuarantinedRecord,
+    SilentRecord,
+    UserRecord,
+)
 from .core.turns import NEVER, ended_by
+from .core.view_records import ClearRecord, SummaryRecord
 from .core.weight import OVERHEAD, frame_of, prompt_tokens, weight_of
 from .core.window import Message, build_window
 from .counts import Counts

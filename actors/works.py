@@ -31,8 +31,8 @@ from .bench import Bench, Work, of_plan
 from .codebook import code_key, pending_codes
 from .core import codes, commands
 from .core.changes import plan_link, plan_move, plan_pair, plan_undo
-from .core.records import AccessRecord, ChangeRecord
 from .core.routing import scope_of
+from .core.runtime_records import AccessRecord, ChangeRecord
 from .creation import create
 from .deletion import delete
 from .door import StandingRow

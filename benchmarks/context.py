@@ -26,7 +26,8 @@ from benchmarks.load import AnsweringChannel, agent_without_work, running, user_
 from benchmarks.report import Figure, Report, read_options
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import StartTurn, Step
-from turnkeeper.actors.core.records import SummaryRecord, user_record
+from turnkeeper.actors.core.heard import user_record
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.deliveries import DeliveryReported
 from turnkeeper.actors.journal import batch_for, load_conversation
 from turnkeeper.actors.messages import Address, AgentReply, DeliveryId, InboundTurn, SessionId

@@ -16,16 +16,12 @@ from typing import Any
 import lmdb
 
 from benchmarks.clocks import Clocks
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.core.head import read_head
+from turnkeeper.actors.core.heard import heard
 from turnkeeper.actors.core.intake import seen_window
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    UserRecord,
-    address_of,
-    heard,
-    pack,
-)
+from turnkeeper.actors.core.records import address_of, pack
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.journal import (
     binding_key,
     load_binding,

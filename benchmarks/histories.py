@@ -12,15 +12,13 @@ from typing import Final
 
 from benchmarks.load import REPLY, TEXT, Said, user_of
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.core.effects import Step
+from turnkeeper.actors.core.heard import user_record
 from turnkeeper.actors.core.intake import body_digest, seen_window
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    Record,
-    user_record,
-)
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.routing import BindingRow, KeyRow, default_user, rule_of
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import batch_for, seen_hash, seen_key
 from turnkeeper.actors.ledger import opening
 from turnkeeper.actors.messages import Address, InboundTurn, Instance

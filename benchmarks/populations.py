@@ -16,17 +16,13 @@ from typing import Final
 from benchmarks.load import REPLY, TEXT, Said, user_of
 from turnkeeper.actors.core.changes import plan_link
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.core.effects import Step
 from turnkeeper.actors.core.head import Head
+from turnkeeper.actors.core.heard import user_record
 from turnkeeper.actors.core.intake import body_digest, seen_window
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    KeyedRecord,
-    OpenedRecord,
-    Record,
-    user_record,
-)
+from turnkeeper.actors.core.ownership_records import KeyedRecord, OpenedRecord
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.routing import (
     BindingRow,
     IdentityRow,
@@ -35,6 +31,7 @@ from turnkeeper.actors.core.routing import (
     record_of,
     rule_of,
 )
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import batch_for, name_key, seen_hash, seen_key
 from turnkeeper.actors.ledger import batch_of_plan, key_key, put_binding
 from turnkeeper.actors.messages import Address, InboundTurn, Instance

@@ -26,7 +26,9 @@ from benchmarks.disk import Disk
 from benchmarks.load import AnsweringChannel, quiet, running
 from benchmarks.report import Figure, Options, Report, read_options
 from turnkeeper.actors.core.missions import Definition, added, define, session_of_mission
-from turnkeeper.actors.core.records import MissionRecord, ScheduleRecord, pack
+from turnkeeper.actors.core.records import pack
+from turnkeeper.actors.core.runtime_records import ScheduleRecord
+from turnkeeper.actors.core.turn_records import MissionRecord
 from turnkeeper.actors.journal import SCHEDULE_STREAM, load_records
 from turnkeeper.actors.mission_rows import mission_key, put_mission
 from turnkeeper.collector import collector_paused

@@ -13,8 +13,10 @@ from typing import Any
 
 from benchmarks.clocks import Clocks
 from benchmarks.floor import Entry, Transaction
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.core.head import read_head
-from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, address_of, pack
+from turnkeeper.actors.core.records import address_of, pack
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import (
     load_note_of,
     load_record,

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 from .actors.core.attached import told_of
 from .actors.core.names import clean_name
-from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
+from .actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.window import Message
 from .actors.deliveries import Outcome, SendMessage
 from .actors.frozen import message

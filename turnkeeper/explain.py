@@ -10,25 +10,22 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from .actors.core.records import (
-    AccessRecord,
+from .actors.core.delivery_records import NoteRecord
+from .actors.core.ownership_records import OpenedRecord
+from .actors.core.records import Record, address_of
+from .actors.core.routing import BindingRow, IdentityRow, default_user, pair_of
+from .actors.core.runtime_records import AccessRecord, ChangeRecord
+from .actors.core.turn_records import (
     AssistantRecord,
     AttemptRecord,
-    ChangeRecord,
-    CommandRecord,
     FailureRecord,
     InterruptedRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    Record,
     SilentRecord,
-    SummaryRecord,
     UserRecord,
-    address_of,
 )
-from .actors.core.routing import BindingRow, IdentityRow, default_user, pair_of
+from .actors.core.view_records import CommandRecord, SummaryRecord
 from .actors.door import Refusal
 from .actors.erased import load_erased
 from .actors.journal import load_record, load_records, load_session_number

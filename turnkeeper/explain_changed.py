@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .actors.core.records import ChangedRecord
+from .actors.core.view_records import ChangedRecord
 from .actors.journal import load_head, load_records
 from .storage.base import Reads
 from .words import stamp

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from .actors.core.records import (
-    AccessRecord,
+from .actors.core.ownership_records import (
     ActiveRecord,
     BoundRecord,
-    ChangeRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
     OpenedRecord,
-    Record,
     ReleasedRecord,
     UnlinkedRecord,
-    address_of,
 )
+from .actors.core.records import Record, address_of
 from .actors.core.routing import default_user
+from .actors.core.runtime_records import AccessRecord, ChangeRecord
 from .actors.journal import load_head, load_records, load_session_number
 from .actors.ledger import StoreWorld, changes_since
 from .actors.messages import Address, Instance

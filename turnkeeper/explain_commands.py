@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .actors.core.records import AssistantRecord, ClearRecord, CommandRecord, address_of
+from .actors.core.records import address_of
+from .actors.core.turn_records import AssistantRecord
+from .actors.core.view_records import ClearRecord, CommandRecord
 from .actors.journal import load_records
 from .storage.base import Reads
 from .words import show_place, stamp

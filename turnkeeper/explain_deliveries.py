@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .actors.core.attached import files_to_send
-from .actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    ReopenedRecord,
-    UserRecord,
-    address_of,
-)
+from .actors.core.delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
+from .actors.core.records import Record, address_of
+from .actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
 from .actors.journal import load_note_of, load_record, load_records, load_session_number
 from .actors.messages import split_record_id
 from .storage.base import Reads

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .actors.core.records import ChangedRecord, ClearRecord, DeliveryRecord, ForgottenRecord, Record
+from .actors.core.delivery_records import DeliveryRecord
+from .actors.core.records import Record
+from .actors.core.view_records import ChangedRecord, ClearRecord, ForgottenRecord
 from .explain_changed import changed_line, shown_line
 from .words import stamp, text_of
 

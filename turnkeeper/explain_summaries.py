@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .actors.core.records import (
-    ChangedRecord,
-    ClearRecord,
-    HiddenRecord,
-    SummaryRecord,
-    UnlinkedRecord,
-)
+from .actors.core.ownership_records import HiddenRecord, UnlinkedRecord
+from .actors.core.view_records import ChangedRecord, ClearRecord, SummaryRecord
 from .actors.journal import load_head, load_records
 from .storage.base import Reads
 from .words import counted, stamp

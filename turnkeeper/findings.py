@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .actors.core.head import Head
-from .actors.core.records import CommandRecord, UserRecord
 from .actors.core.routing import BindingRow
+from .actors.core.turn_records import UserRecord
+from .actors.core.view_records import CommandRecord
 from .actors.journal import load_records, seen_hash, seen_key
 from .actors.ledger import pages
 from .actors.messages import Address, InboundTurn, Instance

@@ -5,19 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from .actors.core.records import (
-    ActiveRecord,
-    AssistantRecord,
-    BoundRecord,
-    CommandRecord,
-    NoteRecord,
-    Record,
-    ReleasedRecord,
-    ReopenedRecord,
-    UserRecord,
-    address_of,
-)
+from .actors.core.delivery_records import NoteRecord, ReopenedRecord
+from .actors.core.ownership_records import ActiveRecord, BoundRecord, ReleasedRecord
+from .actors.core.records import Record, address_of
 from .actors.core.shown import Source, source_of
+from .actors.core.turn_records import AssistantRecord, UserRecord
+from .actors.core.view_records import CommandRecord
 from .actors.frozen import message
 from .actors.journal import load_records, load_session_number
 from .actors.messages import Address, Instance

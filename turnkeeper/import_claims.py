@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .actors.core.records import KeyedRecord
+from .actors.core.ownership_records import KeyedRecord
 from .actors.core.routing import BindingRow, Key, KeyRow
 from .actors.journal import load_binding
 from .actors.ledger import key_key, load_key, past_bindings, past_key, put_binding

@@ -9,16 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, Final, TypeAlias, cast, get_args, get_type_hints
 
+from .actors.core.delivery_records import DeliveryStatus
 from .actors.core.memory import checked_key, checked_value
-from .actors.core.records import (
-    DeliveryStatus,
-    ErasedRecord,
-    MemoryRecord,
-    Record,
-    record_kinds,
-)
+from .actors.core.records import Record, record_kinds
 from .actors.core.routing import Scope
 from .actors.core.turns import NEVER
+from .actors.core.view_records import ErasedRecord, MemoryRecord
 
 __all__ = ["SHAPES", "BadField", "Shape", "read_object", "shown"]
 

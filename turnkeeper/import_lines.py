@@ -11,16 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from .actors.core.records import (
-    AssistantRecord,
-    ChangedRecord,
-    MissionRecord,
-    NoteRecord,
-    OpenedRecord,
-    Record,
-    UserRecord,
-)
+from .actors.core.delivery_records import NoteRecord
+from .actors.core.ownership_records import OpenedRecord
+from .actors.core.records import Record
 from .actors.core.routing import check_session_name
+from .actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
+from .actors.core.view_records import ChangedRecord
 from .actors.frozen import fact
 from .actors.messages import split_record_id
 from .export import DAMAGED, END, EXPORT_VERSION

@@ -15,32 +15,22 @@ from typing import Final
 from .actors.blob_rows import refer
 from .actors.core.attached import attachments_of
 from .actors.core.conversation import Conversation
+from .actors.core.delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
+from .actors.core.heard import change_behind
 from .actors.core.intake import body_digest, change_digest, seen_window
-from .actors.core.records import (
-    AssistantRecord,
-    BoundRecord,
-    ChangedRecord,
-    ChangeRecord,
-    CommandRecord,
-    DeliveryRecord,
-    ForgottenRecord,
-    KeyedRecord,
-    MemoryRecord,
-    MissionRecord,
-    NoteRecord,
-    OpenedRecord,
-    ReceiptRecord,
-    Record,
-    ReleasedRecord,
-    ReopenedRecord,
-    SummaryRecord,
-    UserRecord,
-    address_of,
-    change_behind,
-    pack,
-)
+from .actors.core.ownership_records import BoundRecord, KeyedRecord, OpenedRecord, ReleasedRecord
+from .actors.core.records import Record, address_of, pack
 from .actors.core.routing import Key, is_numbered
+from .actors.core.runtime_records import ChangeRecord
 from .actors.core.session_commands import message_behind
+from .actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
+from .actors.core.view_records import (
+    ChangedRecord,
+    CommandRecord,
+    ForgottenRecord,
+    MemoryRecord,
+    SummaryRecord,
+)
 from .actors.deletion import why_unknown
 from .actors.erased import load_erased, newest_erased
 from .actors.frozen import message

@@ -14,7 +14,7 @@ from .actors.blob_rows import named_in
 from .actors.context_logs import Log, logs_of
 from .actors.core.attached import FILE_KINDS, blob_digest, blob_reference
 from .actors.core.intake import MAX_ID_CHARS, check_files
-from .actors.core.records import AssistantRecord, MissionRecord, UserRecord
+from .actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
 from .actors.core.veil import Hidden, Veil
 from .actors.deliveries import FileToSend
 from .actors.errors import FileNotKept, FileTooLarge

@@ -7,15 +7,13 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from .actors.core.conversation import INTERRUPTED
+from .actors.core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
 from .actors.core.missions import Missed, MissionRow, Overlap
 from .actors.core.outbox import FINAL_STATUSES
-from .actors.core.records import (
+from .actors.core.turn_records import (
     AssistantRecord,
-    DeliveryRecord,
     MissionRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    ReopenedRecord,
     SilentRecord,
 )
 from .actors.deliveries import Outcome, OutcomeStatus, Part

@@ -8,8 +8,8 @@ from typing import Literal
 
 from .actors.codebook import ACCESS_CODES
 from .actors.core.codes import PendingCode, read_pending
-from .actors.core.records import ChangeRecord
 from .actors.core.routing import IdentityRow, read_identity
+from .actors.core.runtime_records import ChangeRecord
 from .actors.door import read_standing
 from .actors.frozen import message
 from .actors.ledger import changes_since

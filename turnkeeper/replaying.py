@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from .actors.core.records import MissionRecord, Record, UserRecord
+from .actors.core.records import Record
+from .actors.core.turn_records import MissionRecord, UserRecord
 from .actors.core.window import Message
 from .actors.journal import load_head, load_record, load_session_number
 from .actors.windows import turn_before, window_at

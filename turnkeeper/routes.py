@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TypeAlias
 
-from .actors.core.records import ChangeRecord, Record
+from .actors.core.records import Record
 from .actors.core.routing import BindingRow, IdentityRow, InstanceRules, rule_of, scope_of
+from .actors.core.runtime_records import ChangeRecord
 from .actors.journal import load_binding, load_head, load_record, load_records
 from .actors.ledger import LEDGER_STREAM, load_identity, past_bindings
 from .actors.messages import Address, Instance

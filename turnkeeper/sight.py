@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from .actors.core.head import Head
-from .actors.core.records import BoundRecord, UserRecord
+from .actors.core.ownership_records import BoundRecord
+from .actors.core.turn_records import UserRecord
 from .actors.core.window import Message
 from .actors.frozen import message
 from .actors.journal import (

@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from .actors.core.attached import told_of
-from .actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    ReceiptRecord,
-    ReopenedRecord,
-    address_of,
-)
+from .actors.core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
+from .actors.core.records import address_of
+from .actors.core.turn_records import AssistantRecord
 from .actors.journal import load_head, load_record, load_records, load_session_number
 from .actors.messages import split_record_id
 from .explain import explain, find_refusal, refused

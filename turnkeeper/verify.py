@@ -13,38 +13,30 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from .actors.core.conversation import Conversation
+from .actors.core.delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
 from .actors.core.head import is_outdated, read_head
 from .actors.core.intake import body_digest, seen_window
-from .actors.core.records import (
-    AccessRecord,
+from .actors.core.ownership_records import (
     BoundRecord,
-    ChangedRecord,
-    ChangeRecord,
-    CommandRecord,
-    DeliveryRecord,
-    ErasedRecord,
-    FeedRecord,
-    ForgottenRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
-    MalformedRecord,
-    MemoryRecord,
-    MissionRecord,
-    NoteRecord,
     OpenedRecord,
-    QuarantinedRecord,
-    ReceiptRecord,
-    Record,
     ReleasedRecord,
-    ReopenedRecord,
-    ScheduleRecord,
-    SummaryRecord,
     UnlinkedRecord,
-    UserRecord,
-    unpack,
 )
+from .actors.core.records import MalformedRecord, Record, unpack
+from .actors.core.runtime_records import AccessRecord, ChangeRecord, FeedRecord, ScheduleRecord
 from .actors.core.session_commands import message_behind
+from .actors.core.turn_records import MissionRecord, QuarantinedRecord, UserRecord
+from .actors.core.view_records import (
+    ChangedRecord,
+    CommandRecord,
+    ErasedRecord,
+    ForgottenRecord,
+    MemoryRecord,
+    SummaryRecord,
+)
 from .actors.journal import (
     FEED_STREAM,
     SCHEDULE_STREAM,

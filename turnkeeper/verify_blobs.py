@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 
 from .actors.blob_rows import BLOB_ROW, blob_keys, split_blob_key
 from .actors.core.attached import attachments_of, blob_reference
-from .actors.core.records import AssistantRecord, MalformedRecord, Record, UserRecord
+from .actors.core.records import MalformedRecord, Record
+from .actors.core.turn_records import AssistantRecord, UserRecord
 from .actors.journal import load_record
 from .actors.ledger import starting_with
 from .storage.base import Reads, Table

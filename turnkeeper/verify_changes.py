@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .actors.core.heard import change_behind
 from .actors.core.intake import change_digest, seen_window
-from .actors.core.records import ChangedRecord, UserRecord, change_behind
+from .actors.core.turn_records import UserRecord
+from .actors.core.view_records import ChangedRecord
 from .actors.journal import change_hash, load_record, seen_key
 from .storage.base import Reads, Table
 from .storage.errors import CorruptRecord, RecordFromFuture

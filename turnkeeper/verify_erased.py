@@ -8,7 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 
-from .actors.core.records import ErasedRecord, MalformedRecord, unpack
+from .actors.core.records import MalformedRecord, unpack
+from .actors.core.view_records import ErasedRecord
 from .actors.erased import ErasedRow, erased_key, read_erased
 from .storage.base import Reads, Table
 from .storage.codec import decode

@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from .actors.core.missions import MissionRow, read_mission
-from .actors.core.records import MalformedRecord, MissionRecord, ScheduleRecord
+from .actors.core.records import MalformedRecord
+from .actors.core.runtime_records import ScheduleRecord
+from .actors.core.turn_records import MissionRecord
 from .actors.ledger import starting_with
 from .actors.mission_rows import config_key, due_key, mission_key, read_run, run_key
 from .storage.base import Reads, Table

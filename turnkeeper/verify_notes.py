@@ -11,16 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
-from .actors.core.records import (
-    AssistantRecord,
-    BoundRecord,
-    DeliveryRecord,
-    MalformedRecord,
-    NoteRecord,
-    Record,
-    UserRecord,
-    address_of,
-)
+from .actors.core.delivery_records import DeliveryRecord, NoteRecord
+from .actors.core.ownership_records import BoundRecord
+from .actors.core.records import MalformedRecord, Record, address_of
+from .actors.core.turn_records import AssistantRecord, UserRecord
 from .actors.journal import (
     LastRow,
     last_key,

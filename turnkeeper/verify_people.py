@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from .actors.core.codes import read_attempts, read_pending
-from .actors.core.records import AccessRecord, ChangeRecord, MalformedRecord
+from .actors.core.records import MalformedRecord
 from .actors.core.routing import IdentityRow, default_user, read_identity
+from .actors.core.runtime_records import AccessRecord, ChangeRecord
 from .actors.door import StandingRow, read_standing
 from .actors.ledger import access_key, identity_key, put_identity, starting_with
 from .storage.base import Batch, Reads, Table

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from .actors.core.records import BoundRecord, KeyedRecord, ReleasedRecord
+from .actors.core.ownership_records import BoundRecord, KeyedRecord, ReleasedRecord
 from .actors.core.routing import BindingRow, Key, KeyRow, read_binding, read_key
 from .actors.erasing import VACATED
 from .actors.journal import binding_key

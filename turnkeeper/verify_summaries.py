@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from .actors.core.head import Head
-from .actors.core.records import MissionRecord, Record, SummaryRecord, UserRecord
+from .actors.core.records import Record
+from .actors.core.turn_records import MissionRecord, UserRecord
+from .actors.core.view_records import SummaryRecord
 from .actors.journal import load_record
 from .storage.base import Reads
 from .storage.errors import CorruptRecord, RecordFromFuture

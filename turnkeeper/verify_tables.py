@@ -6,14 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from .actors.core.intake import seen_window
-from .actors.core.records import (
-    ChangedRecord,
-    CommandRecord,
-    MalformedRecord,
-    UserRecord,
-    unpack,
-)
+from .actors.core.records import MalformedRecord, unpack
 from .actors.core.session_commands import message_behind
+from .actors.core.turn_records import UserRecord
+from .actors.core.view_records import ChangedRecord, CommandRecord
 from .actors.journal import SeenRow, name_key, seen_hash, seen_key
 from .actors.ledger import starting_with
 from .actors.self_works import COMMAND_DIGEST

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from .actors.core.records import ForgottenRecord, MemoryRecord
+from .actors.core.view_records import ForgottenRecord, MemoryRecord
 from .actors.counts import read_count
 from .actors.ledger import starting_with
 from .actors.memory_rows import memory_key, read_memory_row

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from .actors.core.records import FeedRecord
 from .actors.core.routing import BindingRow, read_binding
+from .actors.core.runtime_records import FeedRecord
 from .actors.core.window import Message
 from .actors.frozen import message
 from .actors.journal import FEED_STREAM, load_binding, load_records, load_session_number

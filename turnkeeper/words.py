@@ -4,39 +4,38 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from .actors.core.records import (
-    AccessRecord,
+from .actors.core.delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord
+from .actors.core.ownership_records import (
     ActiveRecord,
-    AssistantRecord,
-    AttemptRecord,
     BoundRecord,
-    ChangedRecord,
-    ChangeRecord,
-    ClearRecord,
-    CommandRecord,
-    DeliveryRecord,
-    ErasedRecord,
-    FailureRecord,
-    FeedRecord,
-    ForgottenRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
-    MemoryRecord,
-    MissionRecord,
-    NoteRecord,
     OpenedRecord,
-    QuarantinedRecord,
-    ReceiptRecord,
-    Record,
     ReleasedRecord,
-    ScheduleRecord,
-    SummaryRecord,
-    ToolRecord,
     UnlinkedRecord,
+)
+from .actors.core.records import Record
+from .actors.core.routing import Key, default_user
+from .actors.core.runtime_records import AccessRecord, ChangeRecord, FeedRecord, ScheduleRecord
+from .actors.core.turn_records import (
+    AssistantRecord,
+    AttemptRecord,
+    FailureRecord,
+    MissionRecord,
+    QuarantinedRecord,
+    ToolRecord,
     UserRecord,
 )
-from .actors.core.routing import Key, default_user
+from .actors.core.view_records import (
+    ChangedRecord,
+    ClearRecord,
+    CommandRecord,
+    ErasedRecord,
+    ForgottenRecord,
+    MemoryRecord,
+    SummaryRecord,
+)
 from .actors.messages import Address
 
 __all__ = ["counted", "show_key", "show_place", "stamp", "text_of", "time_of"]

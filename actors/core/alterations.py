@@ -14,7 +14,8 @@ from typing import Final, Literal, TypeAlias
 
 from .asides import LOOKED_AT, minute
 from .names import quoted_name
-from .records import ChangedRecord, UserRecord
+from .turn_records import UserRecord
+from .view_records import ChangedRecord
 
 __all__ = ["DELETED", "MOST_TOLD", "Altered", "altered_by", "as_altered", "change_text"]
 

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from .attached import told_of
+from .delivery_records import NoteRecord, ReceiptRecord
 from .names import quoted_name
-from .records import AssistantRecord, NoteRecord, ReceiptRecord
+from .turn_records import AssistantRecord
 
 __all__ = [
     "LOOKED_AT",

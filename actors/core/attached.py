@@ -13,7 +13,7 @@ from typing import Final
 from ..deliveries import FileToSend
 from ..messages import Attachment
 from .names import clean_name, quoted_name
-from .records import AssistantRecord, UserRecord
+from .turn_records import AssistantRecord, UserRecord
 
 __all__ = [
     "FILE_KINDS",

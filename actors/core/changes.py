@@ -12,7 +12,6 @@ from itertools import islice
 from ..acts import ActRefused, By
 from ..messages import Address, Instance
 from .draft import Draft, SessionDraft
-from .records import ChangeRecord
 from .routing import (
     MAX_USER_CHARS,
     BindingRow,
@@ -25,6 +24,7 @@ from .routing import (
     key_of,
     root_of,
 )
+from .runtime_records import ChangeRecord
 from .world import Plan, World
 
 __all__ = ["check_target", "plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]

@@ -28,6 +28,7 @@ from ..messages import (
     TurnId,
 )
 from .compaction import Base
+from .delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
 from .effects import (
     AnswerAccepted,
     AnswerChanged,
@@ -47,34 +48,24 @@ from .effects import (
     Step,
     TellNote,
 )
+from .heard import flat_files, user_record
 from .outbox import FINAL_STATUSES
-from .records import (
-    ActiveRecord,
-    AssistantRecord,
-    AttemptRecord,
-    BoundRecord,
-    ChangedRecord,
-    ClearRecord,
-    DeliveryRecord,
-    FailureRecord,
-    ForgottenRecord,
-    InterruptedRecord,
-    MemoryRecord,
-    MissionRecord,
-    NoteRecord,
-    QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    ReopenedRecord,
-    SilentRecord,
-    SummaryRecord,
-    ToolRecord,
-    flat_files,
-    user_record,
-)
+from .ownership_records import ActiveRecord, BoundRecord
+from .records import Record
 from .reset import ResetPolicy, reset_due
 from .session_commands import ANSWERS, SessionVerb, command_record
 from .state import State, Target
+from .turn_records import (
+    AssistantRecord,
+    AttemptRecord,
+    FailureRecord,
+    InterruptedRecord,
+    MissionRecord,
+    QuarantinedRecord,
+    SilentRecord,
+    ToolRecord,
+)
+from .view_records import ChangedRecord, ClearRecord, ForgottenRecord, MemoryRecord, SummaryRecord
 
 __all__ = ["INTERRUPTED", "MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
 

@@ -19,17 +19,16 @@ from typing import Any, Literal, TypeAlias
 from ..acts import ActiveChange, ActRefused, By, Change, Joined, Moved
 from ..messages import Address, SessionId
 from .head import Head
-from .records import (
+from .ownership_records import (
     ActiveRecord,
-    ChangeRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
     OpenedRecord,
-    Record,
     ReleasedRecord,
     UnlinkedRecord,
 )
+from .records import Record
 from .routing import (
     BindingRow,
     IdentityRow,
@@ -41,6 +40,7 @@ from .routing import (
     pair_of,
     record_of,
 )
+from .runtime_records import ChangeRecord
 from .world import Plan, World
 
 __all__ = ["Draft", "Mode", "SessionDraft"]

@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 from ..deliveries import DeliveryReported
 from ..frozen import fact
 from ..messages import Accepted, Address, AnyTurn, Cleared, SessionId, TurnId
-from .records import AssistantRecord, Record
+from .records import Record
+from .turn_records import AssistantRecord
 
 __all__ = [
     "AnswerAccepted",

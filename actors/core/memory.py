@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .records import ForgottenRecord, MemoryRecord, Record
+from .records import Record
+from .view_records import ForgottenRecord, MemoryRecord
 from .weight import bytes_of
 
 __all__ = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ..messages import Address
-from .records import DeliveryStatus
+from .delivery_records import DeliveryStatus
 
 __all__ = ["FINAL_STATUSES", "First", "Outbox"]
 

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 from ..frozen import fact
 from ..messages import Address, Instance
 from .access import AccessRules
-from .records import BoundRecord, MalformedRecord
+from .ownership_records import BoundRecord
+from .records import MalformedRecord
 
 __all__ = [
     "MAX_USER_CHARS",

@@ -13,7 +13,9 @@ from typing import Final, Literal, TypeAlias
 
 from ..messages import Address, InboundTurn, Instance
 from .commands import MAX_COMMAND_CHARS
-from .records import CommandRecord, UserRecord, heard
+from .heard import heard
+from .turn_records import UserRecord
+from .view_records import CommandRecord
 
 __all__ = [
     "ANSWERS",

@@ -11,17 +11,10 @@ from ..messages import Attachment, ToolCall
 from .alterations import Altered, change_text
 from .asides import note_text, receipt_text, summary_text
 from .attached import attachments_of
+from .delivery_records import NoteRecord, ReceiptRecord
 from .names import quoted_name
-from .records import (
-    AssistantRecord,
-    ChangedRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from .turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
+from .view_records import ChangedRecord, SummaryRecord
 from .weight import attachment_tokens, bytes_of
 
 __all__ = [

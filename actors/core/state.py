@@ -11,37 +11,32 @@ from collections.abc import Iterable
 from typing import Final, Self, TypeAlias
 
 from ..messages import Address, SessionId
+from .delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
 from .head import Head
 from .lifecycle import Phase, follow
 from .outbox import Outbox
-from .records import (
+from .ownership_records import (
     ActiveRecord,
+    BoundRecord,
+    HiddenRecord,
+    LinkedRecord,
+    OpenedRecord,
+    ReleasedRecord,
+    UnlinkedRecord,
+)
+from .records import Record, address_of
+from .turn_records import (
     AssistantRecord,
     AttemptRecord,
-    BoundRecord,
-    ChangedRecord,
-    ClearRecord,
-    CommandRecord,
-    DeliveryRecord,
     FailureRecord,
-    HiddenRecord,
     InterruptedRecord,
-    LinkedRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    ReleasedRecord,
-    ReopenedRecord,
     SilentRecord,
-    SummaryRecord,
     ToolRecord,
-    UnlinkedRecord,
     UserRecord,
-    address_of,
 )
+from .view_records import ChangedRecord, ClearRecord, CommandRecord, SummaryRecord
 from .weight import weight_of
 
 __all__ = ["State", "Target"]

@@ -11,19 +11,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
-from .records import (
+from .delivery_records import NoteRecord, ReceiptRecord
+from .records import Record
+from .turn_records import (
     AssistantRecord,
-    ChangedRecord,
-    ClearRecord,
     MissionRecord,
-    NoteRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
     SilentRecord,
     ToolRecord,
     UserRecord,
 )
+from .view_records import ChangedRecord, ClearRecord
 
 __all__ = ["NEVER", "TOLD", "Told", "Turns", "ended_by", "in_context"]
 

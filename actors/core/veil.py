@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..frozen import fact
-from .records import (
-    AssistantRecord,
-    MissionRecord,
-    NoteRecord,
-    UserRecord,
-)
+from .delivery_records import NoteRecord
+from .turn_records import AssistantRecord, MissionRecord, UserRecord
 
 __all__ = ["Hidden", "Veil"]
 

@@ -1,6 +1,6 @@
 """The kinds of record that move what is seen of a session, and what its agent keeps.
 
-The log before them stays as it is. They are part of :mod:`.records`, from where they are used.
+The log before them stays as it is.
 """
 
 from __future__ import annotations

@@ -15,18 +15,11 @@ from ..messages import Attachment
 from .alterations import DELETED, MOST_TOLD, change_text
 from .asides import MOST_QUOTED, SHOWN_RECEIPTS, note_text, receipt_text, summary_text
 from .attached import attachment_line, attachments_of
+from .delivery_records import NoteRecord, ReceiptRecord
 from .names import quoted_name
-from .records import (
-    AssistantRecord,
-    ChangedRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from .records import Record
+from .turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
+from .view_records import ChangedRecord, SummaryRecord
 
 __all__ = [
     "FILE_TOKENS",

@@ -24,16 +24,8 @@ from typing import TypeAlias
 from ..frozen import fact
 from .alterations import Altered
 from .asides import SHOWN_RECEIPTS
-from .records import (
-    AssistantRecord,
-    ChangedRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    SummaryRecord,
-    UserRecord,
-)
+from .delivery_records import NoteRecord, ReceiptRecord
+from .records import Record
 from .shown import (
     Message,
     Names,
@@ -44,8 +36,10 @@ from .shown import (
     receipt_of,
     summary_of,
 )
+from .turn_records import AssistantRecord, MissionRecord, UserRecord
 from .turns import NEVER, TOLD, Told, Turns
 from .veil import Hidden, Veil
+from .view_records import ChangedRecord, SummaryRecord
 
 __all__ = ["Entry", "Message", "Source", "Stretch", "build_window", "place"]
 

@@ -9,8 +9,9 @@ from typing import Protocol
 from ..acts import Change
 from ..messages import SessionId
 from .head import Head
-from .records import ChangeRecord, Record
+from .records import Record
 from .routing import BindingRow, IdentityRow, Key, KeyRow
+from .runtime_records import ChangeRecord
 
 __all__ = ["Plan", "World"]
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from turnkeeper import Agent, Channel, Message, SummaryRequest, open_runtime
-from turnkeeper.actors.core.records import SummaryRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.weight import OVERHEAD, attachment_tokens
 from turnkeeper.actors.journal import load_records
 from turnkeeper.compaction import CompactionPlan, plan_compaction

@@ -13,7 +13,8 @@ from typing import Any, Final
 import trio
 
 from turnkeeper import Agent, Channel, Runtime, Turn, open_runtime
-from turnkeeper.actors.core.records import AssistantRecord, Record, UserRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.journal import load_records
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from turnkeeper import AccessDenied, ActRefused, Turn
 from turnkeeper.actors.core import commands
 from turnkeeper.actors.core.codes import ACCESS_CODE_S, MAX_ISSUED, MAX_PENDING
-from turnkeeper.actors.core.records import DeliveryRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.actors.ledger import access_key
 from turnkeeper.storage.base import Reads, Table

@@ -23,7 +23,8 @@ from turnkeeper import (
     TurnRefused,
 )
 from turnkeeper.actors.acts import Change
-from turnkeeper.actors.core.records import AssistantRecord, NoteRecord, UserRecord
+from turnkeeper.actors.core.delivery_records import NoteRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.ledger import changes_since
 from turnkeeper.storage.base import Reads

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Address
-from turnkeeper.actors.core.records import ReceiptRecord
+from turnkeeper.actors.core.delivery_records import ReceiptRecord
 from turnkeeper.actors.deliveries import LateReceipt
 from turnkeeper.actors.kernel import ActorDeadError, ActorRef
 from turnkeeper.actors.messages import Instance

@@ -9,7 +9,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import Turn
-from turnkeeper.actors.core.records import ChangedRecord, UserRecord
+from turnkeeper.actors.core.turn_records import UserRecord
+from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.actors.journal import load_records
 from turnkeeper.storage.base import Reads

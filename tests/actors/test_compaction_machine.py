@@ -22,20 +22,18 @@ from turnkeeper import Compacted, Message, Reply, RuntimeFailed, ToolCall, Turn,
 from turnkeeper.actors.core.alterations import DELETED
 from turnkeeper.actors.core.compaction import choose_cut, limits_of
 from turnkeeper.actors.core.conversation import Conversation
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.delivery_records import NoteRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    ChangedRecord,
-    ClearRecord,
     MissionRecord,
-    NoteRecord,
     QuarantinedRecord,
-    Record,
     SilentRecord,
-    SummaryRecord,
     ToolRecord,
     UserRecord,
 )
 from turnkeeper.actors.core.turns import TOLD, Turns
+from turnkeeper.actors.core.view_records import ChangedRecord, ClearRecord, SummaryRecord
 from turnkeeper.actors.counts import counter_mark
 from turnkeeper.actors.journal import load_head, load_records
 from turnkeeper.actors.material import read_material

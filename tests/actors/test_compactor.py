@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Attachment, Compacted, Message, Reply, SummaryRequest, ToolCall, Turn
-from turnkeeper.actors.core.records import AssistantRecord, UserRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.counts import counter_mark
 from turnkeeper.actors.journal import load_head, load_records
 from turnkeeper.actors.windows import WindowRules, read_window, window_at

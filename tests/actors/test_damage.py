@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Overloaded, Turn, TurnRefused
-from turnkeeper.actors.core.records import AssistantRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.keys import log_key, number_key, table_key

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import MemoryFull, StorageError, Turn, UnknownSession, views
 from turnkeeper.actors.core.memory import MAX_KEYS, MAX_VALUE_BYTES, memory_of
-from turnkeeper.actors.core.records import ForgottenRecord, MemoryRecord
+from turnkeeper.actors.core.view_records import ForgottenRecord, MemoryRecord
 from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.memory_rows import load_memory, memory_key
 from turnkeeper.storage.base import Batch, Reads, Table

@@ -17,14 +17,10 @@ from turnkeeper import (
     MissionRun,
     Turn,
 )
-from turnkeeper.actors.core.records import (
-    ActiveRecord,
-    AssistantRecord,
-    MissionRecord,
-    NoteRecord,
-    Record,
-    UserRecord,
-)
+from turnkeeper.actors.core.delivery_records import NoteRecord
+from turnkeeper.actors.core.ownership_records import ActiveRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
 from turnkeeper.actors.journal import load_head, load_session_number
 from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.messages import Instance

@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Address, Outcome, Runtime, RuntimeFailed, Turn
-from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, NoteRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, NoteRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.deliveries import DeliveryReported
 from turnkeeper.actors.journal import load_binding, load_note_of
 from turnkeeper.actors.kernel import ActorDeadError

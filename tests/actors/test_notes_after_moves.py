@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Address, Turn
-from turnkeeper.actors.core.records import DeliveryRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.messages import Instance
 from turnkeeper.testing import LoopbackChannel
 

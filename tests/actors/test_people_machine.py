@@ -30,8 +30,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import ActRefused, Channel, Runtime, Turn, open_runtime, views
 from turnkeeper.actors.acts import Change, Moved
-from turnkeeper.actors.core.records import AssistantRecord, UserRecord
 from turnkeeper.actors.core.routing import BindingRow, KeyRow, read_binding, read_key
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.journal import load_records
 from turnkeeper.actors.ledger import StoreWorld, changes_since, past_bindings
 from turnkeeper.actors.messages import Accepted, Address, Instance

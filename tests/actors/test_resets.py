@@ -9,8 +9,8 @@ import pytest
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Config, ConfigError, Turn, open_runtime
-from turnkeeper.actors.core.records import ClearRecord
 from turnkeeper.actors.core.session_commands import ANSWERS
+from turnkeeper.actors.core.view_records import ClearRecord
 from turnkeeper.config import SessionConfig
 from turnkeeper.storage.memory import MemoryDisk, MemoryStore, open_memory
 from turnkeeper.testing import LoopbackChannel

@@ -21,7 +21,9 @@ from turnkeeper import (
     open_runtime,
 )
 from turnkeeper.actors.core.missions import MissionRow, added, define
-from turnkeeper.actors.core.records import MissionRecord, ScheduleRecord, pack
+from turnkeeper.actors.core.records import pack
+from turnkeeper.actors.core.runtime_records import ScheduleRecord
+from turnkeeper.actors.core.turn_records import MissionRecord
 from turnkeeper.actors.errors import ShuttingDown
 from turnkeeper.actors.journal import SCHEDULE_STREAM, load_session_number
 from turnkeeper.actors.mission_rows import load_mission, mission_key, put_mission

@@ -18,8 +18,8 @@ from turnkeeper import (
     Turn,
     views,
 )
-from turnkeeper.actors.core.records import ClearRecord, CommandRecord
 from turnkeeper.actors.core.session_commands import ANSWERS
+from turnkeeper.actors.core.view_records import ClearRecord, CommandRecord
 from turnkeeper.actors.messages import TurnEnded
 from turnkeeper.explain import explain
 from turnkeeper.storage.base import Table

@@ -7,7 +7,7 @@ from inspect import isawaitable
 from typing import Any, cast
 
 from turnkeeper import ChannelPowers, Outbound, Receipt
-from turnkeeper.actors.core.records import DeliveryRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.storage.base import Reads
 from turnkeeper.testing import LoopbackChannel
 

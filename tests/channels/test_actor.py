@@ -31,7 +31,7 @@ from turnkeeper import (
     UnknownSession,
     Unreachable,
 )
-from turnkeeper.actors.core.records import DeliveryRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.deliveries import Deliver as DeliverRequest
 from turnkeeper.actors.messages import Instance, SessionId, TurnEnded
 from turnkeeper.channels.retry import RetryIn, RetryPolicy

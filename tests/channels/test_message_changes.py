@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import MessageChange, Overloaded, ShuttingDown, Turn
 from turnkeeper.actors.core.intake import MAX_TEXT_CHARS
-from turnkeeper.actors.core.records import ChangedRecord, UserRecord
+from turnkeeper.actors.core.turn_records import UserRecord
+from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.journal import load_head, load_records
 from turnkeeper.actors.messages import Address, Instance
 from turnkeeper.actors.windows import read_window, window_at

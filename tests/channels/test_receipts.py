@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import ChannelPowers, LateReceipt, Overloaded, ShuttingDown
-from turnkeeper.actors.core.records import ReceiptRecord
+from turnkeeper.actors.core.delivery_records import ReceiptRecord
 from turnkeeper.channels.actor import MAX_RECEIPTS_IN_FLIGHT
 from turnkeeper.storage.base import Reads
 from turnkeeper.testing import LoopbackChannel

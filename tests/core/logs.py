@@ -6,23 +6,18 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from turnkeeper.actors.core.attached import attachment_line
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.delivery_records import NoteRecord, ReceiptRecord
+from turnkeeper.actors.core.ownership_records import LinkedRecord, OpenedRecord, ReleasedRecord
+from turnkeeper.actors.core.records import Record, pack
+from turnkeeper.actors.core.state import State
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
     AttemptRecord,
-    ClearRecord,
-    LinkedRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
-    ReceiptRecord,
-    Record,
-    ReleasedRecord,
-    SummaryRecord,
     ToolRecord,
     UserRecord,
-    pack,
 )
-from turnkeeper.actors.core.state import State
+from turnkeeper.actors.core.view_records import ClearRecord, SummaryRecord
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message
 from turnkeeper.actors.counts import count_row

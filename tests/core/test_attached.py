@@ -19,7 +19,8 @@ from turnkeeper.actors.core.attached import (
     files_to_send,
     told_of,
 )
-from turnkeeper.actors.core.records import AssistantRecord, UserRecord, unpack
+from turnkeeper.actors.core.records import unpack
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.messages import Attachment
 

@@ -20,16 +20,13 @@ from turnkeeper.actors.acts import ActRefused
 from turnkeeper.actors.core.changes import plan_join, plan_link, plan_move, plan_pair, plan_undo
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.head import Head
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import (
     BoundRecord,
-    ChangeRecord,
     KeyedRecord,
     OpenedRecord,
-    Record,
     ReleasedRecord,
-    pack,
-    unpack,
 )
+from turnkeeper.actors.core.records import Record, pack, unpack
 from turnkeeper.actors.core.routing import (
     BindingRow,
     IdentityRow,
@@ -42,6 +39,7 @@ from turnkeeper.actors.core.routing import (
     pair_of,
     record_of,
 )
+from turnkeeper.actors.core.runtime_records import ChangeRecord
 from turnkeeper.actors.core.world import Plan
 from turnkeeper.actors.messages import Address, InboundTurn, Instance
 

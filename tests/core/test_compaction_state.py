@@ -13,16 +13,16 @@ from turnkeeper.actors import material as material_module
 from turnkeeper.actors.core.compaction import Base, choose_cut
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import AnswerSummarised
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import (
     HiddenRecord,
     LinkedRecord,
     OpenedRecord,
-    Record,
-    SilentRecord,
-    SummaryRecord,
     UnlinkedRecord,
 )
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.state import State
+from turnkeeper.actors.core.turn_records import SilentRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.counts import counter_mark
 from turnkeeper.actors.journal import load_records

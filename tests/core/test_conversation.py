@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from turnkeeper.actors.core.conversation import MAX_ATTEMPTS, Conversation, retry_pause_s
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
 from turnkeeper.actors.core.effects import (
     AnswerAccepted,
     AnswerMayRetry,
@@ -19,22 +20,23 @@ from turnkeeper.actors.core.effects import (
     StartTurn,
     Step,
 )
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    AttemptRecord,
+from turnkeeper.actors.core.ownership_records import (
     BoundRecord,
-    DeliveryRecord,
-    FailureRecord,
     HiddenRecord,
-    InterruptedRecord,
     LinkedRecord,
     OpenedRecord,
-    QuarantinedRecord,
-    Record,
     ReleasedRecord,
+    UnlinkedRecord,
+)
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
+    AssistantRecord,
+    AttemptRecord,
+    FailureRecord,
+    InterruptedRecord,
+    QuarantinedRecord,
     SilentRecord,
     ToolRecord,
-    UnlinkedRecord,
     UserRecord,
 )
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus

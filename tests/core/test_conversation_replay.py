@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from turnkeeper.actors.core.conversation import MAX_ATTEMPTS, Conversation
+from turnkeeper.actors.core.delivery_records import NoteRecord, ReceiptRecord
 from turnkeeper.actors.core.effects import (
     AnswerAccepted,
     AnswerChanged,
@@ -44,30 +45,23 @@ from turnkeeper.actors.core.effects import (
     TellNote,
 )
 from turnkeeper.actors.core.head import read_head
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.heard import turn_of
+from turnkeeper.actors.core.ownership_records import (
     ActiveRecord,
-    AssistantRecord,
     BoundRecord,
-    ChangedRecord,
-    ClearRecord,
-    CommandRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
-    MissionRecord,
-    NoteRecord,
     OpenedRecord,
-    ReceiptRecord,
-    Record,
     ReleasedRecord,
     UnlinkedRecord,
-    UserRecord,
-    address_of,
-    turn_of,
 )
+from turnkeeper.actors.core.records import Record, address_of
 from turnkeeper.actors.core.reset import ResetPolicy
 from turnkeeper.actors.core.session_commands import SessionVerb
+from turnkeeper.actors.core.turn_records import AssistantRecord, MissionRecord, UserRecord
 from turnkeeper.actors.core.turns import ended_by
+from turnkeeper.actors.core.view_records import ChangedRecord, ClearRecord, CommandRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (

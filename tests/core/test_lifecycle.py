@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import NoteRecord
 from turnkeeper.actors.core.head import read_head
 from turnkeeper.actors.core.lifecycle import (
     LIFECYCLE,
@@ -20,22 +21,22 @@ from turnkeeper.actors.core.lifecycle import (
     follow,
     phase_at,
 )
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import HiddenRecord, OpenedRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
+    FailureRecord,
+    MissionRecord,
+    QuarantinedRecord,
+    SilentRecord,
+    UserRecord,
+)
+from turnkeeper.actors.core.view_records import (
     ClearRecord,
     CommandRecord,
-    FailureRecord,
     ForgottenRecord,
-    HiddenRecord,
     MemoryRecord,
-    MissionRecord,
-    NoteRecord,
-    OpenedRecord,
-    QuarantinedRecord,
-    Record,
-    SilentRecord,
     SummaryRecord,
-    UserRecord,
 )
 from turnkeeper.storage.codec import decode, encode
 

@@ -19,15 +19,9 @@ from turnkeeper.actors.core.memory import (
     MemoryFull,
     memory_of,
 )
-from turnkeeper.actors.core.records import (
-    ClearRecord,
-    ForgottenRecord,
-    MemoryRecord,
-    OpenedRecord,
-    Record,
-    pack,
-    unpack,
-)
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record, pack, unpack
+from turnkeeper.actors.core.view_records import ClearRecord, ForgottenRecord, MemoryRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.storage.codec import decode, encode
 

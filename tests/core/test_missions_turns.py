@@ -8,6 +8,12 @@ from typing import Any
 import pytest
 
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import (
+    DeliveryRecord,
+    NoteRecord,
+    ReceiptRecord,
+    ReopenedRecord,
+)
 from turnkeeper.actors.core.effects import (
     AnswerAccepted,
     AnswerCleared,
@@ -22,24 +28,18 @@ from turnkeeper.actors.core.effects import (
     Step,
     TellNote,
 )
-from turnkeeper.actors.core.records import (
-    ActiveRecord,
+from turnkeeper.actors.core.heard import turn_of
+from turnkeeper.actors.core.ownership_records import ActiveRecord, BoundRecord, OpenedRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    BoundRecord,
-    ClearRecord,
-    DeliveryRecord,
     InterruptedRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    ReopenedRecord,
     SilentRecord,
     UserRecord,
-    turn_of,
 )
+from turnkeeper.actors.core.view_records import ClearRecord
 from turnkeeper.actors.core.weight import OVERHEAD, weight_of
 from turnkeeper.actors.deliveries import DeliveryReported, OutcomeStatus
 from turnkeeper.actors.messages import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from turnkeeper.actors.core.delivery_records import DeliveryStatus
 from turnkeeper.actors.core.outbox import FINAL_STATUSES, First, Outbox
-from turnkeeper.actors.core.records import DeliveryStatus
 from turnkeeper.actors.messages import Address, Instance
 
 A = Address(instance=Instance("tg"), conversation="a")

@@ -11,20 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.core.head import Head, read_head
-from turnkeeper.actors.core.records import (
-    ActiveRecord,
-    AssistantRecord,
-    BoundRecord,
-    MalformedRecord,
-    Record,
-    ReleasedRecord,
-    UserRecord,
-    address_of,
-    pack,
-    turn_of,
-    unpack,
-    user_record,
-)
+from turnkeeper.actors.core.heard import turn_of, user_record
+from turnkeeper.actors.core.ownership_records import ActiveRecord, BoundRecord, ReleasedRecord
+from turnkeeper.actors.core.records import MalformedRecord, Record, address_of, pack, unpack
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.messages import Address, Attachment, InboundTurn, Instance
 from turnkeeper.storage.codec import decode, encode
 

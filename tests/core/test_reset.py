@@ -10,16 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import NoteRecord
 from turnkeeper.actors.core.effects import Step
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    ClearRecord,
-    NoteRecord,
-    OpenedRecord,
-    SummaryRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.ownership_records import OpenedRecord
 from turnkeeper.actors.core.reset import BadReset, ResetPolicy, read_policy, reset_due
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
+from turnkeeper.actors.core.view_records import ClearRecord, SummaryRecord
 from turnkeeper.actors.messages import (
     Address,
     AgentReply,

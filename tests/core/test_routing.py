@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import BoundRecord, MalformedRecord, address_of
+from turnkeeper.actors.core.ownership_records import BoundRecord
+from turnkeeper.actors.core.records import MalformedRecord, address_of
 from turnkeeper.actors.core.routing import (
     BindingRow,
     IdentityRow,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.delivery_records import ReceiptRecord
 from turnkeeper.actors.core.effects import (
     AnswerAccepted,
     AskCompaction,
@@ -18,18 +19,10 @@ from turnkeeper.actors.core.effects import (
     StartTurn,
     Step,
 )
+from turnkeeper.actors.core.heard import user_record
 from turnkeeper.actors.core.intake import body_digest
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    ClearRecord,
-    CommandRecord,
-    OpenedRecord,
-    ReceiptRecord,
-    Record,
-    pack,
-    unpack,
-    user_record,
-)
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record, pack, unpack
 from turnkeeper.actors.core.session_commands import (
     ANSWERS,
     SessionVerb,
@@ -38,6 +31,8 @@ from turnkeeper.actors.core.session_commands import (
     plain,
     read_session_command,
 )
+from turnkeeper.actors.core.turn_records import AssistantRecord
+from turnkeeper.actors.core.view_records import ClearRecord, CommandRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.core.window import Stretch, build_window
 from turnkeeper.actors.journal import seen_hash

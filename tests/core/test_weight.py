@@ -12,28 +12,29 @@ from hypothesis import strategies as st
 from turnkeeper.actors.core.alterations import as_altered
 from turnkeeper.actors.core.asides import SHOWN_RECEIPTS
 from turnkeeper.actors.core.attached import attachment_line
+from turnkeeper.actors.core.delivery_records import NoteRecord, ReceiptRecord
 from turnkeeper.actors.core.names import MAX_NAME_CHARS
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    AttemptRecord,
-    ChangedRecord,
-    ClearRecord,
-    CommandRecord,
-    MissionRecord,
-    NoteRecord,
-    ReceiptRecord,
-    Record,
-    SilentRecord,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.shown import (
     Message,
     change_of,
     message_of,
     receipt_of,
     summary_of,
+)
+from turnkeeper.actors.core.turn_records import (
+    AssistantRecord,
+    AttemptRecord,
+    MissionRecord,
+    SilentRecord,
+    ToolRecord,
+    UserRecord,
+)
+from turnkeeper.actors.core.view_records import (
+    ChangedRecord,
+    ClearRecord,
+    CommandRecord,
+    SummaryRecord,
 )
 from turnkeeper.actors.core.weight import (
     FILE_TOKENS,

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    DeliveryRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    Record,
     ToolRecord,
     UserRecord,
 )

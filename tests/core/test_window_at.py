@@ -20,20 +20,16 @@ from hypothesis.stateful import (
 )
 
 from turnkeeper.actors.core.effects import Effect, EndTurn, PauseTurn, StartTurn
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import HiddenRecord, LinkedRecord, UnlinkedRecord
+from turnkeeper.actors.core.records import Record, pack
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    ChangedRecord,
-    HiddenRecord,
-    LinkedRecord,
     MissionRecord,
     QuarantinedRecord,
-    Record,
     SilentRecord,
-    SummaryRecord,
-    UnlinkedRecord,
     UserRecord,
-    pack,
 )
+from turnkeeper.actors.core.view_records import ChangedRecord, SummaryRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.journal import name_key
 from turnkeeper.actors.windows import Seen, WindowRules, read_seen, turn_before, window_at

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from turnkeeper.actors.core.records import ChangedRecord, HiddenRecord
+from turnkeeper.actors.core.ownership_records import HiddenRecord
 from turnkeeper.actors.core.state import State
+from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.material import read_material
 from turnkeeper.actors.windows import WindowRules

@@ -9,14 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import (
-    AttemptRecord,
-    Record,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.shown import cut, message_of
+from turnkeeper.actors.core.turn_records import AttemptRecord, ToolRecord, UserRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message
 from turnkeeper.actors.counts import counter_mark

@@ -10,20 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.delivery_records import NoteRecord, ReceiptRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    ClearRecord,
     MissionRecord,
-    NoteRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
     SilentRecord,
     ToolRecord,
     UserRecord,
 )
 from turnkeeper.actors.core.turns import in_context
 from turnkeeper.actors.core.veil import Hidden
+from turnkeeper.actors.core.view_records import ClearRecord
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message, Source, Stretch, build_window
 

@@ -8,21 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord
 from turnkeeper.actors.core.head import Head
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record, pack
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
-    ClearRecord,
-    DeliveryRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
     SilentRecord,
     UserRecord,
-    pack,
 )
+from turnkeeper.actors.core.view_records import ClearRecord
 from turnkeeper.actors.core.weight import OVERHEAD, bytes_of, weight_of
 from turnkeeper.actors.core.window import Message
 from turnkeeper.actors.journal import name_key

@@ -6,13 +6,9 @@ import logging
 
 import pytest
 
-from turnkeeper.actors.core.records import (
-    HiddenRecord,
-    QuarantinedRecord,
-    Record,
-    SilentRecord,
-    UnlinkedRecord,
-)
+from turnkeeper.actors.core.ownership_records import HiddenRecord, UnlinkedRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import QuarantinedRecord, SilentRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.windows import WindowRules
 

@@ -22,7 +22,9 @@ import trio
 
 from turnkeeper import views
 from turnkeeper.actors.core.conversation import Conversation
-from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, Record, UserRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.journal import load_conversation, load_records
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.lmdb_store import open_reader

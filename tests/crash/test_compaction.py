@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from turnkeeper.actors.core.records import Record, SummaryRecord, ToolRecord, UserRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import ToolRecord, UserRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.windows import read_window
 from turnkeeper.verify import Verification
 

@@ -11,12 +11,8 @@ from random import Random
 
 import pytest
 
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    QuarantinedRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord, QuarantinedRecord, UserRecord
 from turnkeeper.storage.blobs import Blobs
 from turnkeeper.verify import Verification
 

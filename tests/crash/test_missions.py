@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from turnkeeper.actors.core.conversation import INTERRUPTED
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
     MissionRecord,
     QuarantinedRecord,
-    Record,
     SilentRecord,
 )
 from turnkeeper.verify import Verification

@@ -12,16 +12,11 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, NoteRecord, ReopenedRecord
 from turnkeeper.actors.core.outbox import FINAL_STATUSES
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    BoundRecord,
-    DeliveryRecord,
-    NoteRecord,
-    ReleasedRecord,
-    ReopenedRecord,
-    address_of,
-)
+from turnkeeper.actors.core.ownership_records import BoundRecord, ReleasedRecord
+from turnkeeper.actors.core.records import address_of
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import load_note_of, load_session_number, waiting_key
 from turnkeeper.actors.ledger import starting_with
 from turnkeeper.actors.messages import Address

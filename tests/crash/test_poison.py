@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from turnkeeper import stories
-from turnkeeper.actors.core.records import QuarantinedRecord
+from turnkeeper.actors.core.turn_records import QuarantinedRecord
 
 from .harness import Gateway, Message, Stored
 

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from turnkeeper import Runtime, Turn
-from turnkeeper.actors.core.records import MissionRecord
+from turnkeeper.actors.core.turn_records import MissionRecord
 from turnkeeper.missions import missions, runs
 from turnkeeper.storage.batch import Group
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads

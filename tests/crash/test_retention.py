@@ -15,7 +15,9 @@ import trio
 
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import Step
-from turnkeeper.actors.core.records import OpenedRecord, Record, SilentRecord, UserRecord
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import SilentRecord, UserRecord
 from turnkeeper.actors.erased import load_erased
 from turnkeeper.actors.erasing import is_unfinished
 from turnkeeper.actors.journal import batch_for, load_session_number, name_key

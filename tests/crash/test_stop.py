@@ -11,7 +11,8 @@ import pytest
 
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import Dispatch
-from turnkeeper.actors.core.records import OpenedRecord, Record
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.deliveries import DeliveryReported
 from turnkeeper.actors.messages import Address, AgentReply, DeliveryId, InboundTurn, Instance
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from turnkeeper.actors.core.records import FeedRecord, pack
+from turnkeeper.actors.core.records import pack
+from turnkeeper.actors.core.runtime_records import FeedRecord
 from turnkeeper.actors.journal import FEED_STREAM
 from turnkeeper.cli import main
 from turnkeeper.storage.base import Batch

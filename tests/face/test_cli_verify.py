@@ -14,7 +14,10 @@ from trio.testing import MockClock
 
 import turnkeeper as tk
 from turnkeeper.actors.core.intake import SEEN_WINDOW_S, seen_window
-from turnkeeper.actors.core.records import FeedRecord, OpenedRecord, SilentRecord, pack
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import pack
+from turnkeeper.actors.core.runtime_records import FeedRecord
+from turnkeeper.actors.core.turn_records import SilentRecord
 from turnkeeper.actors.journal import load_head, name_key, seen_key
 from turnkeeper.storage.base import Batch, Store, Table
 from turnkeeper.storage.codec import encode

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 import turnkeeper as tk
-from turnkeeper.actors.core.records import SummaryRecord, pack, unpack
+from turnkeeper.actors.core.records import pack, unpack
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.storage.codec import decode, encode
 from turnkeeper.storage.keys import log_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads, open_memory

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from turnkeeper.actors.core.records import (
-    ClearRecord,
-    DeliveryRecord,
-    FailureRecord,
-    ForgottenRecord,
-    MemoryRecord,
-    OpenedRecord,
-    Record,
-    SilentRecord,
-    pack,
-)
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
+from turnkeeper.actors.core.ownership_records import OpenedRecord
+from turnkeeper.actors.core.records import Record, pack
+from turnkeeper.actors.core.turn_records import FailureRecord, SilentRecord
+from turnkeeper.actors.core.view_records import ClearRecord, ForgottenRecord, MemoryRecord
 from turnkeeper.actors.journal import name_key
 from turnkeeper.explain import explain
 from turnkeeper.storage.base import Batch, Table

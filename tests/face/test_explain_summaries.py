@@ -8,17 +8,10 @@ from dataclasses import replace
 import pytest
 
 from turnkeeper.actors.core.conversation import Conversation
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    ClearRecord,
-    HiddenRecord,
-    LinkedRecord,
-    OpenedRecord,
-    Record,
-    SummaryRecord,
-    UserRecord,
-    pack,
-)
+from turnkeeper.actors.core.ownership_records import HiddenRecord, LinkedRecord, OpenedRecord
+from turnkeeper.actors.core.records import Record, pack
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
+from turnkeeper.actors.core.view_records import ClearRecord, SummaryRecord
 from turnkeeper.actors.journal import name_key
 from turnkeeper.explain import explain
 from turnkeeper.storage.base import Batch, Store, Table

@@ -15,7 +15,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import turnkeeper as tk
 from turnkeeper import views
 from turnkeeper.actors.blob_rows import named_in
-from turnkeeper.actors.core.records import AssistantRecord, DeliveryRecord, FeedRecord
+from turnkeeper.actors.core.delivery_records import DeliveryRecord
+from turnkeeper.actors.core.runtime_records import FeedRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import FEED_STREAM, load_records
 from turnkeeper.channels.file_desk import MAX_FILES_AT_ONCE
 from turnkeeper.export import export_lines

@@ -12,12 +12,8 @@ import trio
 from trio.testing import MockClock
 
 import turnkeeper as tk
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    FailureRecord,
-    QuarantinedRecord,
-    Record,
-)
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.turn_records import AssistantRecord, FailureRecord, QuarantinedRecord
 from turnkeeper.actors.journal import load_records
 from turnkeeper.channels.inlet import KEPT_FOR_S
 from turnkeeper.storage.base import Reads

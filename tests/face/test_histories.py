@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from turnkeeper import UnknownSession, views
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.records import Record
+from turnkeeper.actors.core.view_records import (
     CommandRecord,
     ErasedRecord,
     ForgottenRecord,
     MemoryRecord,
-    Record,
     SummaryRecord,
 )
 from turnkeeper.histories import HistoryRecord

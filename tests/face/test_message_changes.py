@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import turnkeeper as tk
-from turnkeeper.actors.core.records import ChangedRecord
+from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.journal import load_records
 from turnkeeper.actors.windows import read_window
 from turnkeeper.explain import explain

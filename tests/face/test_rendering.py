@@ -13,14 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    Record,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.records import Record
 from turnkeeper.actors.core.shown import summary_of, system_prompt
+from turnkeeper.actors.core.turn_records import AssistantRecord, ToolRecord, UserRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.window import Message, Stretch, build_window
 from turnkeeper.actors.messages import ToolCall
 from turnkeeper.rendering import (

@@ -14,7 +14,7 @@ import trio
 import turnkeeper as tk
 from turnkeeper import views
 from turnkeeper.actors.acts import ActRefused
-from turnkeeper.actors.core.records import ErasedRecord
+from turnkeeper.actors.core.view_records import ErasedRecord
 from turnkeeper.actors.erased import load_erased
 from turnkeeper.actors.erasing import first_batch, is_unfinished, next_piece
 from turnkeeper.actors.journal import load_session_number

@@ -6,7 +6,7 @@ import pytest
 
 import turnkeeper as tk
 from turnkeeper import views
-from turnkeeper.actors.core.records import AssistantRecord, UserRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.journal import load_records
 from turnkeeper.export import export_lines
 from turnkeeper.storage.base import Batch, Table

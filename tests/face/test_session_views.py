@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from turnkeeper import Turn, views
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.head import Head
-from turnkeeper.actors.core.records import OpenedRecord
+from turnkeeper.actors.core.ownership_records import OpenedRecord
 from turnkeeper.actors.journal import load_head
 from turnkeeper.actors.usage import Usage, base_of, put_usage
 from turnkeeper.actors.windows import WindowRules

@@ -8,13 +8,9 @@ import pytest
 import trio
 
 from turnkeeper import Address
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    NoteRecord,
-    pack,
-    unpack,
-)
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, NoteRecord
+from turnkeeper.actors.core.records import pack, unpack
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.journal import last_key, sent_key
 from turnkeeper.actors.ledger import starting_with
 from turnkeeper.actors.messages import Instance

@@ -12,25 +12,23 @@ import trio
 
 from turnkeeper.actors.core.effects import Step
 from turnkeeper.actors.core.head import Head, read_head
-from turnkeeper.actors.core.records import (
-    AccessRecord,
+from turnkeeper.actors.core.ownership_records import (
     ActiveRecord,
     BoundRecord,
-    ChangeRecord,
     HiddenRecord,
     KeyedRecord,
     LinkedRecord,
     OpenedRecord,
-    Record,
     ReleasedRecord,
     UnlinkedRecord,
-    pack,
 )
+from turnkeeper.actors.core.records import Record, pack
 from turnkeeper.actors.core.routing import (
     read_binding,
     read_identity,
     read_key,
 )
+from turnkeeper.actors.core.runtime_records import AccessRecord, ChangeRecord
 from turnkeeper.actors.door import read_standing
 from turnkeeper.actors.journal import (
     batch_for,

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import (
     ActiveRecord,
     BoundRecord,
     OpenedRecord,

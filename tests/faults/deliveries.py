@@ -6,14 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    DeliveryRecord,
-    FeedRecord,
-    ReceiptRecord,
-    ReopenedRecord,
-    address_of,
-)
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
+from turnkeeper.actors.core.records import address_of
+from turnkeeper.actors.core.runtime_records import FeedRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord
 from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.actors.messages import Address
 from turnkeeper.channels.base import Outbound

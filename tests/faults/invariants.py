@@ -12,31 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from turnkeeper.actors.core.delivery_records import (
+    DeliveryRecord,
+    NoteRecord,
+    ReceiptRecord,
+    ReopenedRecord,
+)
 from turnkeeper.actors.core.head import read_head
-from turnkeeper.actors.core.records import (
+from turnkeeper.actors.core.ownership_records import (
     ActiveRecord,
+    BoundRecord,
+    OpenedRecord,
+    ReleasedRecord,
+)
+from turnkeeper.actors.core.records import Record, address_of, unpack
+from turnkeeper.actors.core.routing import read_binding
+from turnkeeper.actors.core.runtime_records import ChangeRecord, FeedRecord
+from turnkeeper.actors.core.turn_records import (
     AssistantRecord,
     AttemptRecord,
-    BoundRecord,
-    ChangeRecord,
-    DeliveryRecord,
     FailureRecord,
-    FeedRecord,
     MissionRecord,
-    NoteRecord,
-    OpenedRecord,
     QuarantinedRecord,
-    ReceiptRecord,
-    Record,
-    ReleasedRecord,
-    ReopenedRecord,
     SilentRecord,
     ToolRecord,
     UserRecord,
-    address_of,
-    unpack,
 )
-from turnkeeper.actors.core.routing import read_binding
 from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.actors.journal import FEED_STREAM, SCHEDULE_STREAM
 from turnkeeper.actors.ledger import LEDGER_STREAM

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from turnkeeper.actors.core.records import DeliveryRecord, NoteRecord, address_of
+from turnkeeper.actors.core.delivery_records import DeliveryRecord, NoteRecord
+from turnkeeper.actors.core.records import address_of
 from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.actors.messages import Address
 

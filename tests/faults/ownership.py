@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnkeeper.actors.core.records import (
-    BoundRecord,
-    ChangeRecord,
-    ReleasedRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.ownership_records import BoundRecord, ReleasedRecord
+from turnkeeper.actors.core.runtime_records import ChangeRecord
+from turnkeeper.actors.core.turn_records import UserRecord
 from turnkeeper.actors.messages import Address, Instance
 
 from .findings import Findings

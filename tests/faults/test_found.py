@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper.actors.core.records import ReopenedRecord
+from turnkeeper.actors.core.delivery_records import ReopenedRecord
 from turnkeeper.actors.deliveries import Outcome
 from turnkeeper.testing import LoopbackChannel
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import Address, DeliveryInfo, FeedEntry, Message, Quoted, Turn
-from turnkeeper.actors.core.records import NoteRecord
+from turnkeeper.actors.core.delivery_records import NoteRecord
 from turnkeeper.actors.messages import Instance
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from turnkeeper import Outbound, Receipt, Turn
-from turnkeeper.actors.core.records import UserRecord
+from turnkeeper.actors.core.turn_records import UserRecord
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
 from turnkeeper.views import heads, window

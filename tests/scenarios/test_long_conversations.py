@@ -22,13 +22,9 @@ from turnkeeper import (
     Turn,
     open_runtime,
 )
-from turnkeeper.actors.core.records import (
-    AssistantRecord,
-    NoteRecord,
-    SummaryRecord,
-    ToolRecord,
-    UserRecord,
-)
+from turnkeeper.actors.core.delivery_records import NoteRecord
+from turnkeeper.actors.core.turn_records import AssistantRecord, ToolRecord, UserRecord
+from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.weight import OVERHEAD
 from turnkeeper.actors.journal import load_records
 from turnkeeper.storage.lmdb_store import open_reader

@@ -19,7 +19,7 @@ from turnkeeper import (
     Turn,
     UnknownInstance,
 )
-from turnkeeper.actors.core.records import UserRecord
+from turnkeeper.actors.core.turn_records import UserRecord
 from turnkeeper.actors.messages import Instance
 from turnkeeper.testing import LoopbackChannel
 from turnkeeper.views import heads, window

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .. import people
 from ..actors.acts import Link, Undo, Unlink
-from ..actors.core.records import ChangeRecord
+from ..actors.core.runtime_records import ChangeRecord
 from ..actors.journal import load_record
 from ..actors.ledger import LEDGER_STREAM
 from ..config_ids import read_ids
