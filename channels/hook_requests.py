@@ -7,7 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import cast
+from typing import Final, cast
 
 import trio
 from starlette.requests import ClientDisconnect, Request
@@ -17,12 +17,18 @@ from starlette.types import Message, Receive, Scope, Send
 from ..actors.errors import TurnRefused
 from .hook_head import announced_bytes, has_body, read_head
 from .hook_limits import HookLimits
+from .hook_spell import Spell
 from .hook_wire import CONNECTION, Connection
 from .hooks import Hook, HookAnswer, HookDenied, HookHead, answer_to_refusal, unavailable
 
 __all__ = ["Requests"]
 
 _logger = logging.getLogger(__name__)
+
+_FULL: Final = (
+    "{} calls are being heard, and further ones get 503: see why hearing takes so long, or let "
+    "fewer come at once"
+)
 
 
 class Requests:
@@ -33,6 +39,8 @@ class Requests:
         self._limits = limits
         self._heard: Counter[str] = Counter()
         """Requests that are being heard, by path."""
+        self._full = Spell(_FULL.format(limits.max_requests))
+        self._full_paths: dict[str, Spell] = {}
 
     def __repr__(self) -> str:
         return f"<Requests: {self._heard.total()} being heard>"
@@ -134,10 +142,16 @@ class Requests:
         await trio.lowlevel.checkpoint()
 
     def _is_full(self, path: str) -> bool:
-        return (
-            self._heard.total() >= self._limits.max_requests
-            or self._heard[path] >= self._limits.max_requests_per_path
-        )
+        """Whether a call to this path is refused because others are being heard; it warns."""
+        limits = self._limits
+        if self._heard[path] >= limits.max_requests_per_path:
+            warning = f"{path}: {_FULL.format(limits.max_requests_per_path)}"
+            self._full_paths.setdefault(path, Spell(warning)).refuses()
+        elif self._heard.total() >= limits.max_requests:
+            self._full.refuses()
+        else:
+            return False
+        return True
 
     @contextmanager
     def _counted(self, path: str) -> Generator[None]:

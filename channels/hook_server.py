@@ -21,6 +21,7 @@ from hypercorn.typing import ASGIFramework
 
 from .hook_limits import HookLimits
 from .hook_requests import Requests
+from .hook_spell import Spell
 from .hook_wire import Connection, is_loopback, listening_socket, parse_listen
 from .hooks import Hook, HookAnswer, HookDenied, HookHead
 
@@ -63,6 +64,10 @@ class HookServer:
         # Both speak ASGI; they only type its messages differently.
         self._app = ASGIWrapper(cast(ASGIFramework, Requests(self._hooks, self._limits)))
         self._connections = 0
+        self._crowded = Spell(
+            f"{self._limits.max_connections} connections are open, and further ones get 503: let "
+            "those who call keep fewer open, or a proxy in front share them"
+        )
         self._url: str | None = None
 
     def __repr__(self) -> str:
@@ -150,6 +155,7 @@ class HookServer:
         self, config: Config, context: WorkerContext, stream: trio.SocketStream
     ) -> None:
         if self._connections >= self._limits.max_connections:
+            self._crowded.refuses()
             with trio.move_on_after(self._limits.linger_s):
                 await stream.send_all(_FULL)
             return

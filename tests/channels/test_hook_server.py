@@ -14,6 +14,7 @@ import trio.testing
 
 from turnkeeper.actors.errors import AccessDenied, Overloaded
 from turnkeeper.channels.hook_server import HookLimits, HookServer
+from turnkeeper.channels.hook_spell import Spell
 from turnkeeper.channels.hooks import HookAnswer, HookDenied, HookHead
 
 QUICK = HookLimits(linger_s=0.05)
@@ -79,6 +80,11 @@ def statuses(answer: bytes) -> list[int]:
 
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+
+
+def warnings(logged: pytest.LogCaptureFixture) -> list[str]:
+    """What was said to the operator."""
+    return [one.getMessage() for one in logged.records if one.levelno >= logging.WARNING]
 
 
 @pytest.fixture
@@ -412,7 +418,9 @@ async def test_a_hook_that_takes_too_long_is_asked_again() -> None:
         assert (await client.post("/echo")).status_code == 503
 
 
-async def test_one_busy_path_leaves_room_for_the_others() -> None:
+async def test_one_busy_path_leaves_room_for_the_others(
+    logged: pytest.LogCaptureFixture,
+) -> None:
     entered, leave = trio.Semaphore(0), trio.Event()
     busy, other = Echo(), Echo()
 
@@ -437,20 +445,44 @@ async def test_one_busy_path_leaves_room_for_the_others() -> None:
         nursery.start_soon(client.post, "/other")
         await entered.acquire()
         assert (await client.post("/other")).status_code == 503
+        assert (await client.post("/other")).status_code == 503
+        assert (await client.post("/busy")).status_code == 503
         assert (await client.get("/healthz")).status_code == 200
         leave.set()
+    why = "and further ones get 503: see why hearing takes so long, or let fewer come at once"
+    assert warnings(logged) == [
+        f"/busy: 2 calls are being heard, {why}",
+        f"3 calls are being heard, {why}",
+    ]
 
 
-async def test_connections_are_bounded() -> None:
+async def test_connections_are_bounded(logged: pytest.LogCaptureFixture) -> None:
     async with serving(HookLimits(max_connections=2)) as server:
         async with await connected(server) as first, await connected(server) as second:
             for stream in (first, second):
                 await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
                 assert statuses(await stream.receive_some()) == [200]
             assert statuses(await said(server, b"")) == [503]
+            assert statuses(await said(server, b"")) == [503]
         async with httpx.AsyncClient(base_url=server.url) as client:
             while (await client.get("/healthz")).status_code != 200:
                 pass
+    (warning,) = warnings(logged)
+    assert warning.startswith("2 connections are open, and further ones get 503: ")
+
+
+async def test_what_refuses_for_long_warns_once_and_again_after_a_quiet_minute(
+    logged: pytest.LogCaptureFixture, mock_clock: trio.testing.MockClock
+) -> None:
+    spell = Spell("it is full")
+    for _ in range(100):
+        spell.refuses()
+        mock_clock.jump(59)
+    assert warnings(logged) == ["it is full"]
+    mock_clock.jump(2)
+    spell.refuses()
+    spell.refuses()
+    assert warnings(logged) == ["it is full"] * 2
 
 
 async def test_an_idle_connection_is_closed() -> None:
