@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from ..storage.errors import StorageError
 from .changing import Changing
-from .compactions import Compact, Measured, SummaryMade
+from .compactions import Compact, CompactionEnded, Measured, SummaryMade
 from .core.conversation import Conversation
 from .core.effects import Effect
+from .core.session_commands import compaction_answer
 from .kernel import TrioFuture
 from .material import told_of_joined
 from .services import Services
@@ -81,8 +82,20 @@ class Compacting(Changing):
         if turn and not record.for_turn and is_new:
             # Its agent has seen nothing yet: see `Compactor.room`.
             record = replace(record, for_turn=turn)
-        step = core.summarise(record, message.base, self._services.compaction_notice)
-        self._commit(step, self.take_reply())
+        notice = None if message.awaited else self._services.compaction_notice
+        self._commit(core.summarise(record, message.base, notice), self.take_reply())
+
+    def _compaction_ended(self, message: CompactionEnded) -> None:
+        """Tell the human who asked. As with every command, no window shows it."""
+        _, step = self._core.send(
+            compaction_answer(message.outcome),
+            message.asked.address,
+            self._services.now_us(),
+            by="runtime",
+            route="command",
+            reply_to=message.asked.message_id,
+        )
+        self._commit(step)
 
     def _compact(self, _message: Compact) -> None:
         compactor = self._services.compactor

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from .core.compaction import Base
+from .core.compaction import Base, Compacted
 from .core.view_records import SummaryRecord
-from .frozen import message
-from .messages import SessionId
+from .frozen import fact, message
+from .messages import Address, SessionId
 
-__all__ = ["Compact", "Measured", "SummaryMade"]
+__all__ = ["AskedBy", "Compact", "CompactionEnded", "Measured", "SummaryMade"]
+
+
+@fact
+class AskedBy:
+    """The message in which a human asked for a summary."""
+
+    address: Address
+    message_id: str
 
 
 @message
@@ -27,6 +35,17 @@ class SummaryMade:
     session_id: SessionId
     base: Base
     record: SummaryRecord
+    awaited: bool = False
+    """Whether a human has asked for it, and is told what comes of that: see `CompactionEnded`."""
+
+
+@message
+class CompactionEnded:
+    """What came of a summary that a human has asked for. Told to the session, which tells them."""
+
+    session_id: SessionId
+    asked: AskedBy
+    outcome: Compacted
 
 
 @message

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
@@ -20,7 +21,7 @@ from ..storage.base import Batch, Store, Table
 from ..storage.codec import encode
 from ..storage.errors import StorageError
 from ..storage.keys import log_key
-from .compactions import Measured, SummaryMade
+from .compactions import AskedBy, CompactionEnded, Measured, SummaryMade
 from .core.compaction import (
     Compacted,
     Cut,
@@ -35,7 +36,7 @@ from .core.weight import OVERHEAD, prompt_tokens, weight_of
 from .counting import Counting
 from .counts import count_row
 from .errors import TurnRefused
-from .journal import load_head, name_key
+from .journal import load_head, load_session_number, name_key
 from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .material import Material, read_material
 from .messages import SessionId
@@ -63,6 +64,10 @@ _CHANGES: Final = 3
 """How often a summary is begun anew because the context has become another meanwhile."""
 
 
+_Asker: TypeAlias = TrioFuture[Any] | AskedBy
+"""Gets a `Compacted`: the answer of a question, or a human."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
     """How long is waited for what."""
@@ -85,7 +90,8 @@ class _Job:
     """Whether the window may not hold the context, as far as is known."""
     asked: bool = False
     """Whether somebody wants a summary, however small the context is."""
-    answers: list[TrioFuture[Any]] = field(default_factory=list[TrioFuture[Any]])
+    askers: list[_Asker] = field(default_factory=list["_Asker"])
+    """Who is to be told what comes of it."""
     fits: trio.Event = field(default_factory=trio.Event)
     """Set once there is nothing to wait for any more."""
     telling: trio.Event | None = None
@@ -97,6 +103,11 @@ class _Job:
     def is_waited_for(self) -> bool:
         """Whether a turn has to wait for room."""
         return self.full and not self.fits.is_set()
+
+    @property
+    def is_asked_by_human(self) -> bool:
+        """Whether it is a human who is to be told."""
+        return any(isinstance(asker, AskedBy) for asker in self.askers)
 
     @property
     def is_telling(self) -> bool:
@@ -185,19 +196,20 @@ class Compactor:
             job.full = False
             job.fits.set()
 
-    def ask(self, session_id: SessionId, stream: int, answer: TrioFuture[Any] | None) -> None:
-        """Summarise what can be, however small the context is; `answer` gets a `Compacted`."""
-        answers = [answer] if answer is not None else []
+    def ask(
+        self, session_id: SessionId, stream: int, asker: TrioFuture[Any] | AskedBy | None
+    ) -> None:
+        """Summarise what can be, however small the context is; `asker` is told a `Compacted`."""
+        askers = [asker] if asker is not None else []
         if self._closed:
-            fault = "the runtime is stopping"
-            _answer(answers, Compacted(status="failed", session_id=session_id, fault=fault))
+            self._answer(askers, _stopping(session_id))
             return
         job = self._jobs.get(session_id)
         if job is None:
             job = _Job(session_id, stream, full=False)
             self._begin(job)
         job.asked = True
-        job.answers.extend(answers)
+        job.askers.extend(askers)
 
     def expect(self, session_id: SessionId, turn: int) -> None:
         """Know of a turn that was given out, and whose agent has seen nothing yet."""
@@ -236,10 +248,13 @@ class Compactor:
             job.held = 0
 
     def close(self) -> None:
-        """Begin nothing more, and let nobody wait."""
+        """Begin nothing more, and let nobody wait: humans neither, while they can be told."""
         self._closed = True
         for job in self._jobs.values():
             job.fits.set()
+            humans = [asker for asker in job.askers if isinstance(asker, AskedBy)]
+            job.askers = [asker for asker in job.askers if not isinstance(asker, AskedBy)]
+            self._answer(humans, _stopping(job.session_id))
 
     # -- one context -----------------------------------------------------------------------------
 
@@ -267,7 +282,17 @@ class Compactor:
         finally:
             del self._jobs[job.session_id]
             job.fits.set()
-            _answer(job.answers, outcome)
+            self._answer(job.askers, outcome)
+
+    def _answer(self, askers: Sequence[_Asker], outcome: Compacted) -> None:
+        session_id = SessionId(outcome.session_id)
+        for asker in askers:
+            if isinstance(asker, TrioFuture):
+                asker.resolve(outcome)
+            elif load_session_number(self._store, session_id) is not None:  # else it was deleted
+                ended = CompactionEnded(session_id=session_id, asked=asker, outcome=outcome)
+                with suppress(ActorDeadError):  # the runtime stops: nobody is told any more
+                    self._services.registry.tell(ended)
 
     async def _work(self, job: _Job) -> Compacted:
         """Summarise until the context fits; at least once, if it was asked for."""
@@ -467,6 +492,7 @@ class Compactor:
                 session_id=job.session_id,
                 base=material.base,
                 record=replace(record, for_turn=job.held),
+                awaited=job.is_asked_by_human,
             )
             with trio.CancelScope(shield=True):
                 seq = await self._services.registry.ask(made, block=False)
@@ -536,6 +562,11 @@ def _batches(material: Material) -> Iterator[Sequence[int]]:
         yield which
 
 
+def _stopping(session_id: SessionId) -> Compacted:
+    fault = "the runtime is stopping"
+    return Compacted(status="failed", session_id=session_id, fault=fault)
+
+
 def _nothing(
     job: _Job, material: Material, status: Literal["nothing", "too_short", "changed"]
 ) -> Compacted:
@@ -549,8 +580,3 @@ def _nothing(
 
 def _together(first: Compacted, then: Compacted) -> Compacted:
     return replace(then, tokens_before=first.tokens_before, messages=first.messages + then.messages)
-
-
-def _answer(answers: Sequence[TrioFuture[Any]], outcome: Compacted) -> None:
-    for answer in answers:
-        answer.resolve(outcome)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Then
 from ..storage.errors import Conflict, StorageError, StoreClosed
 from .blob_rows import refer
+from .compactions import AskedBy
 from .context_logs import readable
 from .core.alterations import as_altered
 from .core.attached import attachments_of, files_to_send
@@ -252,8 +253,9 @@ class OutputGate(TrioActor):
         if answer is not None:
             answer.resolve(effect.seq)
 
-    def _ask_compaction(self, _effect: AskCompaction, _answer: object) -> None:
-        self._services.compactor.ask(self._core.session_id, self._stream, None)
+    def _ask_compaction(self, effect: AskCompaction, _answer: object) -> None:
+        asked = AskedBy(effect.address, effect.message_id)
+        self._services.compactor.ask(self._core.session_id, self._stream, asked)
 
     def _end_run(self, effect: EndTurn, turn: MissionTurn) -> None:
         ended = MissionEnded(

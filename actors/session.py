@@ -18,7 +18,7 @@ from ..storage.keys import log_key
 from .awaiting import Awaiting
 from .changing import Changing
 from .compacting import Compacting
-from .compactions import Compact, Measured, SummaryMade
+from .compactions import Compact, CompactionEnded, Measured, SummaryMade
 from .core.delivery_records import DeliveryRecord
 from .core.effects import Effect
 from .core.routing import record_of
@@ -295,6 +295,7 @@ class SessionActor(Compacting):
         SummaryMade: Compacting._summary_made,
         Measured: Compacting._on_measured,
         Compact: Compacting._compact,
+        CompactionEnded: Compacting._compaction_ended,
         Remember: Remembering._keep_value,
         Forget: Remembering._empty_memory,
     }

@@ -215,7 +215,7 @@ class Conversation(State):
             self._clear(step, "user", now_us)
         said = self._announce(step, ANSWERS[command], turn.address, now_us, turn.message_id)
         if command == "compact":
-            step.effects.append(AskCompaction())
+            step.effects.append(AskCompaction(turn.address, turn.message_id))
         step.effects.append(EndCommand(seq, turn.address, said))
         return step
 
@@ -392,6 +392,7 @@ class Conversation(State):
         by: str | None = None,
         during: int = 0,
         route: str | None = None,
+        reply_to: str | None = None,
         files: Sequence[Attachment] = (),
     ) -> tuple[int, Step]:
         """Say something that is no answer to a turn.
@@ -403,6 +404,7 @@ class Conversation(State):
             by: who asked for it.
             during: the turn in which the agent asked for it; 0 for none.
             route: how the place was found.
+            reply_to: the platform's id of the message that it answers; None for none.
             files: what goes with it; all of it is kept.
 
         Returns:
@@ -412,7 +414,17 @@ class Conversation(State):
         target = to if to is not None else self.target
         if route is None:
             route = "feed" if target[0] is None else "active channel"
-        seq = self._say(step, text, target, now_us, by=by, during=during, route=route, files=files)
+        seq = self._say(
+            step,
+            text,
+            target,
+            now_us,
+            reply_to=reply_to,
+            by=by,
+            during=during,
+            route=route,
+            files=files,
+        )
         return seq, step
 
     def _say(  # noqa: PLR0913  (the fields of one record)

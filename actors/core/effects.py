@@ -90,7 +90,12 @@ class EndCommand:
 
 @fact
 class AskCompaction:
-    """Let the older part of the context be summarised now, if there is enough of it."""
+    """Let the older part of the context be summarised now, and a human be told what comes of it."""
+
+    address: Address
+    """Where it was asked for."""
+    message_id: str
+    """The message that asked for it."""
 
 
 @fact

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from ..messages import Address, InboundTurn, Instance
 from .commands import MAX_COMMAND_CHARS
+from .compaction import Compacted
 from .heard import heard
 from .turn_records import UserRecord
 from .view_records import CommandRecord
@@ -21,6 +22,7 @@ __all__ = [
     "ANSWERS",
     "SessionVerb",
     "command_record",
+    "compaction_answer",
     "message_behind",
     "plain",
     "read_session_command",
@@ -30,7 +32,7 @@ SessionVerb: TypeAlias = Literal["new", "compact"]
 
 ANSWERS: Final[dict[SessionVerb, str]] = {
     "new": "Done. We begin anew: I do not see any more what was said before.",
-    "compact": "I will summarise the older part of our conversation, if there is enough of it.",
+    "compact": "I will see what can be summarised of our conversation, and tell you.",
 }
 """What the runtime says at once."""
 
@@ -49,6 +51,24 @@ def read_session_command(turn: InboundTurn) -> SessionVerb | None:
         return None
     found = _COMMAND.fullmatch(turn.text.strip())
     return _VERBS.get(found[1].lower()) if found is not None else None
+
+
+def compaction_answer(outcome: Compacted) -> str:
+    """To whoever has asked for a summary, once it is clear what came of that.
+
+    What went wrong is for the operator: the log of the program has it.
+    """
+    match outcome.status:
+        case "compacted":
+            what = "1 message" if outcome.messages == 1 else f"{outcome.messages:,} messages"
+            before, after = f"{outcome.tokens_before:,}", f"{outcome.tokens_after:,}"
+            return f"Done. I have summarised {what}: {before} tokens before, {after} after."
+        case "nothing" | "too_short":
+            return "There is not enough to summarise yet. Nothing has changed."
+        case "changed":
+            return "I have summarised nothing: meanwhile, our conversation has become another."
+        case "failed":
+            return "I could not summarise our conversation now. Please try again later."
 
 
 def command_record(command: SessionVerb, turn: InboundTurn, at_us: int) -> CommandRecord:

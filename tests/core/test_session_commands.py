@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnkeeper.actors.core.compaction import Compacted
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.delivery_records import ReceiptRecord
 from turnkeeper.actors.core.effects import (
@@ -27,6 +29,7 @@ from turnkeeper.actors.core.session_commands import (
     ANSWERS,
     SessionVerb,
     command_record,
+    compaction_answer,
     message_behind,
     plain,
     read_session_command,
@@ -56,6 +59,9 @@ def turn(text: str = "/new", message_id: str = "m1") -> InboundTurn:
         user_id="u1",
         text=text,
     )
+
+
+compacted = partial(Compacted, session_id="s1")
 
 
 @pytest.mark.parametrize(
@@ -205,9 +211,46 @@ def test_compact_is_answered_at_once_and_changes_nothing_by_itself() -> None:
     step = session.core.command("compact", turn("/compact"), NOW_US + 5)
     effects = session.take(step)
     assert [record.kind for record in step.records] == ["command", "assistant"]
-    assert AskCompaction() in effects
+    assert AskCompaction(turn().address, "m1") in effects
     assert (session.core.context_bound, session.core.context_messages) == before
     assert not session.core.cleared
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [
+        (
+            compacted(
+                status="compacted", tokens_before=152_300, tokens_after=33_400, messages=1_234
+            ),
+            "Done. I have summarised 1,234 messages: 152,300 tokens before, 33,400 after.",
+        ),
+        (
+            compacted(status="compacted", tokens_before=900, tokens_after=400, messages=1),
+            "Done. I have summarised 1 message: 900 tokens before, 400 after.",
+        ),
+        (
+            compacted(status="nothing", tokens_before=90, tokens_after=90),
+            "There is not enough to summarise yet. Nothing has changed.",
+        ),
+        (
+            compacted(status="too_short", tokens_before=90, tokens_after=90),
+            "There is not enough to summarise yet. Nothing has changed.",
+        ),
+        (
+            compacted(status="changed"),
+            "I have summarised nothing: meanwhile, our conversation has become another.",
+        ),
+        (
+            compacted(status="failed", fault="OSError: /secret/path"),
+            "I could not summarise our conversation now. Please try again later.",
+        ),
+    ],
+)
+def test_who_asked_is_told_what_came_of_it_and_nothing_of_how_it_went_wrong(
+    outcome: Compacted, answer: str
+) -> None:
+    assert compaction_answer(outcome) == answer
 
 
 def test_a_command_is_neither_a_turn_nor_shown_nor_counted() -> None:
