@@ -1,6 +1,6 @@
 """The acts that change who is who, and which conversation belongs to which session.
 
-Pure: each reads one moment of the world and returns the :class:`~.draft.Plan` of what to write, or
+Pure: each reads one moment of the world and returns the :class:`~.world.Plan` of what to write, or
 refuses. Nothing else changes an owner.
 """
 
@@ -12,6 +12,7 @@ from itertools import islice
 from ..acts import ActRefused, By
 from ..messages import Address, Instance
 from .draft import Draft, SessionDraft
+from .finishing import finish
 from .routing import (
     MAX_USER_CHARS,
     BindingRow,
@@ -25,6 +26,7 @@ from .routing import (
     root_of,
 )
 from .runtime_records import ChangeRecord
+from .settling import settle
 from .world import Plan, World
 
 __all__ = ["check_target", "plan_join", "plan_link", "plan_move", "plan_pair", "plan_undo"]
@@ -63,8 +65,8 @@ def plan_link(
     for row in rows:
         draft.decide(row)
     for row in rows:
-        draft.settle(row)
-    return draft.finish(act, merge=act == "link")
+        settle(draft, row)
+    return finish(draft, act, merge=act == "link")
 
 
 def plan_join(world: World, issuer: IdentityRow, redeemer: IdentityRow, *, now_us: int) -> Plan:
@@ -86,8 +88,8 @@ def plan_join(world: World, issuer: IdentityRow, redeemer: IdentityRow, *, now_u
     for row in rows:
         draft.decide(row._replace(user=staying.unified, linked_us=now_us))
     for row in rows:
-        draft.settle(draft.identity(row.platform, row.user_id))
-    return draft.finish("link", merge=True)
+        settle(draft, draft.identity(row.platform, row.user_id))
+    return finish(draft, "link", merge=True)
 
 
 def _one_with(world: World, identity: IdentityRow) -> list[IdentityRow]:
@@ -148,8 +150,8 @@ def plan_pair(
         row = stored._replace(session_id=session_id, paired_by=by, paired_us=now_us)
     draft.decide(row)
     for one in (row, *world.identities_of(name)):
-        draft.settle(one)
-    return draft.finish("unpair" if session_id is None else "pair", merge=session_id is not None)
+        settle(draft, one)
+    return finish(draft, "unpair" if session_id is None else "pair", merge=session_id is not None)
 
 
 def check_target(world: World, session_id: str) -> None:
@@ -207,7 +209,7 @@ def plan_move(
     if target.session_id == row.session_id and scope == row.scope:
         raise ActRefused(f"{place} belongs to {row.session_id} already, by the rules of now")
     draft.move(row, target, scope)
-    return draft.finish("move", merge=True)
+    return finish(draft, "move", merge=True)
 
 
 def _chosen(draft: Draft, row: BindingRow, scope: Scope, agent: str) -> SessionDraft:
@@ -281,13 +283,14 @@ def plan_undo(
         if held.user_id is not None:
             settled.append(IdentityRow(held.platform, held.user_id))
     for platform, user_id in dict.fromkeys(row[:2] for row in settled):
-        draft.settle(draft.identity(platform, user_id))
+        settle(draft, draft.identity(platform, user_id))
     restore = {
         session_id: Address(Instance(place[0]), place[1], place[2])
         for session_id, place, _ in undone.actives
         if place is not None
     }
-    return draft.finish(
+    return finish(
+        draft,
         "undo",
         merge=undone.act in {"unlink", "unpair"},
         rejoin={(earlier, host) for host, earlier, joined in undone.joins if not joined},
