@@ -33,7 +33,8 @@ __all__ = ["Entry", "Gateway", "Life", "Message", "Stored", "cannot", "seeds", "
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _PATIENCE_S = 60.0
-"""Seconds after which a child that has not done what was expected of it is killed."""
+"""Seconds after which a child that has said nothing further is killed. One that goes on may take as
+long as its test: how long ten thousand commits take is up to the disk."""
 
 Entry: TypeAlias = list[Any]
 """One line of the journal; the first element says what it is."""
@@ -174,7 +175,7 @@ class Gateway:
         """
         arguments = [self.state_dir, self.journal_path, json.dumps(self.options | options)]
         command = [*prefix, sys.executable, str(self._program), *map(str, arguments)]
-        with self.errors_path.open("ab") as errors, trio.fail_after(_PATIENCE_S):
+        with self.errors_path.open("ab") as errors, trio.fail_after(_PATIENCE_S) as patience:
             process = await trio.lowlevel.open_process(
                 command,
                 stdin=subprocess.PIPE,
@@ -186,7 +187,7 @@ class Gateway:
             try:
                 life = Life(process, receive)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_listen, process, send)
+                    nursery.start_soon(_listen, process, send, patience)
                     if messages is not None:
                         nursery.start_soon(_speak, life, messages)
                     yield life
@@ -195,7 +196,7 @@ class Gateway:
                 _kill_group(process)
                 with trio.CancelScope(shield=True):
                     await process.wait()
-                await _close(process)
+                    await _close(process)
 
     @property
     def journal(self) -> list[Entry]:
@@ -296,11 +297,14 @@ async def _speak(life: Life, messages: Sequence[Message]) -> None:
     await life.hear_no_more()
 
 
-async def _listen(process: trio.Process, entries: trio.MemorySendChannel[Entry]) -> None:
+async def _listen(
+    process: trio.Process, entries: trio.MemorySendChannel[Entry], patience: trio.CancelScope
+) -> None:
     assert process.stdout is not None
     rest = b""
     with entries:
         async for chunk in process.stdout:
+            patience.deadline = trio.current_time() + _PATIENCE_S
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 entries.send_nowait(json.loads(line))

@@ -10,6 +10,7 @@ from .harness import Gateway, Message
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # twenty thousand commits, one after the other
 async def test_a_burst_on_one_conversation_is_answered_in_order_across_a_crash(
     tmp_path: Path,
 ) -> None:
