@@ -19,6 +19,7 @@ import httpx
 import trio
 
 from .places import peers_python
+from .ports import kept_port
 from .programs import Program, start_program
 from .seen import Seen, SeenFile
 
@@ -30,12 +31,12 @@ _PATIENCE_S: Final = 30.0
 class DiscordPeer:
     """One Discord with a guild, a channel `general` and a bot. Ids are snowflakes as text."""
 
-    def __init__(self, nursery: trio.Nursery, state: Path) -> None:
+    def __init__(self, nursery: trio.Nursery, state: Path, port: int) -> None:
         self._nursery = nursery
         self._state = state
         self._client = httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S)
         self.program: Program
-        self.port = 0
+        self.port = port
         self.token = ""
         """What the bot logs in with."""
         self.bot = ""
@@ -59,8 +60,7 @@ class DiscordPeer:
         bridge = (peers_python(), "-m", "tests.peers.discord_bridge")
         options = ("--port", str(self.port), "--state", self._state)
         self.program = await start_program(self._nursery, (*bridge, *options))
-        line = await self.program.until_line(lambda line: line.startswith("up "))
-        self.port = int(line.split()[1])
+        await self.program.until_line(lambda line: line.startswith("up "))
         found = await self._do("describe")
         self.token, self.bot = found["token"], found["bot"]
         self.guild, self.general = found["guild"], found["general"]
@@ -279,12 +279,13 @@ def _seen(message: dict[str, Any]) -> Seen:
 @asynccontextmanager
 async def open_discord(folder: Path) -> AsyncGenerator[DiscordPeer]:
     """A new Discord, which keeps its world in `folder`; it ends with the block."""
-    async with trio.open_nursery() as nursery:
-        peer = DiscordPeer(nursery, folder / "discord.world")
-        await peer.up()
-        try:
-            yield peer
-        finally:
-            with trio.CancelScope(shield=True):
-                await peer.aclose()
-            nursery.cancel_scope.cancel()
+    with kept_port() as port:
+        async with trio.open_nursery() as nursery:
+            peer = DiscordPeer(nursery, folder / "discord.world", port)
+            await peer.up()
+            try:
+                yield peer
+            finally:
+                with trio.CancelScope(shield=True):
+                    await peer.aclose()
+                nursery.cancel_scope.cancel()

@@ -21,6 +21,7 @@ from typing import Any, Final
 import httpx
 
 from .places import peers_python
+from .ports import kept_port
 
 __all__ = ["SERVER_NAME", "Synapse", "run_synapse"]
 
@@ -58,10 +59,10 @@ _LOG: Final = {
 class Synapse:
     """One homeserver; its users and rooms are in `folder` and outlive the process."""
 
-    def __init__(self, folder: Path, *, limited: bool) -> None:
+    def __init__(self, folder: Path, port: int, *, limited: bool) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = port
         self._write_config(limited=limited)
 
     @property
@@ -168,19 +169,13 @@ class Synapse:
         )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def run_synapse(folder: Path, *, limited: bool = False) -> Generator[Synapse]:
     """A new homeserver, with Synapse's own rate limits or with none, until the block ends."""
-    server = Synapse(folder, limited=limited)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    with kept_port() as port:
+        server = Synapse(folder, port, limited=limited)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

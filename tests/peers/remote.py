@@ -19,6 +19,7 @@ import trio
 from .background import open_background
 from .control import plain
 from .places import CHECKOUT, peers_python
+from .ports import kept_port
 
 __all__ = ["Program", "RemotePeer", "open_remote", "run_client", "run_program"]
 
@@ -121,13 +122,13 @@ class RemotePeer:
     that name does on the platform in this process; results are as JSON has them.
     """
 
-    def __init__(self, module: str, state: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, module: str, state: Path, port: int, nursery: trio.Nursery) -> None:
         self._module = module
         self._state = state
         self._nursery = nursery
         self._program: Program | None = None
         self._ended = trio.Event()
-        self._port = 0
+        self._port = port
 
     @property
     def url(self) -> str:
@@ -139,8 +140,7 @@ class RemotePeer:
         self._ended = trio.Event()
         program: Program = await self._nursery.start(self._run)
         self._program = program
-        ready = await program.until("ready ")
-        self._port = int(ready.rpartition(":")[2])
+        await program.until("ready ")
 
     async def kill(self) -> None:
         """Kill it without a word of warning."""
@@ -183,7 +183,8 @@ class RemotePeer:
 @asynccontextmanager
 async def open_remote(module: str, state: Path) -> AsyncGenerator[RemotePeer]:
     """A fake platform as a process, `python -m module`; it is killed at the end of the block."""
-    async with open_background() as nursery:
-        peer = RemotePeer(module, state, nursery)
-        await peer.start()
-        yield peer
+    with kept_port() as port:
+        async with open_background() as nursery:
+            peer = RemotePeer(module, state, port, nursery)
+            await peer.start()
+            yield peer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +21,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from .background import open_background
+from .ports import kept_port
 
 __all__ = ["Pulse", "WebServer", "cut_connection", "open_web"]
 
@@ -105,19 +106,18 @@ class WebServer:
         """Listen, at the same port as before."""
         self._scope = trio.CancelScope()
         self._closed = trio.Event()
-        self.port = await self._nursery.start(self._serve)
+        await self._nursery.start(self._serve)
 
     async def down(self) -> None:
         """Refuse connections, and break those that there are."""
         self._scope.cancel()
         await self._closed.wait()
 
-    async def _serve(self, task_status: trio.TaskStatus[int]) -> None:
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             with self._scope:
                 listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
-                port: int = listeners[0].socket.getsockname()[1]
-                task_status.started(port)
+                task_status.started()
                 await trio.serve_listeners(self._talk, listeners)
         finally:
             self._closed.set()
@@ -130,8 +130,9 @@ class WebServer:
 
 @asynccontextmanager
 async def open_web(app: Application, *, port: int = 0) -> AsyncGenerator[WebServer]:
-    """Serve `app` on 127.0.0.1 until the block ends; port 0 takes a free one."""
-    async with open_background() as nursery:
-        server = WebServer(app, port, nursery)
-        await server.up()
-        yield server
+    """Serve `app` on 127.0.0.1 until the block ends; port 0 takes one of its own."""
+    with kept_port() if port == 0 else nullcontext(port) as kept:
+        async with open_background() as nursery:
+            server = WebServer(app, kept, nursery)
+            await server.up()
+            yield server

@@ -6,7 +6,6 @@ of its own where it has one, so that it can be killed.
 
 from __future__ import annotations
 
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from ..peers.slack_fake import SlackFake, open_slack_fake
 from ..peers.telegram_fake import TOKEN as TELEGRAM_TOKEN
 from ..peers.whatsapp_fake_world import World as WhatsAppWorld
 
-__all__ = ["Shown", "Surface", "free_port", "open_surface"]
+__all__ = ["Shown", "Surface", "open_surface"]
 
 _PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.05
@@ -288,14 +287,6 @@ class MatrixSurface(Surface):
 
     async def comes_back(self) -> None:
         await trio.to_thread.run_sync(self._synapse.start)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

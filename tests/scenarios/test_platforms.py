@@ -15,8 +15,9 @@ from turnkeeper import Runtime, open_runtime
 from turnkeeper.kinds import KINDS
 
 from ..peers.places import peers_python
+from ..peers.ports import kept_port
 from .people import Listener, noted, notes, said_on_behalf, saying
-from .surfaces import Surface, free_port, open_surface
+from .surfaces import Surface, open_surface
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,7 @@ async def on_platforms(folder: Path) -> AsyncGenerator[Gateway]:
             kind: await stack.enter_async_context(open_surface(kind, folder)) for kind in PLATFORMS
         }
         agent = Listener()
-        http = f"127.0.0.1:{free_port()}"
+        http = f"127.0.0.1:{stack.enter_context(kept_port())}"
         for surface in surfaces.values():
             await surface.calls(f"http://{http}/hooks")
         config = {

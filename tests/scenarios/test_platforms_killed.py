@@ -26,8 +26,9 @@ from turnkeeper.views import sessions
 
 from ..crash.harness import Stored
 from ..peers.places import peers_python
+from ..peers.ports import kept_port
 from ..peers.programs import Program, open_program
-from .surfaces import Surface, free_port, open_surface
+from .surfaces import Surface, open_surface
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -48,12 +49,12 @@ def _peers() -> None:
 class Gateway:
     """`turnkeeper run` in a process of its own."""
 
-    def __init__(self, folder: Path, surface: Surface) -> None:
+    def __init__(self, folder: Path, surface: Surface, port: int) -> None:
         self.state_dir = folder / "state"
         self._config = folder / "turnkeeper.toml"
         self._surface = surface
         self._connected = (surface.kind, "connected")
-        self._http = f"127.0.0.1:{free_port()}"
+        self._http = f"127.0.0.1:{port}"
         self.hooks_url = f"http://{self._http}/hooks"
 
     @asynccontextmanager
@@ -116,9 +117,9 @@ async def test_whatever_is_killed_every_message_is_answered_once_and_in_order(
     kind: str, tmp_path: Path
 ) -> None:
     some = HUMANS // 4
-    with trio.fail_after(_PATIENCE_S):
+    with trio.fail_after(_PATIENCE_S), kept_port() as port:
         async with open_surface(kind, tmp_path, HUMANS) as surface:
-            gateway = Gateway(tmp_path, surface)
+            gateway = Gateway(tmp_path, surface, port)
             await surface.calls(gateway.hooks_url)
             async with gateway.life() as first:
                 await lot_is_written(surface, 0)
