@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
 from ..actors.frozen import message
-from .base import LostAnswer, Rejected, Unreachable
+from .base import ChannelError, LostAnswer, Rejected, Unreachable
 from .display import printable
 from .http_json import BadJson, parse_json
+from .json_fields import Fields, Malformed, fields
 from .pauses import MAX_PAUSE_S
 from .secret import redact
 
 __all__ = [
     "HttpAnswer",
     "Words",
+    "expect_fields",
     "expect_json",
+    "id_told",
     "quoted",
     "raise_for",
     "raise_unread",
+    "readable",
+    "refusal",
     "retry_after_s",
 ]
 
@@ -67,6 +72,14 @@ class HttpAnswer:
         """
         return parse_json(self.body)
 
+    def fields(self) -> Fields:
+        """The body as an object.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return fields(self.json(), "the answer")
+
 
 Words: TypeAlias = Callable[[HttpAnswer], str]
 """The platform's own words of why it refuses. What is no answer of its kind raises ValueError,
@@ -74,7 +87,13 @@ KeyError, TypeError or AttributeError, and is quoted as it came."""
 
 
 def raise_for(answer: HttpAnswer, *, sends: bool, words: Words | None = None) -> None:
-    """Return if it is a success; otherwise raise what the status says.
+    """Return if it is a success; otherwise raise the `refusal`."""
+    if not answer.is_success:
+        raise refusal(answer, sends=sends, words=words)
+
+
+def refusal(answer: HttpAnswer, *, sends: bool, words: Words | None = None) -> ChannelError:
+    """What the status says of an answer that is no success.
 
     A platform that says more in its bodies decides by them first, and leaves the rest to this.
 
@@ -83,31 +102,28 @@ def raise_for(answer: HttpAnswer, *, sends: bool, words: Words | None = None) ->
         sends: whether the call would have written something that people see.
         words: the platform's own words.
 
-    Raises:
-        Unreachable: nothing was done: 429, with the seconds that the platform asks for; 408, 425
-            and 503; a redirect, which is not followed, as the address of an API does not move but
-            the sign-in page of a network answers in its place; and any of the five hundreds, if
-            the call does not send.
-        Rejected: the other four hundreds.
-        LostAnswer: the other five hundreds: it may have been done.
+    Returns:
+        Unreachable, if nothing was done: 429, with the seconds that the platform asks for; 408, 425
+        and 503; a redirect, which is not followed, as the address of an API does not move but the
+        sign-in page of a network answers in its place; and any of the five hundreds, if the call
+        does not send. Rejected, for the other four hundreds. LostAnswer, for the other five
+        hundreds: it may have been done.
     """
-    if answer.is_success:
-        return
     status = answer.status
     text = f"{answer.asked}: {status} {_said(answer, words)}".rstrip()
     if status == 429 or status in _NOT_DONE:
-        raise Unreachable(
+        return Unreachable(
             text,
             reason="rate_limited" if status == 429 else "channel_down",
             retry_after_s=retry_after_s(answer.headers),
         )
     if 400 <= status < 500:
-        raise Rejected(text, reason=_REFUSALS.get(status, "rejected"))
+        return Rejected(text, reason=_REFUSALS.get(status, "rejected"))
     if 300 <= status < 400:
-        raise Unreachable(text, reason="redirected")
+        return Unreachable(text, reason="redirected")
     if sends:
-        raise LostAnswer(text)
-    raise Unreachable(text, retry_after_s=retry_after_s(answer.headers))
+        return LostAnswer(text)
+    return Unreachable(text, retry_after_s=retry_after_s(answer.headers))
 
 
 def expect_json(answer: HttpAnswer, *, sends: bool) -> Any:
@@ -117,10 +133,33 @@ def expect_json(answer: HttpAnswer, *, sends: bool) -> Any:
         LostAnswer: it cannot be read, and the call sends: what it wrote has no id for us.
         Unreachable: it cannot be read.
     """
-    try:
+    with readable(f"{answer.asked}: {answer.status}, and no answer of its kind", sends=sends):
         return answer.json()
-    except BadJson as error:
-        raise_unread(f"{answer.asked}: {answer.status}, and no answer of its kind: {error}", sends)
+
+
+def expect_fields(answer: HttpAnswer, *, sends: bool) -> Fields:
+    """The body of a success as an object; raises what `expect_json` does."""
+    with readable(answer.asked, sends=sends):
+        return fields(expect_json(answer, sends=sends), "the answer")
+
+
+@contextmanager
+def readable(what: str, *, sends: bool = False) -> Generator[None]:
+    """Raise what `raise_unread` does for an answer that is found malformed in the block.
+
+    Args:
+        what: was asked, for the error.
+        sends: whether the call has written something that people see.
+    """
+    try:
+        yield
+    except (BadJson, Malformed) as error:
+        raise_unread(f"{what}: {error}", sends)
+
+
+def id_told() -> AbstractContextManager[None]:
+    """Raise a LostAnswer for a message that was taken and whose id cannot be read in the block."""
+    return readable("it was taken, and its id not told", sends=True)
 
 
 def raise_unread(text: str, sends: bool) -> NoReturn:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
+from .http_answer import HttpAnswer
 from .http_client import MAX_ANSWER_BYTES, HttpClient
 from .secret import Secret
 
-__all__ = ["HttpConnections"]
+__all__ = ["CALL_S", "UPLOAD_S", "HttpConnections"]
+
+CALL_S: Final = 30.0
+"""Seconds for a call that only answers."""
+UPLOAD_S: Final = 300.0
+"""Seconds for the longest file that a platform takes to leave, and to be taken in."""
 
 
 class HttpConnections:
-    """Lends the client of one API to all that ask it."""
+    """Lends the client of one API to all that ask it; what knows the API's calls is a child."""
 
     def __init__(
         self,
@@ -31,15 +38,15 @@ class HttpConnections:
         Raises:
             ValueError: `base_url` is no URL of HTTP.
         """
-        self._base_url = base_url
-        self._headers = dict(headers or {})
+        self.url: Final = base_url
+        self.headers: Final = dict(headers or {})
         self._max_answer_bytes = max_answer_bytes
         self._client: HttpClient | None = None
         self._users = 0
         self._new()
 
     def __repr__(self) -> str:
-        return f"<HttpConnections to {self._base_url}, {self._users} users>"
+        return f"<{type(self).__name__} at {self.url}, {self._users} users>"
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[HttpClient]:
@@ -61,7 +68,12 @@ class HttpConnections:
                 self._client = None
                 await client.__aexit__(None, None, None)
 
+    async def call(
+        self, method: str, path: str, *, sends: bool, timeout_s: float = CALL_S, **parts: Any
+    ) -> HttpAnswer:
+        """Ask once; see `HttpClient.call`."""
+        async with self.open() as client:
+            return await client.call(method, path, sends=sends, timeout_s=timeout_s, **parts)
+
     def _new(self) -> HttpClient:
-        return HttpClient(
-            self._base_url, headers=self._headers, max_answer_bytes=self._max_answer_bytes
-        )
+        return HttpClient(self.url, headers=self.headers, max_answer_bytes=self._max_answer_bytes)

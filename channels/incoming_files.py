@@ -17,9 +17,17 @@ from ..actors.frozen import message
 from ..actors.messages import Attachment
 from .base import Rejected, Unreachable
 from .fetching import FetchFailed, FetchRefused, safe_name
-from .json_fields import Malformed
+from .json_fields import Fields, Malformed, text
 
-__all__ = ["FETCH_S", "HOOKED_FETCH_S", "IncomingFile", "KeepIncoming", "attachments_of"]
+__all__ = [
+    "FETCH_S",
+    "HOOKED_FETCH_S",
+    "IncomingFile",
+    "KeepIncoming",
+    "attachments_of",
+    "kind_of",
+    "mime_in",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,6 +38,8 @@ HOOKED_FETCH_S: Final = 15.0
 thirty."""
 _AGAIN_AFTER_S: Final = (1.0, 2.0, None)
 """Seconds after each time that a file is asked for in vain; none after the last time."""
+_KINDS: Final = frozenset({"image", "audio", "video"})
+_MAX_MIME_CHARS: Final = 255
 
 
 @message
@@ -62,6 +72,21 @@ class IncomingFile:
             size_bytes=self.size_bytes,
             name=self.shown_name,
         )
+
+
+def mime_in(of: Fields, name: str) -> str | None:
+    """A media type that may be missing; no longer than one that can be kept.
+
+    Raises:
+        Malformed: it is there, and no text.
+    """
+    return (text(of, name) or "")[:_MAX_MIME_CHARS] or None
+
+
+def kind_of(mime: str | None) -> str:
+    """What an agent is told that a file is: `image`, `audio`, `video`, or else `file`."""
+    family = (mime or "").partition("/")[0]
+    return family if family in _KINDS else "file"
 
 
 KeepIncoming: TypeAlias = Callable[[IncomingFile], Awaitable[Attachment | None]]

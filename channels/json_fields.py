@@ -13,6 +13,7 @@ __all__ = [
     "fields",
     "flag",
     "items",
+    "length",
     "listed",
     "needed",
     "number",
@@ -103,6 +104,20 @@ def number(of: Fields, name: str) -> int:
     value: object = of.get(name)
     if type(value) is not int or not -_LARGEST < value < _LARGEST:
         raise Malformed(f"{name} is no integer")
+    return value
+
+
+def length(of: Fields, name: str) -> int | None:
+    """A length in bytes that may be missing.
+
+    Raises:
+        Malformed: it is there, and something else, or negative.
+    """
+    if of.get(name) is None:
+        return None
+    value = number(of, name)
+    if value < 0:
+        raise Malformed(f"{name} is negative")
     return value
 
 

@@ -16,7 +16,6 @@ import trio
 
 from ..actors.messages import Address
 from .base import (
-    Channel,
     ChannelPowers,
     Check,
     Deliver,
@@ -27,8 +26,9 @@ from .base import (
     Unreachable,
 )
 from .handover import Handover
+from .http_answer import readable
 from .incoming_files import FETCH_S, HOOKED_FETCH_S
-from .json_fields import Malformed, fields, flag, text
+from .json_fields import fields, flag, text
 from .platform_url import platform_url
 from .secret import Secret
 from .strangers import Strangers
@@ -41,6 +41,7 @@ from .telegram_markup import TEXT_LIMIT, TEXT_UNIT
 from .telegram_polling import Poller
 from .telegram_wire import PLATFORM, Reader, me_in
 from .telegram_writing import Pen
+from .token_channel import TokenChannel
 
 __all__ = ["TelegramChannel"]
 
@@ -51,7 +52,7 @@ _GROUP_DRAFT_S: Final = 8.0
 """Least seconds between two states of a draft in a group, which may be told 20 things a minute."""
 
 
-class TelegramChannel(Channel):
+class TelegramChannel(TokenChannel):
     """One bot."""
 
     platform = PLATFORM
@@ -96,8 +97,7 @@ class TelegramChannel(Channel):
         Raises:
             ValueError: the token, the URL or the seconds are none.
         """
-        super().__init__(name)
-        self._token = Secret.of(token, "token")
+        super().__init__(name, Secret.of(token, "token"))
         if not _TOKEN.fullmatch(self._token.reveal()):
             raise ValueError("token is none of Telegram's: digits, a colon, letters and digits")
         place = platform_url(api_url, "api_url", "https://api.telegram.org")
@@ -120,19 +120,9 @@ class TelegramChannel(Channel):
         return f"<TelegramChannel {self.name}, {way}: {self.line.state}>"
 
     @property
-    def account(self) -> str:
-        """A digest of the token."""
-        return self._token.account()
-
-    @property
     def hook(self) -> TelegramHook | None:
         """Where Telegram calls, if it does."""
         return self._hook
-
-    @property
-    def exposed(self) -> bool:
-        """True: anybody can write to a bot."""
-        return True
 
     # -- hearing ---------------------------------------------------------------------------------
 
@@ -143,11 +133,9 @@ class TelegramChannel(Channel):
             Unreachable: it cannot now; `conflict` if somebody else fetches the updates.
             Rejected: it refuses: the token is wrong, or it cannot call the webhook's address.
         """
-        async with self._api.connected():
-            try:
+        async with self._api.open():
+            with readable("getMe"):
                 me = me_in(await self._api.ask("getMe"))
-            except Malformed as error:
-                raise Unreachable(f"getMe: {error}", reason="bad_answer") from error
             ear = Ear(
                 self.name,
                 Reader(self.name, me, allow_bots=self._allow_bots),
@@ -171,16 +159,16 @@ class TelegramChannel(Channel):
             told = ""
             while True:
                 await trio.sleep(self._check_s)
-                info = fields(await self._api.ask("getWebhookInfo"), "webhook")
-                if text(info, "url") != self.hook_url:
+                with readable("getWebhookInfo"):
+                    info = fields(await self._api.ask("getWebhookInfo"), "webhook")
+                    url, why = text(info, "url"), text(info, "last_error_message")
+                if url != self.hook_url:
                     self.line.warning = _TAKEN
                     raise Unreachable(_TAKEN, reason=CONFLICT)
-                waiting, why = info.get("pending_update_count"), text(info, "last_error_message")
+                waiting = info.get("pending_update_count")
                 before, told = told, _in_words(waiting, why)
                 if told or self.line.warning in (before, _TAKEN):
                     self.line.warning = told
-        except Malformed as error:
-            raise Unreachable(f"getWebhookInfo: {error}", reason="bad_answer") from error
         finally:
             hook.ear = None
 
@@ -249,23 +237,22 @@ class TelegramChannel(Channel):
     async def probe(self) -> tuple[Check, ...]:
         """Ask who the bot is, and how it is told of messages."""
         try:
-            bot = fields(await self._api.ask("getMe"), "bot")
-            info = fields(await self._api.ask("getWebhookInfo"), "webhook")
-            return (
-                Check(what="token", ok=True, detail=f"@{me_in(bot).username}"),
-                _groups_check(flag(bot, "can_read_all_group_messages")),
-                self._updates_check(
-                    text(info, "url") or "",
-                    text(info, "last_error_message"),
-                    waits=bool(info.get("pending_update_count")),
-                ),
-            )
+            with readable("no answer of Telegram's"):
+                bot = fields(await self._api.ask("getMe"), "bot")
+                info = fields(await self._api.ask("getWebhookInfo"), "webhook")
+                return (
+                    Check(what="token", ok=True, detail=f"@{me_in(bot).username}"),
+                    _groups_check(flag(bot, "can_read_all_group_messages")),
+                    self._updates_check(
+                        text(info, "url") or "",
+                        text(info, "last_error_message"),
+                        waits=bool(info.get("pending_update_count")),
+                    ),
+                )
         except Rejected as refused:
             return (
                 Check(what="token", ok=False, detail=f"{refused}; ask @BotFather for the token"),
             )
-        except Malformed as error:
-            raise Unreachable(f"no answer of Telegram's: {error}", reason="bad_answer") from error
 
     def _updates_check(self, url: str, failed: str | None, *, waits: bool) -> Check:
         """How it is told of messages; Telegram tells of its last failed call for ever after."""

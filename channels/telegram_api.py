@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from ..actors.frozen import message
-from .http_client import HttpClient, UploadedFile
-from .http_connections import HttpConnections
+from .http_client import UploadedFile
+from .http_connections import CALL_S, UPLOAD_S, HttpConnections
 from .limiter import Limiter, Rate, limited, pausing
 from .secret import Secret
 from .telegram_errors import result_of
@@ -21,11 +20,6 @@ from .telegram_errors import result_of
 __all__ = ["Parameters", "SendRates", "TelegramApi", "is_private"]
 
 Parameters: TypeAlias = Mapping[str, Any]
-
-_CALL_S: Final = 30.0
-"""Seconds for a call that only answers."""
-_UPLOAD_S: Final = 300.0
-"""Seconds for 50 MB to leave, and to be taken in."""
 
 
 @message
@@ -40,7 +34,7 @@ class SendRates:
     """20 a minute in a group or channel."""
 
 
-class TelegramApi:
+class TelegramApi(HttpConnections):
     """Asks Telegram, in the name of one bot."""
 
     def __init__(self, api_url: str, token: Secret, rates: SendRates) -> None:
@@ -49,22 +43,14 @@ class TelegramApi:
         Raises:
             ValueError: `api_url` is no URL of HTTP.
         """
-        self.url = api_url
+        super().__init__(api_url)
         self.token = token
-        self._connections = HttpConnections(api_url)
         self._overall = Limiter([rates.overall])
         self._private = Limiter([rates.private])
         self._groups = Limiter([rates.group])
 
-    def __repr__(self) -> str:
-        return f"<TelegramApi at {self.url}>"
-
-    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
-        """Keep connections for as long as the block lasts."""
-        return self._connections.open()
-
     async def ask(
-        self, method: str, parameters: Parameters | None = None, *, timeout_s: float = _CALL_S
+        self, method: str, parameters: Parameters | None = None, *, timeout_s: float = CALL_S
     ) -> Any:
         """The result of a method that writes nothing which people see.
 
@@ -102,7 +88,7 @@ class TelegramApi:
                 method,
                 {"chat_id": chat, **parameters},
                 sends=not repeatable,
-                timeout_s=_CALL_S if file is None else _UPLOAD_S,
+                timeout_s=CALL_S if file is None else UPLOAD_S,
                 file=file,
             )
 
@@ -116,17 +102,16 @@ class TelegramApi:
         file: Mapping[str, UploadedFile] | None = None,
     ) -> Any:
         given = {name: value for name, value in parameters.items() if value is not None}
-        async with self.connected() as client:
-            answer = await client.call(
-                "POST",
-                f"/bot{{token}}/{method}",
-                values={"token": self.token},
-                sends=sends,
-                json=given if file is None else None,
-                data=None if file is None else {name: _field(given[name]) for name in given},
-                files=file,
-                timeout_s=timeout_s,
-            )
+        answer = await self.call(
+            "POST",
+            f"/bot{{token}}/{method}",
+            values={"token": self.token},
+            sends=sends,
+            json=given if file is None else None,
+            data=None if file is None else {name: _field(given[name]) for name in given},
+            files=file,
+            timeout_s=timeout_s,
+        )
         return result_of(answer, sends=sends)
 
 

@@ -7,12 +7,11 @@ https://github.com/vrumger/telegram-errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .base import Rejected, Unreachable
-from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread
-from .http_json import BadJson
+from .http_answer import HttpAnswer, expect_fields, quoted, raise_unread, refusal
+from .json_fields import chosen, needed
 from .pauses import least_pause_s
 
 __all__ = ["CONFLICT", "result_of"]
@@ -80,13 +79,12 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Any:
         LostAnswer: it sends, and Telegram broke, or its answer cannot be read.
     """
     if answer.is_success:
-        told = expect_json(answer, sends=sends)
-        if isinstance(told, dict) and "result" in (body := cast("dict[str, Any]", told)):
-            return body["result"]
+        told = expect_fields(answer, sends=sends)
+        if "result" in told:
+            return told["result"]
         raise_unread(f"{answer.asked}: no result in the answer", sends)
     _refuse(answer)
-    raise_for(answer, sends=sends, words=_description)
-    raise AssertionError("it was no success")
+    raise refusal(answer, sends=sends, words=_description)
 
 
 def _refuse(answer: HttpAnswer) -> None:
@@ -96,8 +94,8 @@ def _refuse(answer: HttpAnswer) -> None:
         return
     try:
         said = _description(answer)
-        parameters = _parameters(answer)
-    except (BadJson, KeyError, TypeError, AttributeError):
+        parameters = chosen(answer.fields(), "parameters") or {}
+    except ValueError:
         return  # no answer of Telegram's, but of something in front of it
     words = f"{answer.asked}: {status} {quoted(said)}"
     if status == 429:
@@ -117,12 +115,4 @@ def _refuse(answer: HttpAnswer) -> None:
 
 
 def _description(answer: HttpAnswer) -> str:
-    said = answer.json()["description"]
-    if not isinstance(said, str):
-        raise TypeError("the description is no text")
-    return said
-
-
-def _parameters(answer: HttpAnswer) -> Mapping[str, Any]:
-    told = answer.json().get("parameters")
-    return cast("Mapping[str, Any]", told) if isinstance(told, dict) else {}
+    return needed(answer.fields(), "description")

@@ -11,8 +11,19 @@ from typing import Final
 
 from ..actors.frozen import message
 from .base import OutboundFile
-from .incoming_files import IncomingFile
-from .json_fields import Fields, Malformed, chosen, degrees, fields, flag, items, number, text
+from .incoming_files import IncomingFile, kind_of, mime_in
+from .json_fields import (
+    Fields,
+    chosen,
+    degrees,
+    fields,
+    flag,
+    items,
+    length,
+    needed,
+    number,
+    text,
+)
 from .outgoing_files import ANY_TYPE, declared_type, sent_name
 
 __all__ = [
@@ -30,21 +41,21 @@ UPLOAD_LIMIT_BYTES: Final = 50_000_000
 """What a bot may send."""
 _PHOTO_LIMIT_BYTES: Final = 10_000_000
 
-_KINDS: Final = {
+_KINDS: Final[dict[str, str | None]] = {
     "animation": "video",
     "video_note": "video",
     "video": "video",
     "audio": "audio",
     "voice": "audio",
     "sticker": "image",
-    "document": "file",
+    "document": None,
 }
-"""Field -> kind. An animation comes with a `document` beside it, so it is looked for first."""
+"""Field -> kind, or None if its type says that. An animation comes with a `document` beside it, so
+it is looked for first."""
 _MIMES: Final = {"animation": "video/mp4", "video_note": "video/mp4", "voice": "audio/ogg"}
 _SHOWN_AS_PHOTO: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
 _PLAYED_AS_AUDIO: Final = frozenset({"audio/mpeg", "audio/mp3", "audio/mp4", "audio/x-m4a"})
 _PLAYED_AS_VIDEO: Final = frozenset({"video/mp4"})
-_MAX_MIME_CHARS: Final = 255
 _MAX_OPTIONS: Final = 12
 
 
@@ -72,28 +83,20 @@ def file_in(content: Fields) -> IncomingFile | None:
         media = chosen(content, field)
         if media is None:
             continue
-        mime = _MIMES.get(field) or text(media, "mime_type")
+        mime = _MIMES.get(field) or mime_in(media, "mime_type")
         if field == "sticker":
             return _described(media, *_sticker(media))
-        if field == "document" and (mime or "").startswith(("image/", "audio/", "video/")):
-            return _described(media, (mime or "").partition("/")[0], mime)
-        return _described(media, kind, mime)
+        return _described(media, kind or kind_of(mime), mime)
     return None
 
 
 def _described(media: Fields, kind: str, mime: str | None) -> IncomingFile:
-    file_id = text(media, "file_id")
-    if not file_id:
-        raise Malformed("a file has no id")
-    size = None if media.get("file_size") is None else number(media, "file_size")
-    if size is not None and size < 0:
-        raise Malformed("file_size is negative")
     return IncomingFile(
         kind=kind,
-        reference=file_id,
-        mime=mime[:_MAX_MIME_CHARS] if mime else None,
+        reference=needed(media, "file_id"),
+        mime=mime,
         name=text(media, "file_name"),
-        size_bytes=size,
+        size_bytes=length(media, "file_size"),
     )
 
 

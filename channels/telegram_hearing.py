@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from urllib.parse import quote
 
 import trio
@@ -12,11 +11,12 @@ from ..actors.messages import Attachment, Instance, MessageChange
 from .base import Channel
 from .fetching import Fetcher
 from .handover import Handover
-from .incoming_files import IncomingFile, attachments_of
+from .heard import Heard
+from .incoming_files import IncomingFile
 from .json_fields import Malformed, fields, text
 from .telegram_api import TelegramApi
 from .telegram_files import DOWNLOAD_LIMIT_BYTES
-from .telegram_wire import Heard, Moved, Reader
+from .telegram_wire import Moved, Reader
 
 __all__ = ["Ear", "FileSource"]
 
@@ -101,7 +101,9 @@ class Ear:
             news = self._reader.read(update)
             match news:
                 case Heard():
-                    await self._hear_turn(news)
+                    until_s = trio.current_time() + self._fetch_s
+                    turn = await news.whole(self._source.keep, until_s=until_s)
+                    await self._handover.turn(turn)
                 case MessageChange():
                     await self._handover.change(news)
                 case Moved():
@@ -117,15 +119,3 @@ class Ear:
     def warn(self, what: str) -> None:
         """Tell the operator."""
         self._handover.warn(what)
-
-    async def _hear_turn(self, heard: Heard) -> None:
-        turn = heard.turn
-        if heard.file is not None:
-            kept = await attachments_of(
-                [heard.file],
-                self._source.keep,
-                name=self._name,
-                until_s=trio.current_time() + self._fetch_s,
-            )
-            turn = replace(turn, attachments=kept)
-        await self._handover.turn(turn)

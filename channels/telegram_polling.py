@@ -18,6 +18,7 @@ import trio
 from ..actors.messages import Instance
 from .base import ChannelError, Rejected, Unreachable
 from .handover import insist
+from .http_answer import readable
 from .json_fields import Malformed, listed
 from .lanes import Lanes
 from .line import Line
@@ -150,7 +151,6 @@ class Poller:
                 },
                 timeout_s=waits_s + _ANSWER_S,
             )
-            updates = listed(told, "the result")
         except Unreachable as error:
             if error.reason == "bad_answer" and self._limit > 1:
                 # A hundred of the largest may be too long for us, one of them is not.
@@ -160,8 +160,8 @@ class Poller:
                 self._line.warning = _IN_CONFLICT
                 raise Unreachable(f"{_IN_CONFLICT} ({error})", reason=CONFLICT) from error
             raise
-        except Malformed as error:
-            raise Unreachable(f"getUpdates: {error}", reason="bad_answer") from error
+        with readable("getUpdates"):
+            updates = listed(told, "the result")
         self._limit = MAX_UPDATES
         if self._line.warning == _IN_CONFLICT and trio.current_time() - self._began > _QUIET_S:
             self._line.warning = ""

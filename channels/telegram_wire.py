@@ -10,13 +10,12 @@ from typing import Any, Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
-from .incoming_files import IncomingFile
-from .json_fields import Fields, Malformed, chosen, fields, flag, items, number, text
+from .heard import Heard, shown_name
+from .json_fields import Fields, Malformed, chosen, fields, flag, items, needed, number, text
 from .telegram_files import file_in, words_for
 
 __all__ = [
     "PLATFORM",
-    "Heard",
     "Me",
     "Moved",
     "News",
@@ -28,8 +27,6 @@ __all__ = [
 ]
 
 PLATFORM: Final = "telegram"
-_MAX_NAME_CHARS: Final = 256
-"""Longest display name that is passed on; Telegram's own are shorter."""
 _BEHIND_A_NAME: Final = " \t\r\n,:"
 """What stands between the agent's name and what is said to it."""
 
@@ -41,15 +38,6 @@ class Me:
     id: int
     username: str
     """Without `@`; every bot has one."""
-
-
-@message
-class Heard:
-    """What a human has said."""
-
-    turn: InboundTurn
-    """Without its file."""
-    file: IncomingFile | None = None
 
 
 @message
@@ -140,12 +128,12 @@ class Reader:
             user_id=user_id,
             text=said,
             user_name=user_name,
-            chat_name=_name(text(chat, "title")),
+            chat_name=shown_name(text(chat, "title")),
             direct=direct,
             mentioned=direct or mentioned or self._is_mine(quoted),
             reply_to=None if quoted is None else str(number(quoted, "message_id")),
         )
-        return Heard(turn=turn, file=file)
+        return Heard(turn=turn, files=() if file is None else (file,))
 
     def _change(self, content: Fields) -> MessageChange | None:
         """An edit; None where nothing was edited.
@@ -189,13 +177,13 @@ class Reader:
             return None
         chat = chosen(content, "sender_chat")
         if chat is not None:
-            return str(number(chat, "id")), _name(text(chat, "title"))
+            return str(number(chat, "id")), shown_name(text(chat, "title"))
         user = fields(content.get("from"), "from")
         user_id = number(user, "id")
         if user_id == self._me.id or (flag(user, "is_bot") and not self._allow_bots):
             return None
         names = (text(user, "first_name"), text(user, "last_name"))
-        return str(user_id), _name(" ".join(name for name in names if name))
+        return str(user_id), shown_name(" ".join(name for name in names if name))
 
     def _quoted(self, content: Fields) -> Fields | None:
         """The message that is answered. In a topic, everything answers the topic's first one."""
@@ -246,10 +234,6 @@ class Reader:
                 return False
 
 
-def _name(shown: str | None) -> str | None:
-    return shown[:_MAX_NAME_CHARS] if shown else None
-
-
 def me_in(told: Any) -> Me:
     """Who `getMe` says that the bot is.
 
@@ -257,10 +241,7 @@ def me_in(told: Any) -> Me:
         Malformed: it does not say.
     """
     bot = fields(told, "bot")
-    username = text(bot, "username")
-    if not username:
-        raise Malformed("the bot has no username")
-    return Me(id=number(bot, "id"), username=username)
+    return Me(id=number(bot, "id"), username=needed(bot, "username"))
 
 
 def units(whole: str, offset: int, length: int) -> tuple[str, str]:

@@ -10,8 +10,9 @@ import re
 from typing import Any, Final
 
 from ..actors.messages import Address
-from .base import LostAnswer, OutboundFile, Receipt, Rejected
-from .json_fields import Malformed, fields, number
+from .base import OutboundFile, Receipt, Rejected
+from .http_answer import id_told
+from .json_fields import fields, number
 from .markdown import clean
 from .telegram_api import Parameters, TelegramApi
 from .telegram_files import Upload, uploads_for
@@ -137,7 +138,5 @@ def _number(told: str | None) -> int | None:
 
 
 def _receipt(told: object) -> Receipt:
-    try:
+    with id_told():
         return Receipt(platform_message_id=str(number(fields(told, "message"), "message_id")))
-    except Malformed as error:
-        raise LostAnswer(f"it was taken, and its id not told: {error}") from error

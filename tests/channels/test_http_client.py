@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from turnkeeper.channels.base import ChannelError, LostAnswer, Rejected, Unreachable
+from turnkeeper.channels.http_answer import expect_fields, id_told, readable
 from turnkeeper.channels.http_client import (
     HttpAnswer,
     HttpClient,
@@ -20,6 +21,7 @@ from turnkeeper.channels.http_client import (
     retry_after_s,
 )
 from turnkeeper.channels.http_connections import HttpConnections
+from turnkeeper.channels.json_fields import needed
 from turnkeeper.channels.secret import Secret
 
 TOKEN = Secret.of("110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw", "token")
@@ -224,8 +226,7 @@ async def test_connections_stand_while_somebody_needs_them() -> None:
         await answering(plain(b"{}"))(stream)
 
     async def ask(connections: HttpConnections) -> None:
-        async with connections.open() as client:
-            await client.call("GET", "/a", sends=False)
+        await connections.call("GET", "/a", sends=False)
 
     async with platform(handler) as url:
         connections = HttpConnections(url, headers={"authorization": TOKEN})
@@ -233,7 +234,7 @@ async def test_connections_stand_while_somebody_needs_them() -> None:
             await ask(connections)
             await ask(connections)
             assert len(met) == 1
-            assert repr(connections) == f"<HttpConnections to {url}, 1 users>"
+            assert repr(connections) == f"<HttpConnections at {url}, 1 users>"
         await ask(connections)
         assert len(met) == 2
     with pytest.raises(ValueError, match="base URL"):
@@ -416,10 +417,20 @@ def test_the_words_of_the_platform_are_short_and_on_one_line() -> None:
 
 
 def test_a_success_that_cannot_be_read_is_a_lost_answer_if_it_sends() -> None:
-    with pytest.raises(LostAnswer):
-        expect_json(answered(200, b"<html>"), sends=True)
-    with pytest.raises(Unreachable):
-        expect_json(answered(200, b"<html>"), sends=False)
+    assert expect_fields(answered(200, b'{"a": 1}'), sends=True) == {"a": 1}
+    for expect, body in ((expect_json, b"<html>"), (expect_fields, b"{"), (expect_fields, b"[]")):
+        with pytest.raises(LostAnswer):
+            expect(answered(200, body), sends=True)
+        with pytest.raises(Unreachable) as caught:
+            expect(answered(200, body), sends=False)
+        assert caught.value.reason == "bad_answer"
+
+
+def test_what_is_malformed_in_an_answer_says_what_was_asked() -> None:
+    with pytest.raises(Unreachable, match="who: id is missing"), readable("who"):
+        needed({}, "id")
+    with pytest.raises(LostAnswer, match="it was taken, and its id not told: id"), id_told():
+        needed({}, "id")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from turnkeeper.actors.errors import FileNotKept, FileTooLarge, ShuttingDown
 from turnkeeper.actors.messages import Attachment
 from turnkeeper.channels.base import Rejected, Unreachable
 from turnkeeper.channels.fetching import FetchFailed, FetchRefused
-from turnkeeper.channels.incoming_files import IncomingFile, attachments_of
+from turnkeeper.channels.incoming_files import IncomingFile, attachments_of, kind_of, mime_in
 from turnkeeper.channels.json_fields import Malformed
 
 FILE = IncomingFile(kind="image", reference="r", mime="image/png", name="../a.png", size_bytes=3)
@@ -100,6 +100,29 @@ async def test_that_nobody_keeps_files_is_no_error() -> None:
 
     until_s = trio.current_time() + 5
     assert await attachments_of([FILE], keep, name="here", until_s=until_s) == (FILE.unkept,)
+
+
+@pytest.mark.parametrize(
+    ("mime", "kind"),
+    [
+        ("image/png", "image"),
+        ("audio/ogg; codecs=opus", "audio"),
+        ("video/mp4", "video"),
+        ("text/plain", "file"),
+        ("", "file"),
+        (None, "file"),
+    ],
+)
+def test_a_file_is_of_the_kind_that_its_type_says(mime: str | None, kind: str) -> None:
+    assert kind_of(mime) == kind
+
+
+def test_a_media_type_is_cut_and_may_be_missing() -> None:
+    assert mime_in({"a": "x" * 1000}, "a") == "x" * 255
+    assert mime_in({"a": ""}, "a") is None
+    assert mime_in({}, "a") is None
+    with pytest.raises(Malformed, match="a is no text"):
+        mime_in({"a": 7}, "a")
 
 
 async def test_a_runtime_that_stops_is_told_to_whoever_asked() -> None:

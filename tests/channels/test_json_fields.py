@@ -14,6 +14,7 @@ from turnkeeper.channels.json_fields import (
     fields,
     flag,
     items,
+    length,
     listed,
     needed,
     number,
@@ -37,6 +38,7 @@ def test_a_field_is_of_its_type_or_malformed(value: object) -> None:
         (text, (str, type(None)), {"a": value}),
         (needed, str, {"a": value}),
         (number, int, {"a": value}),
+        (length, (int, type(None)), {"a": value}),
         (degrees, (int, float), {"a": value}),
         (flag, bool, {"a": value}),
     ]
@@ -63,6 +65,13 @@ def test_only_an_integer_of_64_bits_is_a_number(value: object) -> None:
     with pytest.raises(Malformed, match="a is no integer"):
         number({"a": value}, "a")
     assert number({"a": 2**63 - 1}, "a") == 2**63 - 1
+
+
+def test_a_length_may_be_missing_but_not_negative() -> None:
+    assert (length({}, "a"), length({"a": None}, "a"), length({"a": 0}, "a")) == (None, None, 0)
+    for value, why in ((-1, "a is negative"), ("1", "a is no integer"), (True, "a is no integer")):
+        with pytest.raises(Malformed, match=why):
+            length({"a": value}, "a")
 
 
 @pytest.mark.parametrize("value", [None, False, "1.5", [1.5]])

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.messages import Address, InboundTurn, Instance, MessageChange
+from turnkeeper.channels.heard import Heard
 from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
 from turnkeeper.channels.telegram_wire import (
-    Heard,
     Me,
     Moved,
     Reader,
@@ -228,10 +228,10 @@ def test_a_file_comes_with_its_caption_as_text(media: Any, file: IncomingFile) -
     marks = [mark("mention", 0, 11)]
     news = read(message(caption="@keeper_bot look", caption_entities=marks, **media))
     assert isinstance(news, Heard)
-    assert (news.file, news.turn.text) == (file, "look")
+    assert (news.files, news.turn.text) == ((file,), "look")
     bare = read(message(**media))
     assert isinstance(bare, Heard)
-    assert (bare.file, bare.turn.text) == (file, "")
+    assert (bare.files, bare.turn.text) == ((file,), "")
 
 
 def test_a_name_before_nothing_but_a_file_is_cut() -> None:
