@@ -45,7 +45,7 @@ CONNECTIONS: Final = 16
 """Over which a platform calls at the same time: as many requests are heard at once."""
 IDLE: Final = 200
 """Connections of which the memory is measured; fewer than the server lets in."""
-KINDS: Final = ("telegram", "slack", "discord", "whatsapp", "webhook")
+KINDS: Final = ("telegram", "slack", "discord", "matrix", "whatsapp", "webhook")
 _NAME: Final = "b"
 _PATIENCE_S: Final = 120.0
 
@@ -206,7 +206,7 @@ def measure(options: Options, kinds: Sequence[str]) -> None:
     report.notes.append(
         f"WhatsApp and the program behind the webhook call over {CONNECTIONS} connections, each "
         "with one message at a time, and wait until it is durable; Telegram hands over a hundred "
-        "at once, Slack and Discord as many as the channel takes"
+        "at once, Matrix twenty of each room, Slack and Discord as many as the channel takes"
     )
     report.notes.append(
         "the platforms are stand-ins that share the processor with the runtime: a real one is "

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from benchmarks.inbound_matrix import open_homeserver
 from benchmarks.load import TEXT
 from tests.peers.discord_peer import open_discord
 from tests.peers.places import peers
@@ -140,6 +141,18 @@ async def telegram(plan: Plan) -> AsyncGenerator[tuple[Any, Speak]]:
             return []
 
         yield {"token": peer.token, "api_url": peer.url}, speak
+
+
+@asynccontextmanager
+async def matrix(plan: Plan) -> AsyncGenerator[tuple[Any, Speak]]:
+    """Synced from; an answer holds twenty messages of each room."""
+    async with open_homeserver(plan.conversations) as peer:
+
+        async def speak(_url: str) -> list[float]:
+            peer.says(plan.messages)
+            return []
+
+        yield {"homeserver": peer.url, "access_token": peer.access_token}, speak
 
 
 @asynccontextmanager
@@ -257,6 +270,7 @@ KINDS: Final = {
     "whatsapp": whatsapp,
     "webhook": webhook,
     "discord": discord,
+    "matrix": matrix,
 }
 
 
