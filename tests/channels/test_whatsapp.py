@@ -519,18 +519,16 @@ async def test_who_is_too_fast_for_one_human_waits_and_others_do_not() -> None:
         with pytest.raises(Unreachable) as refused:
             await channel.send(say())
         assert (refused.value.reason, refused.value.retry_after_s) == ("rate_limited", 6.0)
-        began = trio.current_time()
         await channel.send(say(to=BEN))
-        assert trio.current_time() - began < 2
-        with trio.move_on_after(1) as patience:
+        with trio.move_on_after(0.1) as patience:
             await channel.send(say())
         assert patience.cancelled_caught
+        assert [len(whatsapp.heard(person)) for person in (ANN, BEN)] == [0, 1]
 
 
 async def test_the_rates_are_kept() -> None:
     rates = SendRates(overall=Rate(per_s=20.0), pair=Rate(per_s=10.0, scope="place"))
-    async with speaking(rates=rates) as (whatsapp, channel):
-        whatsapp.limits(per_pair=20.0, overall=40.0)
+    async with speaking(rates=rates) as (_, channel):
         began = trio.current_time()
         for number in range(5):
             await channel.send(say(str(number)))
