@@ -51,6 +51,7 @@ from .journal import batch_for, load_record, turn_at
 from .kernel import ActorDeadError, TrioActor, TrioFuture
 from .messages import (
     Address,
+    AgentEnded,
     AnyTurn,
     DeliveryId,
     InboundTurn,
@@ -290,6 +291,7 @@ class OutputGate(TrioActor):
         if place is None and record.instance is not None:
             withheld = "no_recipient"
         if withheld is not None:
+            self._take_back_draft(record)
             self._undeliverable(effect, withheld)
             return
         post = self._services.post
@@ -333,6 +335,14 @@ class OutputGate(TrioActor):
     def _undeliverable(self, effect: Dispatch, reason: str) -> None:
         report = self._failure(effect.seq, effect.attempt, reason)
         self._tell_registry(report)  # which keeps it while an act is being carried out
+
+    def _take_back_draft(self, record: AssistantRecord) -> None:
+        """Let a channel take back what it has shown of an answer that does not go out."""
+        place, post = address_of(record), self._services.post
+        if record.turn_seq and place is not None and place.instance in post.watchers:
+            unanswered = AgentEnded(turn_id=self._turn_id(record.turn_seq), answered=False)
+            with suppress(ActorDeadError):  # a stopped channel shows nothing more
+                post.channels[place.instance].tell(unanswered)
 
     def _failure(self, seq: int, attempt: int, reason: str) -> DeliveryReported:
         return DeliveryReported(

@@ -161,7 +161,12 @@ class SessionActor(Compacting):
             record = load_record(self._services.store, self._stream, seq)
         except StorageError:
             return "unreadable"
-        return self._withheld(record) if isinstance(record, AssistantRecord) else None
+        if not isinstance(record, AssistantRecord):
+            return None
+        withheld = self._withheld(record)
+        if withheld is not None:
+            self._take_back_draft(record)
+        return withheld
 
     def _send(self, message: SendMessage) -> None:
         seq, step = self._core.send(

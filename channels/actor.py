@@ -248,10 +248,12 @@ class ChannelActor(TrioActor):
             lane.next_try_at_us = 0
             attempt += 1
             tries += 1
+            if not parcel.arrived:  # its session may have the draft taken back
+                self._presence.give_back(deliver, parcel.draft)
             if not await self._may_retry(deliver, attempt):
-                if not parcel.arrived:
-                    self._presence.give_back(deliver, parcel.draft)
                 return False
+            if not parcel.arrived:
+                parcel.draft = await self._presence.claim(deliver.turn_id)
 
     async def _attempt(self, parcel: Parcel, attempt: int) -> Failure | None:
         self._sending += 1
@@ -314,10 +316,11 @@ class ChannelActor(TrioActor):
             self._tell_dropped(parcel.deliver)
         if parcel.may_have_arrived:
             self._report(parcel, attempt, "unknown", reason)
+        elif parcel.arrived:
+            self._report(parcel, attempt, "failed", f"partial: {reason}")
         else:
-            self._report(
-                parcel, attempt, "failed", f"partial: {reason}" if parcel.arrived else reason
-            )
+            self._presence.abandon(parcel.deliver, parcel.draft)
+            self._report(parcel, attempt, "failed", reason)
 
     def _report(
         self, parcel: Parcel, attempt: int, status: OutcomeStatus, reason: str | None = None

@@ -2,8 +2,9 @@
 
 Owned by the channel actor. None of it is a delivery: nothing here is written down or tried again,
 and whatever fails is left at that. A draft that was shown becomes the reply: the first part of the
-delivery is edited into it. What was shown by a process that has died stands there as it was,
-marked as unfinished.
+delivery is edited into it. Where the reply is refused for good, or nobody may have it any more, the
+draft is taken back; where it may have arrived, it stays, as it may be the reply. What was shown by
+a process that has died stands there as it was, marked as unfinished.
 """
 
 from __future__ import annotations
@@ -101,7 +102,10 @@ class Presence:
             self._nursery.start_soon(self._show, message.turn_id, work, work.showing)
 
     def ended(self, message: AgentEnded) -> None:
-        """An agent has returned; where it has answered, the delivery will follow."""
+        """An agent has returned; where it has answered, the delivery will follow.
+
+        Told once more, as one that has not answered, where that delivery does not follow after all.
+        """
         work = self._works.get(message.turn_id)
         if work is None:
             return
@@ -139,14 +143,27 @@ class Presence:
         return work.shown
 
     def give_back(self, reply: Deliver, shown: str | None) -> None:
-        """Keep a claimed draft for a reply that was not sent, and will be asked for again."""
+        """Keep a claimed draft for a reply that was not sent, and may be tried again."""
         turn_id, place = reply.turn_id, reply.address
         if shown is None or turn_id is None or place is None or turn_id in self._works:
             return
         work = self._works[turn_id] = _Work(place, reply.reply_to)
         work.shown = shown
+        work.showing = trio.Event()
+        work.showing.set()
         work.over.set()
         self._forget_oldest()
+
+    def abandon(self, reply: Deliver, shown: str | None) -> None:
+        """Take back what was shown of a reply that will never come.
+
+        Args:
+            reply: the delivery that is given up.
+            shown: the draft that it has claimed; None if it has none, or has not asked for it.
+        """
+        if reply.turn_id is not None:
+            self.give_back(reply, shown)
+            self.ended(AgentEnded(turn_id=reply.turn_id, answered=False))
 
     # -- tasks -----------------------------------------------------------------------------------
 

@@ -246,6 +246,107 @@ async def test_a_draft_is_claimed_once_unless_it_is_given_back(autojump_clock: M
     assert len(tg.drafts) == 1
 
 
+@pytest.mark.parametrize("refused_first", [False, True])
+async def test_the_draft_of_a_reply_that_is_refused_for_good_is_taken_back(
+    refused_first: bool, autojump_clock: MockClock
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(2)
+        if refused_first:
+            tg.fail_next("refused")
+        tg.fail_next("rejected")
+        await agent.pieces.send("END")
+        await trio.sleep(60)
+        assert tg.sent == []
+        assert tg.withdrawn == list(tg.draft_ids.values())
+        assert len(tg.withdrawn) == 1
+
+
+async def test_a_draft_that_may_be_the_reply_is_not_taken_back(autojump_clock: MockClock) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(2)
+        tg.fail_next("timeout_after_send")
+        tg.fail_next("rejected")
+        await agent.pieces.send("END")
+        await trio.sleep(60)
+        assert [sent.message_id for sent in tg.sent] == list(tg.draft_ids.values())
+        assert not tg.withdrawn
+
+
+class Brief(LoopbackChannel):
+    """A platform that takes the first part of a text and no other."""
+
+    async def send(self, outbound: tk.Outbound) -> Receipt:
+        if outbound.part > 1:
+            raise tk.Rejected("no more")
+        return await super().send(outbound)
+
+
+async def test_a_draft_that_is_the_first_part_of_a_reply_is_not_taken_back_with_the_rest(
+    autojump_clock: MockClock,
+) -> None:
+    tg = Brief("tg", powers=tk.ChannelPowers(text_limit=60, draft_every_s=1.0))
+    agent = Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Words of a reply. " * 10)
+        await trio.sleep(2)
+        await agent.pieces.send("END")
+        await trio.sleep(60)
+        assert [sent.message_id for sent in tg.sent] == list(tg.draft_ids.values())
+        assert not tg.withdrawn
+
+
+@pytest.mark.parametrize("meanwhile", ["the agent works", "the reply waits"])
+async def test_the_draft_of_a_reply_that_its_reader_may_not_have_any_more_is_taken_back(
+    meanwhile: str, autojump_clock: MockClock
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    rules = {"tg": {"access": "allowlist", "allowed_users": ["ann"]}}
+    async with on_stage(agent.stream, tg, channels=rules) as stage:
+        await tg.receive("hi", user_id="ann")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(2)
+        if meanwhile == "the reply waits":
+            tg.fail_next("rate_limited", retry_after_s=60.0)
+            await agent.pieces.send("END")
+            await trio.sleep(10)
+            assert not tg.withdrawn
+            await stage.runtime.revoke("tg", "ann")
+        else:
+            await stage.runtime.revoke("tg", "ann")
+            await agent.pieces.send("END")
+        await trio.sleep(120)
+        assert tg.sent == []
+        assert tg.withdrawn == list(tg.draft_ids.values())
+
+
+async def test_the_draft_of_a_reply_for_which_there_is_no_room_is_taken_back(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
+    async with on_stage(agent.stream, tg):
+        await tg.receive("hi")
+        await trio.sleep(1)
+        await agent.pieces.send("Well")
+        await trio.sleep(2)
+        monkeypatch.setattr("turnkeeper.channels.actor.MAX_QUEUED", 0)
+        await agent.pieces.send("END")
+        await trio.sleep(60)
+        assert tg.sent == []
+        assert tg.withdrawn == list(tg.draft_ids.values())
+
+
 async def test_a_draft_that_fails_while_it_is_stopped_ends_no_runtime(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
