@@ -4,59 +4,41 @@ Pure: no clock, no store, no channel. Every decision appends records, and durabl
 only by applying a record, so that replaying a log gives the very state that wrote it. Methods
 return a :class:`~.effects.Step`; its effects are to be performed once its records are durable.
 
-Turns run one at a time in the order of their acceptance. Deliveries leave one at a time for each
-place, in the order in which they were asked for.
+Turns are dealt with here: they run one at a time in the order of their acceptance. What a session
+says is dealt with in :mod:`.outgoing`, what happens to it otherwise in :mod:`.context_keeper`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from ..deliveries import DeliveryReported
 from ..messages import (
     Accepted,
     Address,
     AgentReply,
     AnyTurn,
-    Attachment,
-    Cleared,
     InboundTurn,
-    MessageChange,
     MissionTurn,
     SessionId,
     TurnId,
 )
-from .compaction import Base
-from .delivery_records import DeliveryRecord, NoteRecord, ReceiptRecord, ReopenedRecord
+from .context_keeper import ContextKeeper
 from .effects import (
     AnswerAccepted,
-    AnswerChanged,
-    AnswerCleared,
-    AnswerMayRetry,
-    AnswerMirrored,
     AnswerMission,
-    AnswerSummarised,
     AskCompaction,
-    Dispatch,
     EndCommand,
     EndTurn,
     IsolateTurn,
     PauseTurn,
-    SettleDelivery,
     StartTurn,
     Step,
-    TellNote,
 )
-from .heard import flat_files, user_record
-from .outbox import FINAL_STATUSES
-from .ownership_records import ActiveRecord, BoundRecord
-from .records import Record
+from .heard import user_record
+from .ownership_records import ActiveRecord
 from .reset import ResetPolicy, reset_due
 from .session_commands import ANSWERS, SessionVerb, command_record
-from .state import State, Target
 from .turn_records import (
-    AssistantRecord,
     AttemptRecord,
     FailureRecord,
     InterruptedRecord,
@@ -65,7 +47,6 @@ from .turn_records import (
     SilentRecord,
     ToolRecord,
 )
-from .view_records import ChangedRecord, ClearRecord, ForgottenRecord, MemoryRecord, SummaryRecord
 
 __all__ = ["INTERRUPTED", "MAX_ATTEMPTS", "Conversation", "retry_pause_s"]
 
@@ -82,22 +63,10 @@ def retry_pause_s(attempt: int) -> float:
     return min(0.5 * 2.0 ** (attempt - 1), 30.0)
 
 
-class Conversation(State):
+class Conversation(ContextKeeper):
     """One session, and what it makes of each event."""
 
     __slots__ = ()
-
-    def _record(self, step: Step, record: Record) -> int:
-        step.records.append(record)
-        return self.apply(record)
-
-    def bind(self, record: BoundRecord, notes: Sequence[NoteRecord] = ()) -> Step:
-        """One more conversation belongs to this session; `notes` of it have waited for that."""
-        step = Step(self.next_seq)
-        self._record(step, record)
-        for note in notes:
-            step.effects.append(TellNote(self._record(step, note)))
-        return step
 
     def accept(self, turn: InboundTurn, now_us: int, reset: ResetPolicy | None = None) -> Step:
         """A human has said something that was not seen before; its record is the step's last.
@@ -160,48 +129,6 @@ class Conversation(State):
             step.effects.append(StartTurn(seq, turn, 1))
         return step
 
-    def aim(self, active: ActiveRecord) -> Step:
-        """The active channel is set by an explicit act."""
-        step = Step(self.next_seq)
-        self._record(step, active)
-        return step
-
-    def hear(self, note: NoteRecord) -> Step:
-        """Somebody else has said something in a conversation of this session."""
-        step = Step(self.next_seq)
-        step.effects.append(AnswerMirrored(self._record(step, note)))
-        return step
-
-    def change(self, seq: int, change: MessageChange, now_us: int, *, summarised: bool) -> Step:
-        """The author of message `seq`, or a moderator, has changed it.
-
-        No turn begins by that. An agent that may have seen the message learns of it before its next
-        turn; where none has, the turn is given to it as it is now.
-
-        Args:
-            seq: the message.
-            change: what was done; it is allowed, and was not heard before.
-            now_us: the time.
-            summarised: whether the summary that holds may tell of the message.
-        """
-        step = Step(self.next_seq)
-        shown = "later"
-        if self.is_waiting(seq):
-            shown = "instead"
-        elif seq <= self.cleared_turn and seq != self.oldest_open_turn:
-            shown = "nowhere"
-        record = ChangedRecord(
-            at_us=now_us,
-            message_seq=seq,
-            change_id=change.change_id,
-            text=change.text,
-            by=change.user_id,
-            shown=shown,
-            was_summarised=summarised and change.text is None,
-        )
-        step.effects.append(AnswerChanged(self._record(step, record)))
-        return step
-
     def command(self, command: SessionVerb, turn: InboundTurn, now_us: int) -> Step:
         """A human has asked the runtime for something; its record is the step's first.
 
@@ -217,55 +144,6 @@ class Conversation(State):
         if command == "compact":
             step.effects.append(AskCompaction(turn.address, turn.message_id))
         step.effects.append(EndCommand(seq, turn.address, said))
-        return step
-
-    def _announce(
-        self, step: Step, text: str, place: Address, now_us: int, reply_to: str | None = None
-    ) -> int:
-        """Say something for the runtime itself: no window shows it."""
-        return self._say(
-            step, text, place, now_us, reply_to=reply_to, by="runtime", route="command"
-        )
-
-    def clear(self, by: str, now_us: int) -> Step:
-        """Let the context begin anew."""
-        step = Step(self.next_seq)
-        seq = self._clear(step, by, now_us)
-        step.effects.append(AnswerCleared(Cleared(session_id=self.session_id, seq=seq)))
-        return step
-
-    def _clear(self, step: Step, by: str, now_us: int) -> int:
-        marker = ClearRecord(at_us=now_us, by=by, cleared=self.cleared, summary=self.summary)
-        return self._record(step, marker)
-
-    def keep(self, record: MemoryRecord | ForgottenRecord) -> Step:
-        """What the agent keeps of this session has changed."""
-        step = Step(self.next_seq)
-        self._record(step, record)
-        return step
-
-    def summarise(self, record: SummaryRecord, base: Base, notice: str | None = None) -> Step:
-        """Let the context begin with a summary of its older part, if it is still that context.
-
-        Args:
-            record: the summary.
-            base: what it was made from.
-            notice: what the human is told; None for nothing.
-        """
-        step = Step(self.next_seq)
-        if base != self.base:
-            step.effects.append(AnswerSummarised(0))
-            return step
-        step.effects.append(AnswerSummarised(self._record(step, record)))
-        place = self.active_channel
-        if notice is not None and place is not None:
-            self._announce(step, notice, place, record.at_us)
-        return step
-
-    def receipt(self, record: ReceiptRecord) -> Step:
-        """The platform has told more of a delivery that was over."""
-        step = Step(self.next_seq)
-        self._record(step, record)
         return step
 
     def finish(self, seq: int, turn: AnyTurn, reply: AgentReply, now_us: int) -> Step:
@@ -383,228 +261,11 @@ class Conversation(State):
             self._record(step, InterruptedRecord(at_us=now_us, turn_seq=seq))
         return step
 
-    def send(
-        self,
-        text: str,
-        to: Address | None,
-        now_us: int,
-        *,
-        by: str | None = None,
-        during: int = 0,
-        route: str | None = None,
-        reply_to: str | None = None,
-        files: Sequence[Attachment] = (),
-    ) -> tuple[int, Step]:
-        """Say something that is no answer to a turn.
-
-        Args:
-            text: what to say.
-            to: where; None for the active channel, and the feed if there is none.
-            now_us: the time.
-            by: who asked for it.
-            during: the turn in which the agent asked for it; 0 for none.
-            route: how the place was found.
-            reply_to: the platform's id of the message that it answers; None for none.
-            files: what goes with it; all of it is kept.
-
-        Returns:
-            The sequence number of the delivery, and the step.
-        """
-        step = Step(self.next_seq)
-        target = to if to is not None else self.target
-        if route is None:
-            route = "feed" if target[0] is None else "active channel"
-        seq = self._say(
-            step,
-            text,
-            target,
-            now_us,
-            reply_to=reply_to,
-            by=by,
-            during=during,
-            route=route,
-            files=files,
-        )
-        return seq, step
-
-    def _say(  # noqa: PLR0913  (the fields of one record)
-        self,
-        step: Step,
-        text: str,
-        target: Target,
-        now_us: int,
-        turn_seq: int = 0,
-        reply_to: str | None = None,
-        *,
-        by: str | None = None,
-        during: int = 0,
-        route: str | None = None,
-        saw: tuple[Any, ...] | None = None,
-        files: Sequence[Attachment] = (),
-    ) -> int:
-        instance, conversation, thread = target
-        record = AssistantRecord(
-            at_us=now_us,
-            text=text,
-            turn_seq=turn_seq,
-            instance=instance,
-            conversation=conversation,
-            thread=thread,
-            reply_to=reply_to,
-            by=by,
-            during=during,
-            route=route,
-            saw=saw,
-            attachments=flat_files(files),
-        )
-        seq = self._record(step, record)
-        if self._outbox and self._outbox.is_first(seq):
-            step.effects.append(Dispatch(seq, record))
-        return seq
-
-    def report(
-        self,
-        seq: int,
-        report: DeliveryReported,
-        now_us: int,
-        *,
-        go_on: bool = True,
-        noted: tuple[SessionId, int] | None = None,
-    ) -> Step:
-        """A channel tells what became of an attempt at delivery `seq`. Old news change nothing.
-
-        Args:
-            seq: the delivery.
-            report: what became of the attempt.
-            now_us: the time.
-            go_on: whether the next delivery of the lane may begin; else the next start begins it.
-            noted: the session that has a note of it in the same batch, and the note's number.
-        """
-        step = Step(self.next_seq)
-        if self._outbox is not None and self._outbox.is_sending(seq):
-            self._report(step, seq, report, now_us, go_on=go_on, noted=noted)
-        return step
-
-    def _report(
-        self,
-        step: Step,
-        seq: int,
-        report: DeliveryReported,
-        now_us: int,
-        *,
-        go_on: bool,
-        noted: tuple[SessionId, int] | None = None,
-    ) -> None:
-        outbox = self._outbox
-        assert outbox is not None  # the delivery is in it
-        place = outbox.place_of(seq)
-        self._record(
-            step,
-            DeliveryRecord(
-                at_us=now_us,
-                delivery_seq=seq,
-                status=report.status,
-                attempt=report.attempt,
-                reason=report.reason,
-                platform_message_id=report.platform_message_id,
-                may_have_arrived=report.may_have_arrived,
-                parts=report.parts,
-                noted_in=noted[0] if noted is not None else None,
-                noted_seq=noted[1] if noted is not None else 0,
-            ),
-        )
-        step.effects.append(SettleDelivery(seq, report, noted[0] if noted is not None else None))
-        if report.status in FINAL_STATUSES and (following := outbox.first_waiting(place)):
-            if go_on:
-                self._begin_sending(step, following, 1, now_us)
-                step.effects.append(self._dispatch(following))
-            else:
-                self._put_off(step, following, now_us)
-
-    def may_retry(self, seq: int, attempt: int, now_us: int) -> Step:
-        """A channel's pause is over: record that attempt number `attempt` begins."""
-        step = Step(self.next_seq)
-        granted = self._outbox is not None and self._outbox.is_paused(seq)
-        if granted:
-            self._begin_sending(step, seq, attempt, now_us)
-        step.effects.append(AnswerMayRetry(granted))
-        return step
-
-    def may_not_retry(self, seq: int, report: DeliveryReported, now_us: int) -> Step:
-        """A channel's pause is over, and delivery `seq` may not go out any more: `report` why."""
-        step = Step(self.next_seq)
-        if self._outbox is not None and self._outbox.is_paused(seq):
-            self._begin_sending(step, seq, report.attempt, now_us)
-            self._report(step, seq, report, now_us, go_on=True)
-        step.effects.append(AnswerMayRetry(False))
-        return step
-
-    def open_delivery_again(
-        self,
-        seq: int,
-        record: AssistantRecord,
-        now_us: int,
-        *,
-        duplicate: bool = False,
-        parts: tuple[str, ...] = (),
-    ) -> Step:
-        """The operator wants delivery `seq` to be tried again.
-
-        Args:
-            seq: the delivery.
-            record: which asked for it.
-            now_us: the time.
-            duplicate: whether it may have arrived before, and is to be marked for the reader.
-            parts: the platform's ids of what has arrived of it.
-        """
-        step = Step(self.next_seq)
-        if self.has_open_delivery(seq):
-            return step
-        self._record(
-            step,
-            ReopenedRecord(
-                at_us=now_us,
-                delivery_seq=seq,
-                instance=record.instance,
-                conversation=record.conversation,
-                thread=record.thread,
-                duplicate=duplicate,
-                parts=parts,
-            ),
-        )
-        if self._outbox and self._outbox.is_first(seq):
-            self._begin_sending(step, seq, 1, now_us)
-            step.effects.append(self._dispatch(seq, record))
-        return step
-
-    def _dispatch(self, seq: int, record: AssistantRecord | None = None) -> Dispatch:
-        """The effect that begins delivery `seq`, the first of its lane, from where it stands."""
-        assert self._outbox is not None  # the delivery is in it
-        first = self._outbox.first(seq)
-        return Dispatch(seq, record, duplicate=first.duplicate, parts=first.parts)
-
-    def _begin_sending(self, step: Step, seq: int, attempt: int, now_us: int) -> None:
-        self._record(
-            step,
-            DeliveryRecord(at_us=now_us, delivery_seq=seq, status="sending", attempt=attempt),
-        )
-
-    def _put_off(self, step: Step, seq: int, now_us: int) -> None:
-        """Write down that delivery `seq`, the first of its lane now, has not been begun."""
-        self._record(
-            step,
-            DeliveryRecord(
-                at_us=now_us, delivery_seq=seq, status="retrying", attempt=0, reason="stopping"
-            ),
-        )
-
     def resume(self, turn_at: AnyTurn | None, now_us: int) -> Step:
         """The process has started again: go on with what is open.
 
         The oldest open turn is taken to have been begun before, because it may have been, unless
-        the log says otherwise; a mission's run that may have been begun is over. A
-        delivery that was under way, or was left unanswered before, is dispatched as ambiguous:
-        its channel knows what to do.
+        the log says otherwise; a mission's run that may have been begun is over.
 
         Args:
             turn_at: the oldest open turn, if any.
@@ -613,19 +274,7 @@ class Conversation(State):
         step = Step(self.next_seq)
         if self._open and turn_at is not None:
             self._resume_turn(step, self._open[0], turn_at, now_us)
-        for first in self._outbox.firsts() if self._outbox else ():
-            if not first.sending:
-                self._begin_sending(step, first.seq, first.attempt, now_us)
-            step.effects.append(
-                Dispatch(
-                    first.seq,
-                    None,
-                    first.attempt,
-                    ambiguous=first.ambiguous,
-                    duplicate=first.duplicate,
-                    parts=first.parts,
-                )
-            )
+        self._go_on_sending(step, now_us)
         return step
 
     def _give_up_run(self, step: Step, seq: int, turn: MissionTurn, now_us: int) -> None:
