@@ -17,7 +17,6 @@ import trio
 
 from ..actors.messages import Address
 from .base import (
-    Channel,
     ChannelPowers,
     Check,
     Deliver,
@@ -37,10 +36,12 @@ from .discord_socket import Ended, GatewaySocket, checked_gateway_url
 from .discord_voice import UPLOAD_LIMIT_BYTES, Voice, channel_of
 from .discord_wire import PLATFORM, Reader, me_in
 from .handover import Handover, warn
-from .json_fields import Malformed, fields, number
+from .http_answer import readable
+from .json_fields import fields, number
 from .platform_url import platform_url
 from .secret import Secret
 from .strangers import Strangers
+from .token_channel import TokenChannel
 
 __all__ = ["DiscordChannel"]
 
@@ -58,7 +59,7 @@ _SETTLED_S: Final = 5.0
 second one in a row that ends sooner is left to the runtime, which waits longer and longer."""
 
 
-class DiscordChannel(Channel):
+class DiscordChannel(TokenChannel):
     """One bot."""
 
     platform = PLATFORM
@@ -99,8 +100,7 @@ class DiscordChannel(Channel):
         Raises:
             ValueError: the token is none, or the URL is.
         """
-        super().__init__(name)
-        self._token = Secret.of(token, "token")
+        super().__init__(name, Secret.of(token, "token"))
         if not _TOKEN.fullmatch(self._token.reveal()):
             raise ValueError(
                 "token is none of Discord's: three parts with dots between them, without 'Bot'"
@@ -119,19 +119,6 @@ class DiscordChannel(Channel):
         self._quick_ends = 0
         """How many connections of this run have ended soon, in a row."""
 
-    def __repr__(self) -> str:
-        return f"<DiscordChannel {self.name}: {self.line.state}>"
-
-    @property
-    def account(self) -> str:
-        """A digest of the token."""
-        return self._token.account()
-
-    @property
-    def exposed(self) -> bool:
-        """True: anybody who shares a guild with a bot can write to it."""
-        return True
-
     # -- hearing ---------------------------------------------------------------------------------
 
     async def run(self, deliver: Deliver) -> None:
@@ -142,11 +129,9 @@ class DiscordChannel(Channel):
             Rejected: it refuses: the token is wrong, or an intent is not switched on.
         """
         failed: Unreachable | Rejected
-        async with self._api.connected():
-            try:
+        async with self._api.open():
+            with readable("/users/@me"):
                 me = me_in(await self._api.ask("GET", "/users/@me"))
-            except Malformed as error:
-                raise Unreachable(f"/users/@me: {error}", reason="bad_answer") from error
             ear = Ear(
                 self,
                 Reader(self.name, me, allow_bots=self._allow_bots),
@@ -218,7 +203,7 @@ class DiscordChannel(Channel):
         Raises:
             Unreachable: Discord does not say, or the bot may not begin another session now.
         """
-        try:
+        with readable("/gateway/bot"):
             told = fields(await self._api.ask("GET", "/gateway/bot"), "gateway")
             limit = fields(told.get("session_start_limit"), "session_start_limit")
             if begins and number(limit, "remaining") < 1:
@@ -230,8 +215,6 @@ class DiscordChannel(Channel):
                 )
             if number(told, "shards") > 1:
                 self._warn("the bot is in so many guilds that Discord recommends shards")
-        except Malformed as error:
-            raise Unreachable(f"/gateway/bot: {error}", reason="bad_answer") from error
         return checked_gateway_url(str(told.get("url")), plain=self._plain)
 
     def _warn(self, what: str) -> None:
@@ -285,15 +268,16 @@ class DiscordChannel(Channel):
     async def probe(self) -> tuple[Check, ...]:
         """Ask who the bot is, what it may read, and how many sessions it may begin."""
         try:
-            me = me_in(await self._api.ask("GET", "/users/@me"))
-            application = fields(await self._api.ask("GET", "/applications/@me"), "application")
-            gateway = fields(await self._api.ask("GET", "/gateway/bot"), "gateway")
-            limit = fields(gateway.get("session_start_limit"), "session_start_limit")
-            return (
-                Check(what="token", ok=True, detail=me.name),
-                self._content_check(application.get("flags")),
-                _sessions_check(number(limit, "remaining")),
-            )
+            with readable("no answer of Discord's"):
+                me = me_in(await self._api.ask("GET", "/users/@me"))
+                application = fields(await self._api.ask("GET", "/applications/@me"), "application")
+                gateway = fields(await self._api.ask("GET", "/gateway/bot"), "gateway")
+                limit = fields(gateway.get("session_start_limit"), "session_start_limit")
+                return (
+                    Check(what="token", ok=True, detail=me.name),
+                    self._content_check(application.get("flags")),
+                    _sessions_check(number(limit, "remaining")),
+                )
         except Rejected as refused:
             return (
                 Check(
@@ -302,8 +286,6 @@ class DiscordChannel(Channel):
                     detail=f"{refused}; make a new token on the bot's page at Discord",
                 ),
             )
-        except Malformed as error:
-            raise Unreachable(f"no answer of Discord's: {error}", reason="bad_answer") from error
 
     def _content_check(self, flags: object) -> Check:
         may = isinstance(flags, int) and bool(flags & _MAY_READ_CONTENT)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import trio
@@ -16,17 +15,13 @@ from .base import Unreachable
 from .discord_errors import is_global, result_of
 from .discord_rates import Rates
 from .http_answer import HttpAnswer, retry_after_s
-from .http_client import HttpClient, UploadedFile
-from .http_connections import HttpConnections
+from .http_client import UploadedFile
+from .http_connections import CALL_S, UPLOAD_S, HttpConnections
 from .limiter import Limiter, Rate, limited
 from .secret import Secret
 
 __all__ = ["DiscordApi"]
 
-_CALL_S: Final = 30.0
-"""Seconds for a call that only answers."""
-_UPLOAD_S: Final = 300.0
-"""Seconds for 10 MiB to leave, and to be taken in."""
 _LONGEST_WAIT_S: Final = 10.0
 """Seconds that a call waits for a limit by itself."""
 _OVERALL: Final = Rate(per_s=40.0, burst=10)
@@ -34,7 +29,7 @@ _OVERALL: Final = Rate(per_s=40.0, burst=10)
 _AGENT: Final = "DiscordBot (https://pypi.org/project/turnkeeper, 0)"
 
 
-class DiscordApi:
+class DiscordApi(HttpConnections):
     """Asks Discord, in the name of one bot."""
 
     def __init__(self, api_url: str, token: Secret) -> None:
@@ -43,20 +38,12 @@ class DiscordApi:
         Raises:
             ValueError: `api_url` is no URL of HTTP.
         """
-        self._api_url = api_url
-        self._connections = HttpConnections(
+        super().__init__(
             api_url,
             headers={"authorization": Secret(f"Bot {token.reveal()}"), "user-agent": _AGENT},
         )
         self._rates = Rates()
         self._overall = Limiter([_OVERALL])
-
-    def __repr__(self) -> str:
-        return f"<DiscordApi at {self._api_url}>"
-
-    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
-        """Keep connections for as long as the block lasts."""
-        return self._connections.open()
 
     async def ask(
         self,
@@ -109,18 +96,17 @@ class DiscordApi:
     ) -> Any:
         route, place = f"{method} {path}", values.get("channel") or values.get("guild", "")
         await self._turn(route, place)
-        async with self.connected() as client:
-            answer = await client.call(
-                method,
-                path,
-                values=values,
-                sends=sends,
-                params=params,
-                json=body if file is None else None,
-                data=None if file is None else {"payload_json": json.dumps(body)},
-                files=None if file is None else {"files[0]": file},
-                timeout_s=_CALL_S if file is None else _UPLOAD_S,
-            )
+        answer = await self.call(
+            method,
+            path,
+            values=values,
+            sends=sends,
+            params=params,
+            json=body if file is None else None,
+            data=None if file is None else {"payload_json": json.dumps(body)},
+            files=None if file is None else {"files[0]": file},
+            timeout_s=CALL_S if file is None else UPLOAD_S,
+        )
         now = trio.current_time()
         self._rates.learn(route, place, answer.status, answer.headers, now)
         try:

@@ -6,12 +6,11 @@ Source: https://docs.discord.com/developers/topics/opcodes-and-status-codes, "JS
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .base import Rejected, Unreachable
-from .http_answer import HttpAnswer, expect_json, quoted, raise_for, retry_after_s
-from .http_json import BadJson
+from .http_answer import HttpAnswer, expect_json, quoted, refusal, retry_after_s
+from .json_fields import Fields, needed
 from .pauses import least_pause_s
 
 __all__ = ["is_global", "result_of"]
@@ -69,8 +68,7 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Any:
     told = _told(answer)
     if told is not None:
         _refuse(answer, told)
-    raise_for(answer, sends=sends, words=_message)
-    raise AssertionError("it was no success")
+    raise refusal(answer, sends=sends, words=lambda answer: needed(answer.fields(), "message"))
 
 
 def is_global(answer: HttpAnswer) -> bool:
@@ -82,7 +80,7 @@ def is_global(answer: HttpAnswer) -> bool:
     return told is None or told.get("global") is True or "x-ratelimit-global" in answer.headers
 
 
-def _refuse(answer: HttpAnswer, told: Mapping[str, Any]) -> None:
+def _refuse(answer: HttpAnswer, told: Fields) -> None:
     """Raise what Discord's own words say; return if the status says it all."""
     status, code = answer.status, told.get("code")
     if not 400 <= status < 500:
@@ -102,19 +100,11 @@ def _refuse(answer: HttpAnswer, told: Mapping[str, Any]) -> None:
         raise Rejected(f"{words} ({code})", reason=_REASONS[code])
 
 
-def _told(answer: HttpAnswer) -> Mapping[str, Any] | None:
+def _told(answer: HttpAnswer) -> Fields | None:
     try:
-        told = answer.json()
-    except BadJson:
+        return answer.fields()
+    except ValueError:
         return None
-    return cast("Mapping[str, Any]", told) if isinstance(told, dict) else None
-
-
-def _message(answer: HttpAnswer) -> str:
-    said = answer.json()["message"]
-    if not isinstance(said, str):
-        raise TypeError("the message is no text")
-    return said
 
 
 def _pause_s(answer: HttpAnswer, told: object) -> float:

@@ -12,8 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import trio
 
@@ -26,10 +25,11 @@ from .discord_files import FileSource
 from .discord_gateway import Event, Session
 from .discord_places import Places
 from .discord_progress import Progress, Ticket
-from .discord_wire import MESSAGE_EVENTS, Heard, Reader, channel_in
+from .discord_wire import MESSAGE_EVENTS, Reader, channel_in
 from .handover import Handover, insist
-from .incoming_files import FETCH_S, attachments_of
-from .json_fields import Fields, Malformed, fields
+from .heard import Heard
+from .incoming_files import FETCH_S
+from .json_fields import Fields, Malformed, fields, listed
 from .lanes import Lanes
 
 __all__ = ["MAX_IN_FLIGHT", "MISSED_AGE_S", "MISSED_MESSAGES", "Ear"]
@@ -254,21 +254,10 @@ class Ear:
             roles = await self._places.roles_in(place.guild)
         for news in self._reader.read(name, data, place, roles):
             if isinstance(news, Heard):
-                await self._hear_turn(news)
+                until_s = trio.current_time() + FETCH_S
+                await self._handover.turn(await news.whole(self._source.keep, until_s=until_s))
             else:
                 await self._handover.change(news)
-
-    async def _hear_turn(self, heard: Heard) -> None:
-        turn = heard.turn
-        if heard.files:
-            kept = await attachments_of(
-                heard.files,
-                self._source.keep,
-                name=self._channel.name,
-                until_s=trio.current_time() + FETCH_S,
-            )
-            turn = replace(turn, attachments=kept)
-        await self._handover.turn(turn)
 
 
 def _page_of(told: object) -> list[tuple[str, Fields]]:
@@ -277,7 +266,5 @@ def _page_of(told: object) -> list[tuple[str, Fields]]:
     Raises:
         Malformed: it is none.
     """
-    if not isinstance(told, list):
-        raise Malformed("a page of messages is no list")
-    page = [fields(one, "message") for one in cast("list[object]", told)]
+    page = [fields(one, "message") for one in listed(told, "a page of messages")]
     return sorted(((snowflake(one, "id"), one) for one in page), key=lambda one: int(one[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, Final, cast
 
 import trio
@@ -12,6 +11,7 @@ from .discord_api import DiscordApi
 from .discord_fields import is_snowflake, snowflake
 from .discord_wire import Me, Place, place_in
 from .json_fields import Malformed, fields, items
+from .latest import Latest
 
 __all__ = ["Places"]
 
@@ -28,8 +28,8 @@ class Places:
     def __init__(self, api: DiscordApi, me: Me) -> None:
         self._api = api
         self._me = me
-        self._places: OrderedDict[str, Place] = OrderedDict()
-        self._roles: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
+        self._places: Latest[str, Place] = Latest(_MAX_PLACES)
+        self._roles: Latest[str, tuple[float, frozenset[str]]] = Latest(_MAX_PLACES)
 
     def __repr__(self) -> str:
         return f"<Places: {len(self._places)}>"
@@ -98,11 +98,7 @@ class Places:
         except (Rejected, Malformed):
             pass
         self._roles[guild] = now, roles
-        while len(self._roles) > _MAX_PLACES:
-            self._roles.popitem(last=False)
         return roles
 
     def _keep(self, place: Place) -> None:
         self._places[place.channel] = place
-        while len(self._places) > _MAX_PLACES:
-            self._places.popitem(last=False)

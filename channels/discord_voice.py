@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import OrderedDict
 from hashlib import sha256
 from typing import Any, Final
 
@@ -22,7 +21,9 @@ from .base import LostAnswer, Outbound, OutboundFile, Receipt, Rejected
 from .discord_api import DiscordApi
 from .discord_fields import is_snowflake, snowflake, time_of
 from .discord_markup import to_markdown
-from .json_fields import Fields, Malformed, fields
+from .http_answer import id_told
+from .json_fields import Fields, fields
+from .latest import Latest
 from .outgoing_files import ANY_TYPE, declared_type, sent_name
 
 __all__ = ["NONCE_S", "UPLOAD_LIMIT_BYTES", "Voice", "channel_of"]
@@ -58,9 +59,9 @@ class Voice:
         self._api = api
         self._flags = 0 if previews else _NO_PREVIEWS
         self._notifies = notifies
-        self._lost: OrderedDict[str, float] = OrderedDict()
+        self._lost: Latest[str, float] = Latest(_REMEMBERED)
         """Nonce -> when a message was sent first whose answer was lost."""
-        self._echoed: OrderedDict[str, str] = OrderedDict()
+        self._echoed: Latest[str, str] = Latest(_REMEMBERED)
         """Nonce -> id of a message of ours that the gateway has told of."""
 
     def __repr__(self) -> str:
@@ -77,7 +78,7 @@ class Voice:
         try:
             return await self._post(outbound, nonce)
         except LostAnswer:
-            _remember(self._lost, nonce, self._lost.get(nonce, began))
+            self._lost[nonce] = self._lost.get(nonce, began)
             raise
 
     async def post_again(self, outbound: Outbound) -> Receipt:
@@ -99,7 +100,7 @@ class Voice:
         """Hear of a message of ours: it has arrived, whether or not its answer was lost."""
         nonce: object = told.get("nonce")
         if isinstance(nonce, str) and is_snowflake(told.get("id")):
-            _remember(self._echoed, nonce, str(told["id"]))
+            self._echoed[nonce] = str(told["id"])
 
     async def delete(self, channel: str, message_id: str) -> None:
         """Take a message of ours away."""
@@ -140,10 +141,8 @@ class Voice:
             if refused.reason != "no_history":
                 raise
             told = await self._api.write(_MESSAGES, where, body, file=upload)
-        try:
+        with id_told():
             return Receipt(platform_message_id=snowflake(fields(told, "message"), "id"))
-        except Malformed as error:
-            raise LostAnswer(f"it was taken, and its id not told: {error}") from error
 
     async def edit(self, channel: str, message_id: str, said: str) -> bool:
         """Let a message of ours say something else; False if it is there no more."""
@@ -195,9 +194,3 @@ class Voice:
 def channel_of(address: Address) -> str:
     """Where to write: a thread is a channel too."""
     return address.thread or address.conversation
-
-
-def _remember(where: OrderedDict[str, Any], nonce: str, what: object) -> None:
-    where[nonce] = what
-    while len(where) > _REMEMBERED:
-        where.popitem(last=False)

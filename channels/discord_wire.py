@@ -13,13 +13,13 @@ from typing import Any, Final, TypeAlias
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
 from .discord_fields import snowflake
-from .incoming_files import IncomingFile
-from .json_fields import Fields, Malformed, chosen, fields, flag, items, number, text
+from .heard import Heard, shown_name
+from .incoming_files import IncomingFile, kind_of, mime_in
+from .json_fields import Fields, chosen, fields, flag, items, length, needed, number, text
 
 __all__ = [
     "MESSAGE_EVENTS",
     "PLATFORM",
-    "Heard",
     "Me",
     "News",
     "Place",
@@ -41,8 +41,6 @@ _THREADS: Final = frozenset({10, 11, 12})
 public one."""
 _FORWARD: Final = 1
 """The type of a reference that brings its message along."""
-_MAX_NAME_CHARS: Final = 256
-_MAX_MIME_CHARS: Final = 255
 _MAX_FILES: Final = 10
 """Files of one message: as many as Discord takes."""
 _MAX_OPTIONS: Final = 12
@@ -68,15 +66,6 @@ class Place:
     guild: str | None = None
     """None for a direct conversation."""
     name: str | None = None
-
-
-@message
-class Heard:
-    """What a human has said."""
-
-    turn: InboundTurn
-    """Without its files."""
-    files: tuple[IncomingFile, ...] = ()
 
 
 News: TypeAlias = Heard | MessageChange
@@ -154,7 +143,7 @@ class Reader:
             user_id=author[0],
             text=said,
             user_name=author[1],
-            chat_name=_name(place.name),
+            chat_name=shown_name(place.name),
             guild=guild,
             direct=guild is None,
             mentioned=guild is None or mentioned or self._answers_me(told, reference),
@@ -204,7 +193,7 @@ class Reader:
             return None
         member = chosen(told, "member")
         nick = None if member is None else text(member, "nick")
-        return user_id, _name(nick or text(user, "global_name") or text(user, "username"))
+        return user_id, shown_name(nick or text(user, "global_name") or text(user, "username"))
 
     def _answered(self, told: Fields) -> str | None:
         """The message that is answered."""
@@ -284,21 +273,14 @@ def files_in(told: Fields) -> tuple[IncomingFile, ...]:
 
 
 def _file(told: Fields, place: str) -> IncomingFile:
-    url = text(told, "url")
-    if not url:
-        raise Malformed("a file has no address")
-    size = None if told.get("size") is None else number(told, "size")
-    if size is not None and size < 0:
-        raise Malformed("size is negative")
-    mime = (text(told, "content_type") or "").partition(";")[0].strip().lower()
-    kind = mime.partition("/")[0]
+    mime = (mime_in(told, "content_type") or "").partition(";")[0].strip().lower()
     return IncomingFile(
-        kind=kind if kind in {"image", "audio", "video"} else "file",
-        url=url,
+        kind=kind_of(mime),
+        url=needed(told, "url"),
         reference=f"{place}/{snowflake(told, 'id')}",
-        mime=mime[:_MAX_MIME_CHARS] or None,
+        mime=mime or None,
         name=text(told, "filename"),
-        size_bytes=size,
+        size_bytes=length(told, "size"),
     )
 
 
@@ -339,7 +321,3 @@ def me_in(told: Any) -> Me:
     """
     user: Mapping[str, Any] = fields(told, "user")
     return Me(id=snowflake(user, "id"), name=text(user, "username") or "")
-
-
-def _name(shown: str | None) -> str | None:
-    return shown[:_MAX_NAME_CHARS] if shown else None

@@ -14,13 +14,13 @@ from turnkeeper.channels.base import LostAnswer, Rejected, Unreachable
 from turnkeeper.channels.discord_errors import is_global, result_of
 from turnkeeper.channels.discord_wire import (
     MESSAGE_EVENTS,
-    Heard,
     Me,
     Place,
     Reader,
     channel_in,
     place_in,
 )
+from turnkeeper.channels.heard import Heard
 from turnkeeper.channels.http_answer import HttpAnswer
 from turnkeeper.channels.json_fields import Malformed
 
