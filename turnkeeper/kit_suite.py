@@ -25,7 +25,8 @@ class Suite(Generic[W]):
     patience_s: ClassVar[float] = 15.0
     """Seconds until a test gives up on what it waits for."""
     stuck_s: ClassVar[float] = 90.0
-    """Seconds after which a test that has not even given up is left behind."""
+    """Seconds in which nothing goes on, after which a test that has not even given up is left
+    behind. One that goes on may take longer: how fast a real platform is, is not the channel's."""
     doing: str = "the wire was being opened"
     """What the test does, for the failure of one that is stuck."""
 

@@ -174,10 +174,12 @@ class Trial(Generic[W]):
         self.suite.doing = f"it was waited until {what}"
         with trio.move_on_after(patience_s):
             while self._failure is None:
+                began = trio.current_time()
                 found = await find()
                 if found is not None:
                     return found
-                await trio.sleep(_POLL_S)
+                # A platform that is slow to be looked at has to get on with its work, too.
+                await trio.sleep(max(_POLL_S, trio.current_time() - began))
         words = hint() if callable(hint) else hint
         raise self.failed(f"after {patience_s:g} s it was still not so that {what}. {words}")
 

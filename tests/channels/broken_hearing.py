@@ -305,9 +305,10 @@ class RenamesFiles(Broken, caught=FILE_IN, saying="is called 'file'"):
         return await super().files({**update, "file": {**update["file"], "name": "file"}})
 
 
-class StartsATaskForEach(
-    Broken, caught="a_runtime_that_is_slow_bounds_what_the_channel_holds", saying="tasks more"
-):
+SLOW = "a_runtime_that_is_slow_bounds_what_the_channel_holds"
+
+
+class StartsATaskForEach(Broken, caught=SLOW, saying="tasks more"):
     async def run(self, deliver: tk.Deliver) -> None:
         feed = await self.connect()
         self.line.up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from turnkeeper.testing import ChannelTests, SeenFile
 
 from . import broken_hearing, broken_speaking, broken_standing
 from .broken import Broken
-from .broken_hearing import FILE_IN
+from .broken_hearing import FILE_IN, SLOW
 from .broken_speaking import LOST, TYPING
 from .broken_standing import LEAVES
 from .whole_channel import WholeChannel
@@ -120,6 +121,25 @@ def test_a_channel_that_cannot_be_cancelled_fails_instead_of_hanging() -> None:
         for thread in threading.enumerate():
             if thread.name == "channel test":
                 thread.join(10)
+
+
+def test_a_platform_that_is_slow_but_goes_on_is_not_given_up() -> None:
+    step, looks = threading.Barrier(2, timeout=60), itertools.count(1)
+
+    class Slow(Whole):
+        async def user_says(self, text: str, **where: Any) -> str:
+            if text in ("slow 0", "slow 1", "slow 2", "slow 3"):
+                step.wait()
+            return await super().user_says(text, **where)
+
+    def until_it_went_on(_suite: object) -> float:
+        if next(looks) > 2:
+            return Suite.stuck_s
+        step.wait()
+        step.wait()
+        return 0.0
+
+    outcome_of(SLOW, WholeChannel, platform=Slow, stuck_s=property(until_it_went_on))
 
 
 def test_a_broken_wire_fails_its_test() -> None:

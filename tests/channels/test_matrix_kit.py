@@ -14,7 +14,7 @@ from turnkeeper.testing import ChannelTests
 from ..peers.matrix_server import Synapse, run_synapse
 from .matrix_platform import WRONG_TOKEN, MatrixWire, make_matrix, open_matrix_wire
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class TestMatrix(ChannelTests[MatrixWire]):
