@@ -57,6 +57,7 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], human: int) -> None:
         self.process = process
         self._human = human
+        self._shown = b""
         self.seen = ""
         """Everything shown so far, without colours and carriage returns."""
         self._read_to = 0
@@ -96,7 +97,9 @@ class Terminal:
             data = os.read(self._human, 65536)
         except OSError:  # EIO: the other end is closed
             return False
-        self.seen += _CONTROLS.sub("", data.decode("utf-8", "replace"))
+        # All of it anew: what comes in two pieces may be torn within a character or a colour.
+        self._shown += data
+        self.seen = _CONTROLS.sub("", self._shown.decode("utf-8", "replace"))
         return bool(data)
 
 

@@ -151,13 +151,13 @@ async def test_a_follower_that_does_not_keep_up_is_told_and_the_runtime_goes_on(
         bus = runtime._engine.bus  # pyright: ignore[reportPrivateUsage]
         with following("--json", "--state", gateway.state_dir) as watcher:
             with trio.fail_after(TIMEOUT_S):
-                while not bus.subscribers:
-                    await trio.lowlevel.checkpoint()
+                while not bus.subscribers:  # noqa: ASYNC110  (nobody tells)
+                    await trio.sleep(0.01)  # and leaves the other process the machine
                 async with trio.open_nursery() as nursery:
                     for number in range(20):
                         nursery.start_soon(talk, gateway.channels["tg"], f"u{number}")
-                while bus.subscribers:
-                    await trio.lowlevel.checkpoint()
+                while bus.subscribers:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
             out, err = await trio.to_thread.run_sync(watcher.communicate)
         assert watcher.returncode == 1
         assert err.startswith("turnkeeper: too slow: 1000 events were waiting")
@@ -223,7 +223,7 @@ def test_the_kind_is_coloured_where_a_terminal_wants_it(
         while b"Ctrl-C" not in shown:
             shown += os.read(human, 65536)
         gateway.type("hello\n")
-        while b"delivery" not in shown:
+        while b"delivery" not in shown or not shown.endswith(b"\n"):
             shown += os.read(human, 65536)
         process.kill()
         process.wait()
@@ -242,9 +242,11 @@ def test_no_colour_and_no_hint_go_into_a_pipe(tmp_path: Path) -> None:
             number += 1
             gateway.type(f"more {number}\n")
             gateway.wait_for(f"turn {number}")
-        line = watcher.stdout.readline()
+        lines = [watcher.stdout.readline()]
+        while lines[-1].split()[1] != "delivery":
+            lines.append(watcher.stdout.readline())
         watcher.send_signal(signal.SIGINT)
         assert watcher.wait(TIMEOUT_S) == 130
-        assert "\x1b" not in line
-        assert line.split()[1] in {"accepted", "turn_started", "turn_ended", "delivery"}
+        assert "\x1b" not in "".join(lines)
+        assert {line.split()[1] for line in lines} <= set(KINDS)
         assert watcher.stderr.read() == ""
