@@ -67,6 +67,7 @@ from .outcomes import outcome_of
 from .provenance import Mirrored
 from .runner import TurnJob
 from .services import Services
+from .windows import began_behind
 
 __all__ = ["OutputGate"]
 
@@ -410,14 +411,19 @@ class OutputGate(TrioActor):
             self._waiting[seq] = answer
 
     def _turn_as_told(self, seq: int) -> AnyTurn:
-        """The turn of record `seq` as its agent gets it, with what its author has changed since."""
+        """The turn of record `seq` as its agent gets it, with what its author has changed since.
+
+        What was changed once this attempt had begun is left out, though it may be stored already:
+        it is in no window of the attempt either.
+        """
         store, stream = self._services.store, self._stream
         if self._core.changed < seq:
             return self._turn_at(seq)
         record = load_record(store, stream, seq)
         if not isinstance(record, UserRecord):
             return self._turn_at(seq)
-        later = readable(store, stream, seq + 1, self._core.changed + 1)
+        began = began_behind(store, stream, self._core.next_seq - 1, seq)
+        later = readable(store, stream, seq + 1, min(self._core.changed, began) + 1)
         changes = [r for _, r in later if isinstance(r, ChangedRecord) and r.message_seq == seq]
         return turn_of(as_altered(record, changes))
 

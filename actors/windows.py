@@ -38,6 +38,7 @@ __all__ = [
     "MAX_MESSAGES",
     "Seen",
     "WindowRules",
+    "began_behind",
     "read_seen",
     "read_window",
     "turn_before",
@@ -112,7 +113,7 @@ def read_seen(
     if current is None:
         reading = _Reading(store, logs_of(store, stream, head), rules)
         return reading.messages(None), reading.seen
-    until = _began(store, stream, head.next_seq - 1, current[0])
+    until = began_behind(store, stream, head.next_seq - 1, current[0])
     seen = head_at(store, stream, head, until, current[0])
     logs = logs_of(store, stream, seen)
     logs[0].until = until
@@ -191,8 +192,15 @@ def _excused(store: Reads, stream: int, seq: int, record: Record) -> int:
     return seq
 
 
-def _began(store: Reads, stream: int, last: int, turn: int) -> int:
-    """The newest record that could be seen when the newest attempt at an open `turn` began."""
+def began_behind(store: Reads, stream: int, last: int, turn: int) -> int:
+    """The newest record that could be seen when the newest attempt at an open `turn` began.
+
+    Args:
+        store: where the log is.
+        stream: number of the session.
+        last: the newest record of its log.
+        turn: sequence number of the turn, which has begun.
+    """
     if last == turn:
         return turn
     for seq, record in readable(store, stream, turn, reverse=True):
@@ -205,8 +213,8 @@ def _attempt(store: Reads, stream: int, turn: int) -> tuple[int, int, Seen | Non
     """When the newest attempt at any turn began, and what it was shown.
 
     Returns:
-        As for :func:`_began`; the summary that it waited for, or 0; what of the context was shown,
-        if that was not all; and whether its agent has ended it.
+        As for :func:`began_behind`; the summary that it waited for, or 0; what of the context was
+        shown, if that was not all; and whether its agent has ended it.
     """
     began, waited_for = turn, 0
     seen: Seen | None = None

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Turn
 from turnkeeper.actors.core.turn_records import UserRecord
 from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.errors import SessionDamaged
 from turnkeeper.actors.journal import load_records
+from turnkeeper.actors.windows import window_at
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
@@ -37,6 +38,10 @@ class Calls:
 
     async def _call(self, call: Callable[[], Awaitable[object]]) -> None:
         self.heard.append(await call())
+
+
+def is_said(record: object, message_id: str) -> bool:
+    return isinstance(record, UserRecord) and record.message_id == message_id
 
 
 def edits(store: Reads) -> list[str | None]:
@@ -104,6 +109,55 @@ async def test_a_message_can_be_edited_while_an_act_keeps_it_from_being_routed()
         assert calls.heard[2] is True
         assert [r.text for r in log(stage.store, 2) if isinstance(r, ChangedRecord)] == ["hello"]
         assert_sound(stage.store)
+
+
+@pytest.mark.parametrize("ended_by", ["an answer", "a failure"])
+@pytest.mark.parametrize("change", ["edited", "deleted", "edited and deleted"])
+async def test_a_message_that_is_changed_as_its_turn_begins_is_one_thing_in_text_and_window(
+    change: str, ended_by: str, mock_clock: MockClock
+) -> None:
+    """The commit that lets the turn begin and the change may be told of in one breath."""
+    given: list[tuple[str, str]] = []
+    may_end = trio.Event()
+
+    async def agent(turn: Turn) -> str:
+        given.append((turn.text, turn.messages[-1].text))
+        if len(given) == 1:
+            await may_end.wait()
+            if ended_by == "a failure":
+                raise RuntimeError("boom")
+        return "done"
+
+    tg = LoopbackChannel("tg")
+    async with on_stage(agent, tg) as stage, trio.open_nursery() as nursery:
+        calls = Calls(nursery)
+        await tg.receive("one", message_id="m1")
+        await tg.receive("two", message_id="m2")
+        of = "m2" if ended_by == "an answer" else "m1"
+        await tg.edits(of, "three")  # known before the turn that is looked at begins
+        await wait_all_tasks_blocked()
+        stage.store.hold()
+        may_end.set()
+        await wait_all_tasks_blocked()
+        if ended_by == "a failure":  # which is stored before the next attempt begins
+            stage.store.release()
+            await wait_all_tasks_blocked()
+            stage.store.hold()
+            mock_clock.jump(1.0)
+            await wait_all_tasks_blocked()
+        if change != "deleted":
+            await calls.begin(lambda: tg.edits(of, "four"))
+        if change != "edited":
+            await calls.begin(lambda: tg.deletes(of))
+        assert len(given) == 1
+        stage.store.release()
+        await wait_all_tasks_blocked()
+        assert set(calls.heard) == {True}
+        begun, shown = given[1]
+        assert begun == shown == ("three" if of == "m2" else "one")
+        assert_sound(stage.store)
+        seq = next(s for s, r in load_records(stage.store, 1) if is_said(r, of))
+        assert window_at(stage.store, 1, seq, None)[-1].text == shown
 
 
 async def test_a_message_that_cannot_be_read_is_not_changed_and_its_channel_is_told() -> None:
