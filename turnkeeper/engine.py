@@ -188,46 +188,68 @@ class Engine:
     # -- starting --------------------------------------------------------------------------------
 
     def _start(self, nursery: trio.Nursery) -> Actors:
-        store, settings, now_us = self._store, self.settings, self.now_us
-        services = self._services = Services(
-            store=store,
-            now_us=now_us,
-            rules=self._rules,
-            door=Door(store, self._rules),
-            canonical=canonical_user_id,
-            redact=redact,
-            self_link=settings.identity.self_link,
-            resolve=self.resolver.resolve if self.resolver is not None else None,
-            tell_resolver=self.resolver.report if self.resolver is not None else None,
-            failure_notice=settings.session.failure_notice or None,
-            compaction_notice=settings.session.compaction_notice or None,
-            commands=settings.session.commands,
-            reset=reset_policy(settings.session),
-            bus=self.bus,
-        )
+        store, now_us = self._store, self.now_us
+        services = self._services = self._make_services()
         registry = RegistryActor.start(services, next_stream(store))
         services.registry = registry
         services.compactor = self._compactor = self._compaction.compactor(services)
+        services.runner = self._runner = self._make_runner(nursery, registry)
+        refs = self._start_channels(nursery, registry)
+        feed = FeedActor.start(store, now_us, registry, self.bus)
+        scheduler = SchedulerActor.start(services, frozenset(self.agents), nursery)
+        services.post = self._make_post(refs, feed, scheduler)
+        nursery.start_soon(self._wake_open_sessions, registry)
+        nursery.start_soon(self._rotate, registry)
+        nursery.start_soon(sweep, store, now_us, self.keeping.blobs)
+        return Actors(
+            nursery=nursery, registry=registry, feed=feed, scheduler=scheduler, channels=refs
+        )
+
+    def _make_services(self) -> Services:
+        """What all shells use: without the actors, which are not there yet."""
+        session = self.settings.session
+        return Services(
+            store=self._store,
+            now_us=self.now_us,
+            rules=self._rules,
+            door=Door(self._store, self._rules),
+            canonical=canonical_user_id,
+            redact=redact,
+            self_link=self.settings.identity.self_link,
+            resolve=self.resolver.resolve if self.resolver is not None else None,
+            tell_resolver=self.resolver.report if self.resolver is not None else None,
+            failure_notice=session.failure_notice or None,
+            compaction_notice=session.compaction_notice or None,
+            commands=session.commands,
+            reset=reset_policy(session),
+            bus=self.bus,
+        )
+
+    def _make_runner(self, nursery: trio.Nursery, registry: Ref) -> TurnRunner:
+        """Who gives turns to the agents."""
         self._host = TurnHost(
             self.agents,
-            store,
+            self._store,
             registry,
-            Identifier(services, self.resolver),
+            Identifier(self._services, self.resolver),
             self.keeping,
-            services=services,
+            services=self._services,
             outlook=self.outlook,
         )
-        services.runner = self._runner = TurnRunner(
+        return TurnRunner(
             nursery,
             self._host,
             registry,
-            max_running=settings.runtime.max_running_turns,
-            timeout_s=settings.session.turn_timeout_s,
+            max_running=self.settings.runtime.max_running_turns,
+            timeout_s=self.settings.session.turn_timeout_s,
             redact=redact,
         )
+
+    def _start_channels(self, nursery: trio.Nursery, registry: Ref) -> dict[Instance, Ref]:
+        """Let the channels send, and give them what they need to hear."""
+        runtime = self.settings.runtime
         policy = RetryPolicy(
-            max_attempts=settings.runtime.delivery_max_attempts,
-            max_age_s=settings.runtime.delivery_max_age_s,
+            max_attempts=runtime.delivery_max_attempts, max_age_s=runtime.delivery_max_age_s
         )
         refs: dict[Instance, Ref] = {}
         for name, channel in self._channels.items():
@@ -236,7 +258,7 @@ class Engine:
                 registry,
                 nursery,
                 policy=policy,
-                now_us=now_us,
+                now_us=self.now_us,
                 rng=self._rng,
                 read_file=self.keeping.fetch,
             )
@@ -244,31 +266,24 @@ class Engine:
                 name, registry, self.keeping.keep, channel.line.heard
             )
             channel.keep_file = inlet.keep
-            channel.watermark = StoredWatermark(store, name)
-            channel.line.clock = now_us
-        feed = FeedActor.start(store, now_us, registry, self.bus)
-        scheduler = SchedulerActor.start(services, frozenset(self.agents), nursery)
-        services.post = Post(
-            channels=refs,
+            channel.watermark = StoredWatermark(self._store, name)
+            channel.line.clock = self.now_us
+        return refs
+
+    def _make_post(self, channels: Mapping[Instance, Ref], feed: Ref, scheduler: Ref) -> Post:
+        """Where shells find whom they tell something."""
+        powers = {name: channel.powers for name, channel in self._channels.items()}
+        return Post(
+            channels=channels,
             feed=feed,
-            hearers=frozenset(
-                name for name, c in self._channels.items() if c.powers.hears_turn_ends
-            ),
+            hearers=frozenset(name for name, p in powers.items() if p.hears_turn_ends),
             watchers=frozenset(
                 name
-                for name, c in self._channels.items()
-                if c.powers.typing_every_s is not None or c.powers.draft_every_s is not None
+                for name, p in powers.items()
+                if p.typing_every_s is not None or p.draft_every_s is not None
             ),
-            receipted=frozenset(
-                name for name, c in self._channels.items() if c.powers.late_receipts
-            ),
+            receipted=frozenset(name for name, p in powers.items() if p.late_receipts),
             scheduler=scheduler,
-        )
-        nursery.start_soon(self._wake_open_sessions, registry)
-        nursery.start_soon(self._rotate, registry)
-        nursery.start_soon(sweep, store, now_us, self.keeping.blobs)
-        return Actors(
-            nursery=nursery, registry=registry, feed=feed, scheduler=scheduler, channels=refs
         )
 
     async def follow(
