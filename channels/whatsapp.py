@@ -19,11 +19,9 @@ import trio
 
 from ..actors.messages import Address
 from .base import (
-    Channel,
     ChannelPowers,
     Check,
     Deliver,
-    LostAnswer,
     Outbound,
     OutboundFile,
     Receipt,
@@ -31,10 +29,12 @@ from .base import (
     Unreachable,
 )
 from .handover import Handover
-from .json_fields import Malformed, fields, listed, needed, text
+from .http_answer import id_told, readable
+from .json_fields import fields, listed, needed, text
 from .platform_url import platform_url
 from .secret import Secret
 from .strangers import Strangers
+from .token_channel import TokenChannel
 from .whatsapp_api import SendRates, WhatsAppApi
 from .whatsapp_errors import bad_token
 from .whatsapp_files import FILE_LIMIT_BYTES, FileSource, uploads_for
@@ -56,7 +56,7 @@ _ADVICE: Final = {
 _VERSION: Final = re.compile(r"v[0-9]{1,3}\.[0-9]{1,2}")
 
 
-class WhatsAppChannel(Channel):
+class WhatsAppChannel(TokenChannel):
     """One business number."""
 
     platform = PLATFORM
@@ -99,7 +99,7 @@ class WhatsAppChannel(Channel):
         Raises:
             ValueError: one of them is none.
         """
-        super().__init__(name)
+        super().__init__(name, Secret.of(token, "token"))
         if not _ID.fullmatch(phone_number_id):
             raise ValueError("phone_number_id must be the digits of an id, not a phone number")
         if not _VERSION.fullmatch(api_version):
@@ -110,7 +110,7 @@ class WhatsAppChannel(Channel):
         self._check_s = check_s
         place = platform_url(api_url, "api_url", "https://graph.facebook.com")
         self._api = WhatsAppApi(
-            place.url, api_version, phone_number_id, Secret.of(token, "token"), rates or SendRates()
+            place.url, api_version, phone_number_id, self._token, rates or SendRates()
         )
         self._source = FileSource(self, self._api, place.address)
         self._strangers = Strangers(name, self._say)
@@ -118,9 +118,6 @@ class WhatsAppChannel(Channel):
         self._hook = WhatsAppHook(
             Secret.of(app_secret, "app_secret"), Secret.of(verify_token, "verify_token")
         )
-
-    def __repr__(self) -> str:
-        return f"<WhatsAppChannel {self.name}: {self.line.state}>"
 
     @property
     def account(self) -> str:
@@ -132,11 +129,6 @@ class WhatsAppChannel(Channel):
         """Where WhatsApp calls."""
         return self._hook
 
-    @property
-    def exposed(self) -> bool:
-        """True: anybody can write to the number."""
-        return True
-
     # -- hearing ---------------------------------------------------------------------------------
 
     async def run(self, deliver: Deliver) -> None:
@@ -146,7 +138,7 @@ class WhatsAppChannel(Channel):
             Unreachable: the Graph API cannot be reached at the start. Later it is only noted.
             Rejected: the token is wrong, or not good for this number.
         """
-        async with self._api.connected():
+        async with self._api.open():
             await self._ask_for_state()
             self._hook.ear = Ear(
                 self,
@@ -219,15 +211,14 @@ class WhatsAppChannel(Channel):
         *better, last = uploads_for(file)
         for upload in (*better, last):
             try:
-                kept = await self._api.upload((upload.name, content, upload.mime))
-                media: dict[str, str] = {"id": needed(kept, "id")}
+                with readable("the upload"):
+                    kept = await self._api.upload((upload.name, content, upload.mime))
+                    media: dict[str, str] = {"id": needed(kept, "id")}
             except Rejected as refused:
                 if upload is last or bad_token(refused):
                     raise
                 _logger.info("%s: sent as a document instead: %s", self.name, refused)
                 continue
-            except Malformed as error:
-                raise Unreachable(f"the upload: {error}", reason="bad_answer") from error
             if upload.kind == "document":
                 media["filename"] = upload.name
             return await self._write(address, reply_to, upload.kind, media)
@@ -242,21 +233,20 @@ class WhatsAppChannel(Channel):
         self._memory.spoke(address.conversation)
         told = await self._api.write(address.conversation, body)
         self._memory.spoke(address.conversation)
-        try:
-            sent = fields(listed(told.get("messages"), "messages")[0], "message")
-            return Receipt(platform_message_id=needed(sent, "id"))
-        except (Malformed, IndexError) as error:
-            raise LostAnswer(f"it was taken, and its id not told: {error}") from error
+        with id_told():
+            sent = next(iter(listed(told.get("messages"), "messages")), None)
+            return Receipt(platform_message_id=needed(fields(sent, "message"), "id"))
 
     # -- the operator ----------------------------------------------------------------------------
 
     async def probe(self) -> tuple[Check, ...]:
         """Ask what is known of the number."""
         try:
-            number = await self._api.number("display_phone_number", "verified_name")
-            state = await self._api.number("quality_rating", "status")
-            shown = f"{text(number, 'display_phone_number')} {text(number, 'verified_name')}"
-            return (Check(what="token", ok=True, detail=shown), _state_check(state))
+            with readable("no answer of its kind"):
+                number = await self._api.number("display_phone_number", "verified_name")
+                state = await self._api.number("quality_rating", "status")
+                shown = f"{text(number, 'display_phone_number')} {text(number, 'verified_name')}"
+                return (Check(what="token", ok=True, detail=shown), _state_check(state))
         except Rejected as refused:
             what = "token" if bad_token(refused) else "phone_number_id"
             return (
@@ -266,8 +256,6 @@ class WhatsAppChannel(Channel):
                     detail=f"{refused}; {_ADVICE.get(refused.reason, _SEE)}",
                 ),
             )
-        except Malformed as error:
-            raise Unreachable(f"no answer of its kind: {error}", reason="bad_answer") from error
 
 
 def _state_check(state: Any) -> Check:

@@ -8,24 +8,19 @@ six seconds to one human, of which 45 may be taken at once and are then owed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any
 
 import trio
 
 from ..actors.frozen import message
-from .http_client import HttpClient, UploadedFile
-from .http_connections import HttpConnections
+from .http_client import UploadedFile
+from .http_connections import CALL_S, UPLOAD_S, HttpConnections
+from .json_fields import Fields
 from .limiter import Limiter, Rate, limited
 from .secret import Secret
 from .whatsapp_errors import PAIR_LIMIT, RateLimited, result_of
 
 __all__ = ["SendRates", "WhatsAppApi"]
-
-_CALL_S: Final = 30.0
-"""Seconds for a call that only answers."""
-_UPLOAD_S: Final = 300.0
-"""Seconds for 100 MB to leave, and to be taken in."""
 
 
 @message
@@ -38,7 +33,7 @@ class SendRates:
     """To one human."""
 
 
-class WhatsAppApi:
+class WhatsAppApi(HttpConnections):
     """Asks the Graph API."""
 
     def __init__(
@@ -49,27 +44,13 @@ class WhatsAppApi:
         Raises:
             ValueError: `api_url` is no URL of HTTP.
         """
-        self._url = api_url
-        self._headers = {"authorization": Secret(f"Bearer {token.reveal()}")}
-        self._connections = HttpConnections(api_url, headers=self._headers)
+        super().__init__(api_url, headers={"authorization": Secret(f"Bearer {token.reveal()}")})
         self._version = version
         self._phone_number_id = phone_number_id
         self._overall = Limiter([rates.overall])
         self._pairs = Limiter([rates.pair])
 
-    def __repr__(self) -> str:
-        return f"<WhatsAppApi at {self._url}>"
-
-    @property
-    def credentials(self) -> Mapping[str, Secret]:
-        """The headers that prove who asks."""
-        return self._headers
-
-    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
-        """Keep connections for as long as the block lasts."""
-        return self._connections.open()
-
-    async def number(self, *names: str) -> Mapping[str, Any]:
+    async def number(self, *names: str) -> Fields:
         """What is known of our number, by the names of its fields.
 
         Raises:
@@ -79,7 +60,7 @@ class WhatsAppApi:
             "GET", "/{version}/{number}", sends=False, params={"fields": ",".join(names)}
         )
 
-    async def media(self, media_id: str) -> Mapping[str, Any]:
+    async def media(self, media_id: str) -> Fields:
         """Where a file is, and what: its URL is good for five minutes.
 
         Raises:
@@ -93,7 +74,7 @@ class WhatsAppApi:
             params={"phone_number_id": self._phone_number_id},
         )
 
-    async def upload(self, file: UploadedFile) -> Mapping[str, Any]:
+    async def upload(self, file: UploadedFile) -> Fields:
         """Bring a file over; people see it when a message names its id.
 
         Raises:
@@ -105,7 +86,7 @@ class WhatsAppApi:
             sends=False,
             data={"messaging_product": "whatsapp", "type": file[2]},
             files={"file": file},
-            timeout_s=_UPLOAD_S,
+            timeout_s=UPLOAD_S,
         )
 
     async def mark(self, message_id: str) -> None:
@@ -122,7 +103,7 @@ class WhatsAppApi:
         }
         await self._call("POST", "/{version}/{number}/messages", sends=False, json=body)
 
-    async def write(self, conversation: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def write(self, conversation: str, content: Fields) -> Fields:
         """Send a message, at its turn.
 
         Args:
@@ -159,12 +140,11 @@ class WhatsAppApi:
         *,
         sends: bool,
         values: Mapping[str, str] | None = None,
-        timeout_s: float = _CALL_S,
+        timeout_s: float = CALL_S,
         **parts: Any,
-    ) -> Mapping[str, Any]:
+    ) -> Fields:
         named = {"version": self._version, "number": self._phone_number_id, **(values or {})}
-        async with self.connected() as client:
-            answer = await client.call(
-                method, path, sends=sends, values=named, timeout_s=timeout_s, **parts
-            )
+        answer = await self.call(
+            method, path, sends=sends, values=named, timeout_s=timeout_s, **parts
+        )
         return result_of(answer, sends=sends)

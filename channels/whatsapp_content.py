@@ -9,20 +9,19 @@ from __future__ import annotations
 from typing import Final
 
 from ..actors.frozen import message
-from .incoming_files import IncomingFile
+from .incoming_files import IncomingFile, kind_of, mime_in
 from .json_fields import Fields, chosen, degrees, fields, items, listed, needed, text
 
 __all__ = ["Said", "said_in"]
 
-_FILES: Final = {
+_FILES: Final[dict[str, str | None]] = {
     "image": "image",
     "audio": "audio",
     "video": "video",
     "sticker": "image",
-    "document": "file",
+    "document": None,
 }
-"""Type of the message -> kind of the file."""
-_MAX_MIME_CHARS: Final = 255
+"""Type of the message -> kind of the file, or None if its media type says that."""
 _MAX_LINES: Final = 30
 """Contacts or ordered things that are told."""
 
@@ -71,15 +70,11 @@ def _words(kind: str, content: Fields) -> str | None:
 
 
 def _file(kind: str, media: Fields) -> Said:
-    mime = (text(media, "mime_type") or "")[:_MAX_MIME_CHARS] or None
-    what = _FILES[kind]
-    major = (mime or "").partition("/")[0]
-    if kind == "document" and major in {"image", "audio", "video"}:
-        what = major
+    mime = mime_in(media, "mime_type")
     return Said(
         text=text(media, "caption") or "",
         file=IncomingFile(
-            kind=what,
+            kind=_FILES[kind] or kind_of(mime),
             reference=needed(media, "id"),
             mime=mime,
             name=text(media, "filename"),

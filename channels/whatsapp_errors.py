@@ -8,11 +8,12 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/throug
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from contextlib import suppress
+from typing import Final
 
 from .base import Rejected, Unreachable
-from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread, retry_after_s
-from .http_json import BadJson
+from .http_answer import HttpAnswer, expect_fields, quoted, refusal, retry_after_s
+from .json_fields import Fields, Malformed, fields, needed
 
 __all__ = ["PAIR_LIMIT", "RateLimited", "bad_token", "reason_of", "result_of"]
 
@@ -86,7 +87,7 @@ def bad_token(refused: Rejected) -> bool:
     return refused.reason in {"unauthorized", "forbidden"}
 
 
-def result_of(answer: HttpAnswer, *, sends: bool) -> Mapping[str, Any]:
+def result_of(answer: HttpAnswer, *, sends: bool) -> Fields:
     """What an answer holds.
 
     Args:
@@ -99,13 +100,9 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Mapping[str, Any]:
         LostAnswer: it sends, and the platform broke, or its answer cannot be read.
     """
     if answer.is_success:
-        told = expect_json(answer, sends=sends)
-        if isinstance(told, dict):
-            return cast("Mapping[str, Any]", told)
-        raise_unread(f"{answer.asked}: the answer is no object", sends)
+        return expect_fields(answer, sends=sends)
     _refuse(answer)
-    raise_for(answer, sends=sends, words=_words)
-    raise AssertionError("it was no success")
+    raise refusal(answer, sends=sends, words=_words)
 
 
 def _refuse(answer: HttpAnswer) -> None:
@@ -113,7 +110,7 @@ def _refuse(answer: HttpAnswer) -> None:
     try:
         error = _error(answer)
         said = _words(answer)
-    except (BadJson, KeyError, TypeError):
+    except ValueError:
         return  # no answer of the Graph API's, but of something in front of it
     code: object = error.get("code")
     words = f"{answer.asked}: {answer.status} {quoted(said)}"
@@ -130,22 +127,14 @@ def _refuse(answer: HttpAnswer) -> None:
         raise Rejected(words, reason=reason)
 
 
-def _error(answer: HttpAnswer) -> Mapping[str, Any]:
-    error = answer.json()["error"]
-    if not isinstance(error, dict):
-        raise TypeError("the error is no object")
-    return cast("Mapping[str, Any]", error)
+def _error(answer: HttpAnswer) -> Fields:
+    return fields(answer.fields().get("error"), "error")
 
 
 def _words(answer: HttpAnswer) -> str:
     """The message, and the details, which say more where there are any."""
     error = _error(answer)
-    said = error["message"]
-    if not isinstance(said, str):
-        raise TypeError("the message is no text")
-    data: object = error.get("error_data")
-    if isinstance(data, dict):
-        details = cast("Mapping[str, Any]", data).get("details")
-        if isinstance(details, str) and details:
-            return f"{said}: {details}"
+    said = needed(error, "message")
+    with suppress(Malformed):
+        return f"{said}: {needed(fields(error.get('error_data'), 'error_data'), 'details')}"
     return said

@@ -99,7 +99,7 @@ class FileSource:
         url = needed(await self._api.media(file.reference), "url")
         if not self._is_ours(url):
             raise FetchRefused("the file is at none of the platform's hosts", reason="elsewhere")
-        async with self._fetcher.open(url, headers=self._api.credentials) as pieces:
+        async with self._fetcher.open(url, headers=self._api.headers) as pieces:
             return await keep(pieces, kind=file.kind, mime=file.mime, name=file.shown_name)
 
     def _is_ours(self, url: str) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
@@ -14,16 +12,16 @@ from ..actors.messages import MessageChange
 from .base import Channel
 from .by_conversation import ByConversation
 from .handover import Handover
-from .incoming_files import HOOKED_FETCH_S, attachments_of
+from .heard import Heard
+from .incoming_files import HOOKED_FETCH_S
 from .json_fields import Malformed
+from .latest import Latest
 from .whatsapp_files import FileSource
-from .whatsapp_wire import Heard, Later, News, NumberChanged, Reader
+from .whatsapp_wire import Later, News, NumberChanged, Reader
 
 __all__ = ["Ear", "Memory"]
 
 _logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _SOON_S: Final = (0.1, 0.4, 1.5)
 """Pauses before a receipt is handed over again whose message was not known."""
@@ -36,15 +34,15 @@ class Memory:
     """What is remembered of conversations, of the latest ones. A restart forgets it."""
 
     def __init__(self) -> None:
-        self._newest: OrderedDict[str, str] = OrderedDict()
-        self._spoken: OrderedDict[str, float] = OrderedDict()
+        self._newest: Latest[str, str] = Latest(_MAX_REMEMBERED)
+        self._spoken: Latest[str, float] = Latest(_MAX_REMEMBERED)
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self._newest)} conversations>"
 
     def heard(self, conversation: str, message_id: str) -> None:
         """A human has written."""
-        _put(self._newest, conversation, message_id)
+        self._newest[conversation] = message_id
 
     def newest(self, conversation: str) -> str | None:
         """The last message of a human; None if none is remembered."""
@@ -52,7 +50,7 @@ class Memory:
 
     def spoke(self, conversation: str) -> None:
         """The agent has."""
-        _put(self._spoken, conversation, trio.current_time())
+        self._spoken[conversation] = trio.current_time()
 
     def just_spoke(self, conversation: str) -> bool:
         """Whether news of a message may have come before its id was noted."""
@@ -108,7 +106,9 @@ class Ear:
         try:
             match news:
                 case Heard():
-                    await self._hear_turn(news, fetch_until)
+                    turn = await news.whole(self._source.keep, until_s=fetch_until)
+                    if await self._handover.turn(turn):
+                        self._memory.heard(turn.address.conversation, turn.message_id)
                 case MessageChange():
                     await self._handover.change(news)
                 case Later():
@@ -129,16 +129,6 @@ class Ear:
         """Tell the operator."""
         self._handover.warn(what)
 
-    async def _hear_turn(self, heard: Heard, fetch_until: float) -> None:
-        turn = heard.turn
-        if heard.file is not None:
-            kept = await attachments_of(
-                [heard.file], self._source.keep, name=self._channel.name, until_s=fetch_until
-            )
-            turn = replace(turn, attachments=kept)
-        if await self._handover.turn(turn):
-            self._memory.heard(turn.address.conversation, turn.message_id)
-
     async def _hear_later(self, later: Later) -> None:
         if await self._hand_over(later):
             return
@@ -157,11 +147,3 @@ class Ear:
             if await hear(receipt):
                 return True
         return False
-
-
-def _put(remembered: OrderedDict[str, T], key: str, value: T) -> None:
-    """Remember it as the latest, and forget what is oldest."""
-    remembered[key] = value
-    remembered.move_to_end(key)
-    while len(remembered) > _MAX_REMEMBERED:
-        remembered.popitem(last=False)

@@ -14,28 +14,18 @@ from typing import Final, TypeAlias
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
 from .base import LateReceipt
+from .heard import Heard, shown_name
 from .http_answer import quoted
-from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, listed, needed, text
 from .whatsapp_content import said_in
 from .whatsapp_errors import reason_of
 
-__all__ = ["PLATFORM", "Batch", "Heard", "Later", "News", "NumberChanged", "Reader"]
+__all__ = ["PLATFORM", "Batch", "Later", "News", "NumberChanged", "Reader"]
 
 PLATFORM: Final = "whatsapp"
 _ACCOUNT: Final = "whatsapp_business_account"
-_MAX_NAME_CHARS: Final = 256
 _MAX_ID_CHARS: Final = 1_024
 _SECONDS: Final = re.compile(r"[0-9]{1,12}")
-
-
-@message
-class Heard:
-    """What a human has said."""
-
-    turn: InboundTurn
-    """Without its file."""
-    file: IncomingFile | None = None
 
 
 @message
@@ -174,7 +164,8 @@ class Reader:
             user_name=_name(value, sender),
             reply_to=None if context is None else text(context, "id") or None,
         )
-        return at, sender, Heard(turn=turn, file=said.file)
+        files = () if said.file is None else (said.file,)
+        return at, sender, Heard(turn=turn, files=files)
 
     @staticmethod
     def _status(content: Fields, _value: Fields) -> _Timed | None:
@@ -241,10 +232,10 @@ def _change(
 
 
 def _number_change(sender: str, at: int, system: Fields) -> _Timed | None:
-    new = text(system, "wa_id")
+    new = shown_name(text(system, "wa_id"))
     if not new:
         return None
-    return at, sender, NumberChanged(conversation=sender, to=new[:_MAX_NAME_CHARS])
+    return at, sender, NumberChanged(conversation=sender, to=new)
 
 
 def _identity(content: Fields, number: str, other: str) -> str:
@@ -258,8 +249,7 @@ def _name(value: Fields, sender: str) -> str | None:
         contact = fields(one, "contact")
         if sender in (contact.get("wa_id"), contact.get("user_id")):
             profile = chosen(contact, "profile")
-            name = None if profile is None else text(profile, "name")
-            return name[:_MAX_NAME_CHARS] if name else None
+            return None if profile is None else shown_name(text(profile, "name"))
     return None
 
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from turnkeeper import Address
 from turnkeeper.actors.deliveries import LateReceipt
 from turnkeeper.actors.messages import InboundTurn, Instance, MessageChange
+from turnkeeper.channels.heard import Heard
 from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
 from turnkeeper.channels.whatsapp_content import Said, said_in
-from turnkeeper.channels.whatsapp_wire import Batch, Heard, Later, NumberChanged, Reader
+from turnkeeper.channels.whatsapp_wire import Batch, Later, NumberChanged, Reader
 
 WA: Final = Instance("wa")
 NUMBER: Final = "106540352242922"
