@@ -281,4 +281,9 @@ def _stopping(session_id: SessionId) -> Compacted:
 
 
 def _together(first: Compacted, then: Compacted) -> Compacted:
-    return replace(then, tokens_before=first.tokens_before, messages=first.messages + then.messages)
+    saved = first.tokens_before - first.tokens_after
+    return replace(
+        then,
+        tokens_before=then.tokens_before + saved,
+        messages=first.messages + then.messages,
+    )

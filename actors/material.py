@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 from ..storage.base import Reads
-from .context_logs import Log, family_of, logs_of, told_of
+from .context_logs import Log, family_of, logs_of
 from .core.compaction import Base, Piece
 from .core.delivery_records import NoteRecord
 from .core.head import Head
 from .core.records import Record
 from .core.shown import Message, summary_of
-from .core.turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
-from .core.turns import TOLD, ended_by
 from .core.weight import OVERHEAD, extra_of, weight_of
 from .core.window import Entry, Stretch, place
 from .counts import Counts
-from .journal import load_head, load_records
+from .journal import load_head
+from .uncovered import MOST_BYTES, is_long, uncovered_of
 
 __all__ = ["Material", "base_of_head", "read_material", "told_of_joined"]
-
-_MOST: Final = 20_000
-"""Messages of a log that are looked at together: more than a window ever shows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -134,34 +128,33 @@ def told_of_joined(reads: Reads, stream: int, joined: Sequence[int]) -> tuple[in
     return bound, messages
 
 
-def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
+def read_material(
+    reads: Reads, stream: int, mark: bytes, most_bytes: int = MOST_BYTES
+) -> Material | None:
     """The context of session number `stream` between turns; None if there is no such session.
 
     Args:
         reads: one moment of the store.
         stream: number of the session.
         mark: of the counter whose counts hold.
+        most_bytes: how much of a log is looked at together: see `uncovered`.
     """
     head = load_head(reads, stream)
     if head is None:
         return None
     logs = logs_of(reads, stream, head)
     family = family_of(logs)
-    more = False
-    settled: list[int] = []
+    parts = [uncovered_of(reads, log, most_bytes) for log in logs]
     records: dict[tuple[int, int], Record] = {}
     stretches: list[Stretch] = []
     for number, log in enumerate(logs):
         kept: list[tuple[int, Record]] = []
-        found, over, is_cut = _oldest_first(reads, log)
-        for seq, record in found:
+        for seq, record in parts[number].records:
             if isinstance(record, NoteRecord) and record.session_id in family:
                 continue
             kept.append((seq, record))
             records[number, seq] = record
-        settled.append(over)
-        more = more or is_cut
-        stretches.append(log.stretch(reads, kept, cut=log.head.context_messages > _MOST))
+        stretches.append(log.stretch(reads, kept, cut=is_long(log.head, most_bytes)))
     # Of the same time, what joined comes first, as in a window; the own log is the last stretch.
     order = [*range(1, len(logs)), 0]
     entries = [
@@ -173,11 +166,15 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         (entry.log, entry.message.seq): counts[entry.log].of(entry.message.seq)
         for entry in sorted(entries, key=lambda entry: -entry.message.seq)
     }
-    sizes = [weight_of(records[entry.log, entry.message.seq]) for entry in entries]
+    left_out = [parts[entry.log].left_out.get(entry.message.seq) for entry in entries]
+    sizes = [
+        weight_of(records[entry.log, entry.message.seq]) if weight is None else weight
+        for entry, weight in zip(entries, left_out, strict=True)
+    ]
     altered = [logs[entry.log].bounds.get(entry.message.seq) for entry in entries]
     known = [
-        counted[entry.log, entry.message.seq] if bound is None else size
-        for entry, bound, size in zip(entries, altered, sizes, strict=True)
+        counted[entry.log, entry.message.seq] if bound is weight is None else size
+        for entry, bound, weight, size in zip(entries, altered, left_out, sizes, strict=True)
     ]
     extras = (extra_of(records[entry.log, entry.message.seq]) for entry in entries)
     return Material(
@@ -192,11 +189,11 @@ def read_material(reads: Reads, stream: int, mark: bytes) -> Material | None:
         weights=[
             size if bound is None else bound for size, bound in zip(sizes, altered, strict=True)
         ],
-        settled=settled,
+        settled=[part.settled for part in parts],
         waiting=_waiting(entries, head),
         joined=told_of_joined(reads, stream, [number for number, _ in head.joined or ()]),
         summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
-        more=more,
+        more=any(part.more for part in parts),
     )
 
 
@@ -212,61 +209,3 @@ def _waiting(entries: Sequence[Entry], head: Head) -> frozenset[int]:
     return frozenset(
         at for at, entry in enumerate(entries) if entry.log == 0 and entry.turn in waiting
     )
-
-
-def _oldest_first(reads: Reads, log: Log) -> tuple[list[tuple[int, Record]], int, bool]:
-    """What of a log is not covered; its last turn that is over and here; and whether there is more.
-
-    Where there is very much, that ends behind enough messages whose turns are over. For a reply may
-    stand far behind its question, and both are summarised together.
-    """
-    head = log.head
-    if head.context_messages <= _MOST:
-        return [(seq, record) for _, seq, record in told_of(reads, log)][::-1], head.settled, False
-    records: list[tuple[int, Record]] = []
-    log.read_changes(reads, log.through + 1)
-    if head.cleared > log.through:
-        before = told_of(reads, replace(log, until=head.cleared))
-        records.extend([(seq, record) for _, seq, record in before][::-1])
-    open_turns: Counter[int] = Counter()
-    """How many messages of each turn are here that is not over, as far as was read."""
-    settled = whole = 0
-    start = max(log.through, head.cleared) + 1
-    for seq, found in load_records(reads, log.stream, start, damaged=_pass_over):
-        record = log.told(seq, found)
-        if record is None or record.at_us < log.since_us or not _is_wanted(record):
-            continue
-        if whole >= _MOST and not isinstance(record, AssistantRecord):
-            return records, settled, True
-        records.append((seq, record))
-        turn = _turn_of(seq, record)
-        if turn > settled:
-            open_turns[turn] += 1
-        else:
-            whole += 1
-        if ended := ended_by(record):
-            settled = max(settled, ended)
-            whole += open_turns.pop(ended, 0)
-    return records, head.settled, False
-
-
-def _is_wanted(record: Record) -> bool:
-    """Whether a window shows a record, or needs it to tell where others stand."""
-    if isinstance(record, AssistantRecord) and record.by == "runtime" and record.route == "command":
-        return False
-    return ended_by(record) > 0 or isinstance(record, TOLD)
-
-
-def _turn_of(seq: int, record: Record) -> int:
-    """The turn that a record names, 0 for none."""
-    match record:
-        case UserRecord() | MissionRecord():
-            return seq
-        case AssistantRecord() | ToolRecord():
-            return record.turn_seq
-        case _:
-            return 0
-
-
-def _pass_over(_seq: int, _error: Exception) -> None:
-    """The windows tell of it: see `windows`."""

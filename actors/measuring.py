@@ -17,6 +17,7 @@ from .journal import load_head, name_key
 from .material import Material, read_material
 from .services import Services
 from .summarising import Offload
+from .uncovered import MOST_BYTES
 from .usage import Usage, base_of, put_usage
 
 __all__ = ["Measuring"]
@@ -25,6 +26,8 @@ _ROWS: Final = 512
 """Counts that are stored with one commit."""
 _BATCH_CHARS: Final = 262_144
 """Characters that are given to the counter together, as long as they are several texts."""
+_MOST_PER_TOKEN: Final = 32
+"""Bytes of a token in any conversation that a window could hold as a whole: English has some 4."""
 
 
 class Measuring:
@@ -46,6 +49,7 @@ class Measuring:
         self._counting = counting
         self._limits = limits
         self._offload = offload
+        self._most_bytes = max(MOST_BYTES, _MOST_PER_TOKEN * limits.max_tokens)
 
     async def measure(self, job: Job) -> Material | None:
         """Count what has not been counted, and keep the counts; None: there is no such session.
@@ -53,7 +57,9 @@ class Measuring:
         Turns that wait for room go on if there is enough.
         """
         mark = self._counting.mark
-        material: Material | None = await self._offload(_read, self._store, job.stream, mark)
+        material: Material | None = await self._offload(
+            _read, self._store, job.stream, mark, self._most_bytes
+        )
         if material is None:
             return None
         for which in _batches(material):
@@ -69,7 +75,11 @@ class Measuring:
     def holds(self, material: Material) -> bool:
         """Whether a window can hold a context as it was measured."""
         limits = self._limits
-        return material.total <= limits.max_tokens and material.messages <= limits.max_messages
+        return (
+            not material.more
+            and material.total <= limits.max_tokens
+            and material.messages <= limits.max_messages
+        )
 
     def is_over(self, material: Material) -> bool:
         """Whether the older part of a context is to be summarised."""
@@ -83,8 +93,8 @@ class Measuring:
     def tell(self, job: Job, material: Material, *, stuck: bool) -> None:
         """Tell the session what was measured; `stuck`: and that nothing can be done about it."""
         head = material.head
-        joined_bound, joined_messages = material.joined
         waiting_bound = sum(material.weights[at] for at in material.waiting)
+        joined_bound, joined_messages = material.joined
         self._services.registry.tell(
             Measured(
                 session_id=job.session_id,
@@ -117,8 +127,8 @@ class Measuring:
         """Whether the window can hold the context, with what has come since it was read."""
         limits, then = self._limits, material.head
         now = load_head(self._store, job.stream) or then
-        if now.settled != then.settled:
-            return False  # a turn has begun that had waited
+        if material.more or now.settled != then.settled:
+            return False  # not all of it was looked at, or a turn has begun that had waited
         tokens = material.total + max(now.context_bound - then.context_bound, 0)
         messages = material.messages + max(now.context_messages - then.context_messages, 0)
         return tokens <= limits.max_tokens and messages < limits.max_messages
@@ -143,9 +153,9 @@ class Measuring:
         return batch
 
 
-def _read(store: Store, stream: int, mark: bytes) -> Material | None:
+def _read(store: Store, stream: int, mark: bytes, most_bytes: int) -> Material | None:
     with store.snapshot() as reads:
-        return read_material(reads, stream, mark)
+        return read_material(reads, stream, mark, most_bytes)
 
 
 def _batches(material: Material) -> Iterator[Sequence[int]]:

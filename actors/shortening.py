@@ -57,7 +57,9 @@ class Shortening:
             input_tokens=limits.input_tokens - material.summary_tokens,
             worth_tokens=limits.summary_tokens,
             keep_messages=limits.keep_recent_messages,
-            full=material.total > limits.max_tokens or material.messages > limits.max_messages,
+            full=material.more
+            or material.total > limits.max_tokens
+            or material.messages > limits.max_messages,
         )
         if found is None:
             return unchanged(job, material, "nothing")

@@ -14,6 +14,7 @@ from turnkeeper import Attachment, Compacted, Message, Reply, SummaryRequest, To
 from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
 from turnkeeper.actors.counts import counter_mark
 from turnkeeper.actors.journal import load_head, load_records
+from turnkeeper.actors.material import Material, read_material
 from turnkeeper.actors.windows import WindowRules, read_window, window_at
 from turnkeeper.testing import LoopbackChannel
 
@@ -600,6 +601,38 @@ async def test_a_little_before_a_giant_does_not_stop_it_from_being_summarised(
         assert len(full(stage)) == len(read_window(stage.store, 1, None))
         assert size_of(full(stage)) < 850
         assert kinds(agent.windows["d"])[0] == "summary"
+
+
+async def test_a_flood_of_giants_is_summarised_in_parts_each_of_which_memory_can_hold(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def read(*args: Any) -> Material | None:
+        material = read_material(*args)
+        assert material is not None
+        held.append(sum(len(entry.message.text) for entry in material.entries))
+        return material
+
+    monkeypatch.setattr("turnkeeper.actors.measuring.read_material", read)
+    monkeypatch.setattr("turnkeeper.actors.measuring.MOST_BYTES", 32_000)
+    tg, summing, agent = LoopbackChannel("tg"), Summing(), Talker()
+    async with on_small_stage(agent, tg, summariser=summing) as stage:
+        await tg.receive("hold")
+        for number in range(40):
+            await tg.receive(f"m{number} ".ljust(4_000, "x"))
+        await wait_all_tasks_blocked()
+        assert not summing.requests, "what waits is in no window, and is not over"
+        agent.go.set()
+        while len(tg.sent) < 41:
+            await tg.next_sent()
+        await wait_all_tasks_blocked()
+        await talk(tg, "last", chars=40)
+        assert max(held) <= 32_000 + 2 * 4_000
+        assert all(size_of(window) <= 1_000 for window in agent.windows.values())
+        assert kinds(agent.windows["last"])[0] == "summary"
+        assert len(full(stage)) == len(read_window(stage.store, 1, None)), "nothing is left out"
+        assert_sound(stage.store)
 
 
 async def test_a_counter_that_fails_leaves_a_bound_that_holds(

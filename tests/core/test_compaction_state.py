@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors import material as material_module
+from turnkeeper.actors import uncovered
+from turnkeeper.actors.context_logs import logs_of
 from turnkeeper.actors.core.compaction import Base, choose_cut
 from turnkeeper.actors.core.conversation import Conversation
 from turnkeeper.actors.core.effects import AnswerSummarised
@@ -25,16 +26,17 @@ from turnkeeper.actors.core.turn_records import SilentRecord
 from turnkeeper.actors.core.view_records import SummaryRecord
 from turnkeeper.actors.core.weight import weight_of
 from turnkeeper.actors.counts import counter_mark
-from turnkeeper.actors.journal import load_records
+from turnkeeper.actors.journal import load_head, load_records
 from turnkeeper.actors.material import Material, read_material
+from turnkeeper.actors.uncovered import MOST_BYTES
 
 from .logs import Logs, clear, linked, note, receipt, reply, summary, tool, user
 
 MARK = counter_mark("nobody")
 
 
-def material_of(logs: Logs) -> Material:
-    material = read_material(logs.store, 1, MARK)
+def material_of(logs: Logs, most_bytes: int = MOST_BYTES) -> Material:
+    material = read_material(logs.store, 1, MARK, most_bytes)
     assert material is not None
     return material
 
@@ -281,10 +283,31 @@ def test_of_a_very_long_context_the_beginning_is_read_with_whole_turns(
     life = Life()
     for what, size in actions:
         life.do(what, size)
-    whole = material_of(life.logs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(material_module, "_MOST", most)
+        patch.setattr(uncovered, "_MOST", most)
         part = material_of(life.logs)
+    check_beginning(life, part)
+
+
+@given(actions=ACTIONS, most=st.integers(1, 400))
+def test_of_a_context_of_giants_the_beginning_is_read_with_whole_turns(
+    actions: list[tuple[str, int]], most: int
+) -> None:
+    life = Life()
+    for what, size in actions:
+        life.do(what, size)
+    part = material_of(life.logs, most)
+    check_beginning(life, part)
+    if not part.more:
+        assert life.state.waiting == waiting_of(part)
+
+
+def waiting_of(part: Material) -> tuple[int, int]:
+    return sum(part.weights[at] for at in part.waiting), len(part.waiting)
+
+
+def check_beginning(life: Life, part: Material) -> None:
+    whole = material_of(life.logs)
     found, everything = life.keys(part), life.keys(whole)
     assert set(found) <= set(everything)
     assert part.more or found == everything
@@ -297,3 +320,60 @@ def test_of_a_very_long_context_the_beginning_is_read_with_whole_turns(
     assert found[:last] == everything[:last], "what is covered together stands in its order"
     if part.more and not life.state.cleared:
         assert settled or any(not entry.turn for entry in part.entries), "something can be covered"
+
+
+def uncovered_of(logs: Logs) -> list[tuple[int, Record]]:
+    head = load_head(logs.store, 1)
+    assert head is not None
+    (log,) = logs_of(logs.store, 1, head)
+    return uncovered.uncovered_of(logs.store, log, 10_000).records
+
+
+def flood(answered: int, waiting: int) -> Logs:
+    """Questions of 1,000 bytes that came all at once, of which some have been answered."""
+    logs = Logs()
+    logs.add(1)
+    first = logs.add(1, *(user(at, "x" * 1_000) for at in range(answered + waiting)))
+    first -= answered + waiting - 1
+    logs.add(1, *(reply(100 + at, first + at, "y" * 1_000) for at in range(answered)))
+    return logs
+
+
+@pytest.mark.parametrize("answered", [0, 1, 9, 10, 11, 30])
+@pytest.mark.parametrize("waiting", [0, 1, 30])
+def test_of_a_flood_of_giants_never_more_is_held_than_is_looked_at_together(
+    answered: int, waiting: int
+) -> None:
+    logs = flood(answered, waiting)
+    part = material_of(logs, 10_000)
+    held = sum(len(entry.message.text) for entry in part.entries)
+    assert held <= 10_000 + 10 * 1_000 + 2_000, "the questions that came first, and their answers"
+    assert sum(part.weights) == logs.states[1].context_bound or part.more
+    assert logs.states[1].waiting == waiting_of(part) or part.more
+    assert part.more == (answered > 10)
+
+
+def test_a_flood_of_giants_is_summarised_part_by_part() -> None:
+    logs, parts = flood(100, 3), 0
+    while (part := material_of(logs, 10_000)).more:
+        parts += 1
+        held = sum(len(getattr(r, "text", "")) for _, r in uncovered_of(logs))
+        assert held <= 22_000, "what is covered already is not held once more"
+        found = choose_cut(part.pieces(), part.settled, keep_tokens=0, input_tokens=10**9)
+        assert found is not None
+        folded = part.logs[0].summary
+        logs.add(
+            1,
+            summary(
+                200 + parts,
+                found.through[0],
+                found.asides[0],
+                text="s",
+                covered_bound=sum(part.weights[at] for at in found.covered),
+                covered_messages=len(found.covered) + (folded is not None),
+                previous=folded[0] if folded else 0,
+            ),
+        )
+    assert parts == 9
+    assert not [entry for entry in part.entries if entry.turn < 92]
+    assert len(part.waiting) == 2

@@ -179,7 +179,7 @@ def test_what_a_summary_may_cover_is_what_the_head_has_counted(logs: Logs) -> No
 def test_of_a_very_long_log_too_the_changes_are_known(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("turnkeeper.actors.material._MOST", 6)
+    monkeypatch.setattr("turnkeeper.actors.uncovered._MOST", 6)
     for at in range(1, 20, 2):
         logs.add(1, user(at, f"secret {at}"))
         logs.add(1, reply(at + 1, logs.states[1].next_seq - 1, "a"))
