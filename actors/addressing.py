@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Final
 
 from ..storage.base import Reads
-from .core.missions import Asker
+from .core.mission_definition import Asker
 from .core.records import Record
 from .core.routing import BindingRow, IdentityRow
 from .core.turn_records import UserRecord

@@ -19,14 +19,8 @@ import trio
 from ..storage.base import Batch
 from ..storage.errors import StorageError
 from .addressing import goes_on_in
-from .core.missions import (
-    MissionRefused,
-    MissionRow,
-    Taken,
-    passed_over,
-    run_now,
-    session_of_mission,
-)
+from .core.mission_definition import MissionRefused, session_of_mission
+from .core.missions import MissionRow, Taken, passed_over, run_now
 from .core.records import MalformedRecord
 from .errors import ShuttingDown, TurnRefused
 from .kernel import ActorDeadError, TrioFuture

@@ -17,15 +17,8 @@ from typing import Any, ClassVar, Final, Literal
 from ..storage.base import Batch, Table
 from ..storage.codec import encode
 from ..storage.errors import StorageError, StoreClosed, StoreFailed
-from .core.missions import (
-    MissionRefused,
-    MissionRow,
-    added,
-    changed,
-    check_mission_name,
-    paused,
-    resumed,
-)
+from .core.mission_definition import MissionRefused, check_mission_name
+from .core.missions import MissionRow, added, changed, paused, resumed
 from .core.records import pack
 from .core.runtime_records import ScheduleRecord
 from .core.schedule import BadSchedule

@@ -7,7 +7,7 @@ from typing import Final
 
 from .addressing import goes_on_in
 from .core.head import Head
-from .core.missions import Definition, MissionRefused, define, session_of_mission
+from .core.mission_definition import Definition, MissionRefused, define, session_of_mission
 from .core.ownership_records import OpenedRecord
 from .core.routing import check_session_name, is_numbered
 from .erased import load_erased

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..storage.base import Batch
-from .core.missions import Asker
+from .core.mission_definition import Asker
 from .frozen import message
 from .messages import Address, DeliveryId, Instance, MissionTurn, SessionId, TurnId
 

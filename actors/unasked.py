@@ -15,7 +15,7 @@ from ..storage.errors import StorageError
 from .addressing import default_place, place_on_behalf
 from .core.conversation import Conversation
 from .core.delivery_records import NoteRecord, ReceiptRecord
-from .core.missions import Asker
+from .core.mission_definition import Asker
 from .core.ownership_records import ActiveRecord
 from .errors import Overloaded
 from .journal import batch_for, load_sent, sent_key

@@ -25,7 +25,8 @@ import turnkeeper as tk
 from benchmarks.disk import Disk
 from benchmarks.load import AnsweringChannel, quiet, running
 from benchmarks.report import Figure, Options, Report, read_options
-from turnkeeper.actors.core.missions import Definition, added, define, session_of_mission
+from turnkeeper.actors.core.mission_definition import Definition, define, session_of_mission
+from turnkeeper.actors.core.missions import added
 from turnkeeper.actors.core.records import pack
 from turnkeeper.actors.core.runtime_records import ScheduleRecord
 from turnkeeper.actors.core.turn_records import MissionRecord

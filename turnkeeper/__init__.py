@@ -25,7 +25,7 @@ from .actors.acts import (
 from .actors.bus import FeedLagged
 from .actors.core.compaction import Compacted, Summariser, SummaryRequest
 from .actors.core.memory import MemoryFull
-from .actors.core.missions import MissionRefused
+from .actors.core.mission_definition import MissionRefused
 from .actors.core.window import Message, Source
 from .actors.deliveries import Outcome, Part, SendPlan
 from .actors.door import Refusal

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from .actors.core.access import Access
-from .actors.core.missions import MAX_JITTER_S, Missed, Overlap
+from .actors.core.mission_definition import MAX_JITTER_S, Overlap
+from .actors.core.schedule import Missed
 
 __all__ = [
     "ChannelConfig",

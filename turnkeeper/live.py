@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from .actors.acts import ActRefused
-from .actors.core.missions import MissionRefused
+from .actors.core.mission_definition import MissionRefused
 from .actors.core.records import MalformedRecord
 from .actors.deliveries import Outcome, SendPlan
 from .actors.door import Refusal

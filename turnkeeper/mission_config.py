@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from .actors.core.missions import MissionRefused
+from .actors.core.mission_definition import MissionRefused
 from .actors.mission_rows import config_missions
 from .actors.missions import AddMission, RemoveMission
 from .actors.services import Ref

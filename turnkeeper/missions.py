@@ -8,8 +8,10 @@ from typing import Final, Literal, TypeAlias
 
 from .actors.core.conversation import INTERRUPTED
 from .actors.core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
-from .actors.core.missions import Missed, MissionRow, Overlap
+from .actors.core.mission_definition import Overlap
+from .actors.core.missions import MissionRow
 from .actors.core.outbox import FINAL_STATUSES
+from .actors.core.schedule import Missed
 from .actors.core.turn_records import (
     AssistantRecord,
     MissionRecord,

@@ -6,7 +6,8 @@ from typing import TypeVar, cast
 
 from . import missions as mission_views
 from .actors.acts import By
-from .actors.core.missions import MissionRefused, MissionRow
+from .actors.core.mission_definition import MissionRefused
+from .actors.core.missions import MissionRow
 from .actors.kernel import ActorDeadError
 from .actors.messages import Address, Instance, SessionId
 from .actors.missions import (

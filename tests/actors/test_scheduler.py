@@ -20,7 +20,8 @@ from turnkeeper import (
     UnknownMission,
     open_runtime,
 )
-from turnkeeper.actors.core.missions import MissionRow, added, define
+from turnkeeper.actors.core.mission_definition import define
+from turnkeeper.actors.core.missions import MissionRow, added
 from turnkeeper.actors.core.records import pack
 from turnkeeper.actors.core.runtime_records import ScheduleRecord
 from turnkeeper.actors.core.turn_records import MissionRecord

@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.actors.core.missions import (
+from turnkeeper.actors.core.mission_definition import (
     MAX_JITTER_S,
     MAX_PROMPT_CHARS,
     Definition,
     MissionRefused,
+    check_mission_name,
+    define,
+)
+from turnkeeper.actors.core.missions import (
     MissionRow,
     added,
     changed,
-    check_mission_name,
-    define,
     is_blocked,
     passed_over,
     paused,

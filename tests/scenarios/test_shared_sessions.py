@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from turnkeeper import Turn
-from turnkeeper.actors.core.missions import MissionRefused
+from turnkeeper.actors.core.mission_definition import MissionRefused
 
 from ..actors.stage import on_stage
 from .people import Listener, apps, say, saying, texts

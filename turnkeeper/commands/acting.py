@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from ..actors.acts import Act, ActRefused
-from ..actors.core.missions import MissionRefused
+from ..actors.core.mission_definition import MissionRefused
 from ..actors.messages import Address, Instance
 from ..actors.unknown import UnknownMission, UnknownSession
 from ..config import Config, load_config

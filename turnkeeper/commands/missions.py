@@ -12,7 +12,8 @@ from math import inf
 from typing import Any, Final, get_args
 
 from .. import missions
-from ..actors.core.missions import MAX_PROMPT_CHARS, Missed, Overlap
+from ..actors.core.mission_definition import MAX_PROMPT_CHARS, Overlap
+from ..actors.core.schedule import Missed
 from ..actors.missions import (
     AddMission,
     MissionAct,
