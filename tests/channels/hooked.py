@@ -16,6 +16,7 @@ from turnkeeper.actors.messages import SessionId, TurnId
 from turnkeeper.channels.hook_server import HookServer
 
 from ..peers.background import open_background
+from ..peers.clients import open_client
 
 __all__ = ["PATH", "Runtime", "hooked", "post_raw"]
 
@@ -93,7 +94,7 @@ async def hooked(
             await channel.run(runtime.deliver)
 
         nursery.start_soon(run)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+        async with open_client(base_url=url, timeout=20) as client:
             with trio.fail_after(5):
                 while channel.line.state != "connected":  # noqa: ASYNC110 - it tells nobody
                     await trio.sleep(0.01)

@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import trio
 
+from .clients import open_client
 from .places import peers_python
 from .ports import kept_port
 from .programs import Program, start_program
@@ -34,7 +34,7 @@ class DiscordPeer:
     def __init__(self, nursery: trio.Nursery, state: Path, port: int) -> None:
         self._nursery = nursery
         self._state = state
-        self._client = httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S)
+        self._client = open_client(timeout=_PATIENCE_S)
         self.program: Program
         self.port = port
         self.token = ""

@@ -19,9 +19,9 @@ from secrets import token_hex
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-import httpx
 import trio
 
+from .clients import open_client
 from .faults import Fault, Hold
 from .matrix_proxy import Proxy
 from .matrix_server import Synapse
@@ -42,7 +42,7 @@ class MatrixPeer:
         self._synapse = synapse
         self._proxy = proxy
         self._server = server
-        self._http = httpx.AsyncClient(base_url=synapse.url, timeout=60.0, trust_env=False)
+        self._http = open_client(base_url=synapse.url, timeout=60.0)
         self._mark = token_hex(4)
         self._transactions = itertools.count(1)
         self._tokens: dict[str, str] = {}

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from .clients import open_client
 from .faults import Faults
 from .web import Pulse, cut_connection
 
@@ -43,7 +44,7 @@ class Proxy:
     """A server that passes requests on to another one."""
 
     def __init__(self, target: str) -> None:
-        self._client = httpx.AsyncClient(base_url=target, timeout=None, trust_env=False)
+        self._client = open_client(base_url=target, timeout=None)
         self.faults = Faults()
         self.calls: list[tuple[str, str, int]] = []
         """What the bot has asked for: kind, path, status of the answer, 0 for none."""

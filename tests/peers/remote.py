@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import trio
 
 from .background import open_background
+from .clients import open_client
 from .control import plain
 from .places import CHECKOUT, peers_python
 from .ports import kept_port
@@ -159,7 +159,7 @@ class RemotePeer:
 
     async def call(self, name: str, /, **arguments: Any) -> Any:
         """Do something in its world."""
-        async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
+        async with open_client(timeout=_PATIENCE_S) as client:
             body = json.dumps(plain(arguments))
             answer = await client.post(f"{self.url}/control/{name}", content=body)
             return answer.raise_for_status().json()
