@@ -487,7 +487,7 @@ async def test_what_refuses_for_long_warns_once_and_again_after_a_quiet_minute(
 
 async def test_an_idle_connection_is_closed() -> None:
     async with (
-        serving(HookLimits(idle_timeout_s=0.05)) as server,
+        serving(HookLimits(idle_timeout_s=1.0)) as server,  # the request must come before
         await connected(server) as stream,
     ):
         await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")

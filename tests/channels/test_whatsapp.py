@@ -434,7 +434,7 @@ async def test_news_of_messages_that_others_have_sent_wait_for_nothing() -> None
         began = trio.current_time()
         whatsapp.pulse.beat()
         await all_told(whatsapp)
-        assert trio.current_time() - began < 1
+        assert trio.current_time() - began < 2  # what news of our own are waited for
     assert len(runtime.receipts) == 2  # by the number, and by the other id
 
 
