@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
 
 from .actors.core.head import Head
 from .actors.deletion import led_to
 from .actors.frozen import message
+from .moments import parse_moment
 from .storage.base import Reads
 from .views import heads, time_of
 
 __all__ = ["BadAge", "Candidate", "candidates", "cutoff_us"]
-
-_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class BadAge(ValueError):
@@ -45,22 +41,18 @@ def cutoff_us(text: str, now_us: int) -> int:
     Raises:
         BadAge: it is neither, or not in the past.
     """
-    if age := _AGE.fullmatch(text):
-        passed_s = int(age[1]) * _SECONDS[age[2]]
-        if not passed_s:
-            raise BadAge(f"{text!r} is no age: it must be more than nothing")
-        return max(now_us - passed_s * 1_000_000, 0)
+    now = time_of(now_us)
     try:
-        at = datetime.fromisoformat(text)
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        at_us = int(at.timestamp() * 1e6)
-    except (ValueError, OverflowError) as error:
+        at = parse_moment(text, now)
+    except ValueError as error:
         raise BadAge(
             f"{text!r:.80} is neither an age, like 90d, 12h, 30m or 2w, nor a time, like 2026-05-01"
         ) from error
-    if at_us > now_us:
+    if at == now:
+        raise BadAge(f"{text!r} is no age: it must be more than nothing")
+    if at > now:
         raise BadAge(f"{text!r} lies in the future")
-    return max(at_us, 0)
+    return max(int(at.timestamp() * 1e6), 0)
 
 
 def candidates(store: Reads, before_us: int) -> Iterator[Candidate]:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from turnkeeper import Message, Turn, UnknownSession
 from turnkeeper.cli import main
-from turnkeeper.commands.moments import parse_moment
+from turnkeeper.moments import parse_moment
 from turnkeeper.outlook import resting_outlook
 from turnkeeper.replaying import context_at
 from turnkeeper.storage.memory import MemoryDisk, open_memory

@@ -16,6 +16,7 @@ from ..actors.journal import load_session_number
 from ..actors.messages import Attachment
 from ..export import export_lines
 from ..histories import HistoryRecord
+from ..moments import parse_moment
 from ..outlook import resting_outlook
 from ..rendering import system_of, to_anthropic, to_openai
 from ..replaying import context_at
@@ -33,7 +34,6 @@ from .base import (
     argument,
     natural,
 )
-from .moments import parse_moment
 from .output import hint, limit_of, moment, place, print_fields, print_json, print_line, print_rows
 from .reading import frozen
 
