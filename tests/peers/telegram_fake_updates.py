@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from turnkeeper.channels.http_pieces import Body
-
+from .posting import post_body
 from .telegram_fake_requests import ApiError, Parameters
 from .telegram_fake_world import Json, Webhook, World
 from .web import Pulse
@@ -185,12 +184,12 @@ class Pusher:
     async def _push(self, client: httpx.AsyncClient, update: Json, chat_id: int) -> None:
         webhook = self._world.webhook
         body = json.dumps(update).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        headers = {"Content-Type": "application/json"}
         if webhook.secret:
             headers["X-Telegram-Bot-Api-Secret-Token"] = webhook.secret
         wait_s = self._retry_s
         try:
-            answer = await client.post(webhook.url, content=Body(body), headers=headers)
+            answer = await post_body(client, webhook.url, body, headers)
         except httpx.TransportError as error:
             failed = f"Connection failed: {type(error).__name__}"
         else:

@@ -13,8 +13,7 @@ from typing import Final
 import httpx
 import trio
 
-from turnkeeper.channels.http_pieces import Body
-
+from .posting import post_body
 from .web import Pulse
 from .whatsapp_fake_world import Json, Post, Webhook, World
 
@@ -126,7 +125,6 @@ class Hook:
         raw = raw_body(post.body)
         headers = {
             "content-type": "application/json",
-            "content-length": str(len(raw)),
             "user-agent": "facebookexternalua",
         }
         secret = self._world.app_secret if self.secret is None else self.secret
@@ -134,7 +132,7 @@ class Hook:
             headers["x-hub-signature-256"] = signature(secret, raw)
         try:
             url = self._world.webhook.url
-            answer = await self._client.post(url, content=Body(raw), headers=headers)
+            answer = await post_body(self._client, url, raw, headers)
             status = answer.status_code
         except httpx.TransportError:
             status = 0
