@@ -261,6 +261,19 @@ class Channel(ABC):
         """How the connection to the platform is: `line.up()` when it stands, `line.down(why)`
         when it does not. The runtime notes by itself that `run` has ended."""
 
+    @staticmethod
+    def canonical_user_id(user_id: str, /) -> str:
+        """The one spelling of a user id, on a platform where one human has several.
+
+        Asked with what the platform reports and with what operators write, and with what it has
+        returned, which it must leave as it is. Whom it takes for one user must never change: what
+        was decided of people is stored under it. It must not block.
+
+        Raises:
+            ValueError: it is no user id of the platform.
+        """
+        return user_id
+
     @property
     def account(self) -> str | None:
         """What two instances must not share: a digest of the token; None if they may."""

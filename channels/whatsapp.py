@@ -40,6 +40,7 @@ from .whatsapp_errors import bad_token
 from .whatsapp_files import FILE_LIMIT_BYTES, FileSource, uploads_for
 from .whatsapp_hearing import Ear, Memory
 from .whatsapp_hook import WhatsAppHook
+from .whatsapp_identity import canonical_user_id
 from .whatsapp_markup import TEXT_LIMIT, TEXT_UNIT, to_text
 from .whatsapp_wire import PLATFORM, Reader
 
@@ -118,6 +119,8 @@ class WhatsAppChannel(TokenChannel):
         self._hook = WhatsAppHook(
             Secret.of(app_secret, "app_secret"), Secret.of(verify_token, "verify_token")
         )
+
+    canonical_user_id = staticmethod(canonical_user_id)
 
     @property
     def account(self) -> str:

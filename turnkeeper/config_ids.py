@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 
 from .actors.core.intake import MAX_ID_CHARS
 from .actors.core.routing import check_session_name
+from .canonical import canonical_user_id
 from .config_tables import ConfigError, PairConfig
-from .kinds import canonical_user_id
 
 __all__ = ["read_ids", "read_pairing"]
 

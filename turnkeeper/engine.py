@@ -39,6 +39,7 @@ from .actors.runner import TurnRunner
 from .actors.scheduler import SchedulerActor
 from .actors.services import NowUs, Post, Ref, Services
 from .agent import Agent, TurnHost
+from .canonical import canonical_among
 from .channels.actor import ChannelActor
 from .channels.base import Channel
 from .channels.inlet import Inlet
@@ -53,7 +54,6 @@ from .hosting import kernel_of_this_loop
 from .identifying import Identifier, Resolving
 from .identity import IdentityResolver
 from .keeping import Keeping
-from .kinds import canonical_user_id
 from .mission_config import follow_missions
 from .outlook import Outlook, idle_after_us, keep_limits
 from .storage.base import Batch, Store, Table
@@ -108,6 +108,7 @@ class Engine:
         self._store = store
         self._channels = channels
         self._rules = rules
+        self._canonical = canonical_among(channels.values())
         self.agents = agents
         self.resolver = (
             Resolving(resolver, settings.identity.resolver_timeout_s)
@@ -213,7 +214,7 @@ class Engine:
             now_us=self.now_us,
             rules=self._rules,
             door=Door(self._store, self._rules),
-            canonical=canonical_user_id,
+            canonical=self._canonical,
             redact=redact,
             self_link=self.settings.identity.self_link,
             resolve=self.resolver.resolve if self.resolver is not None else None,
@@ -309,12 +310,20 @@ class Engine:
         await _ask_pairs(registry, pairs)
         await follow_missions(actors.scheduler, self._store, missions)
 
+    def _wanted_pairs(self, settings: Config) -> dict[tuple[str, str], SessionId]:
+        wanted: dict[tuple[str, str], SessionId] = {}
+        for pair in settings.pairing:
+            try:
+                who = pair.platform, self._canonical(pair.platform, pair.user_id)
+            except ValueError as error:
+                raise ConfigError(f"[pairing] {pair.user_id}@{pair.platform}: {error}") from error
+            if wanted.setdefault(who, SessionId(pair.session)) != pair.session:
+                raise ConfigError(f"[pairing] pairs {who[1]}@{who[0]} with two sessions")
+        return wanted
+
     def _missing_pairs(self, settings: Config) -> list[Pair | Unpair]:
         """What makes the pairs of `settings` the ones that are written down."""
-        wanted = {
-            (pair.platform, canonical_user_id(pair.platform, pair.user_id)): SessionId(pair.session)
-            for pair in settings.pairing
-        }
+        wanted = self._wanted_pairs(settings)
         missing: list[Pair | Unpair] = []
         for row in paired_identities(self._store):
             who = row.platform, row.user_id

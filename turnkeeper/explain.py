@@ -31,6 +31,7 @@ from .actors.erased import load_erased
 from .actors.journal import load_record, load_records, load_session_number
 from .actors.ledger import LEDGER_STREAM
 from .actors.messages import split_record_id
+from .canonical import canonical_user_id
 from .explain_changed import changed_lines
 from .explain_changes import access_lines, change_lines, made_by, session_lines
 from .explain_commands import command_lines
@@ -38,7 +39,6 @@ from .explain_deliveries import delivery_lines, note_lines, run_lines
 from .explain_records import record_lines
 from .explain_summaries import summary_lines
 from .findings import Found, Reading, find_heard, find_messages, readings
-from .kinds import canonical_user_id
 from .routes import Rules, bindings_of, how_to_move, identity_then
 from .storage.base import Reads
 from .views import Story

@@ -5,9 +5,6 @@ replaced.
 
 A channel's keyword arguments are its keys. What a configuration file can hold is checked against
 their annotations; an argument of any other type (a file, a clock) is no key.
-
-What a platform takes for one user id under several spellings is its own knowledge too: the module
-`channels.<platform>_identity`, where there is one, has a `canonical_user_id(text)`.
 """
 
 from __future__ import annotations
@@ -16,9 +13,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from types import NoneType, UnionType
 from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
@@ -28,7 +23,6 @@ from .installed import installed_kinds, load_installed
 
 __all__ = [
     "KINDS",
-    "canonical_user_id",
     "keys_of_kind",
     "load_kind",
     "make_channel",
@@ -64,7 +58,6 @@ _SECRET_KEY: Final = re.compile(
 """Names of keys whose values no error shows."""
 _SHORT_SECRET: Final = 4
 """Characters from which a secret is hidden inside of longer words as well."""
-_MODULE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def make_channel(config: ChannelConfig) -> Channel:
@@ -126,26 +119,6 @@ def platform_of_kind(kind: str) -> str | None:
     if kind not in KINDS and kind not in installed_kinds():
         return None
     return load_kind(kind).platform
-
-
-def canonical_user_id(platform: str, user_id: str) -> str:
-    """The one spelling of a user id, on platforms that have several; elsewhere `user_id` itself.
-
-    Raises:
-        ValueError: it is no user id of the platform.
-    """
-    canonical = _canonical_of(platform)
-    return user_id if canonical is None else canonical(user_id)
-
-
-@lru_cache(maxsize=64)
-def _canonical_of(platform: str) -> Callable[[str], str] | None:
-    if not _MODULE_NAME.fullmatch(platform):
-        return None
-    name = f"{__package__}.channels.{platform}_identity"
-    if find_spec(name) is None:
-        return None
-    return cast("Callable[[str], str]", import_module(name).canonical_user_id)
 
 
 def load_kind(kind: str) -> type[Channel]:

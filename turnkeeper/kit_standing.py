@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from inspect import getattr_static
 from typing import Any, Final, TypeVar
 
 import trio
@@ -48,6 +49,10 @@ class StandingChecks(Suite[W]):
             channel.account == self.make_channel(trial.wire, "other").account,
             "`account` must be the same for every channel with this token: a digest of it",
         )
+        require(
+            isinstance(getattr_static(type(channel), "canonical_user_id"), staticmethod),
+            "`canonical_user_id` must be a @staticmethod: it is asked where there is no channel",
+        )
         check_powers(channel)
         for power, methods in _METHODS:
             for method in methods if getattr(channel.powers, power) else ():
@@ -55,6 +60,18 @@ class StandingChecks(Suite[W]):
                     getattr(type(channel), method) is not getattr(Channel, method),
                     f"it declares {power} and has no {method}()",
                 )
+
+    @check()
+    async def test_a_user_has_one_id(self, trial: Trial[W]) -> None:
+        """What `canonical_user_id` has made of an id stays as it is."""
+        async with trial.living() as life:
+            await trial.asked("hello", trial.here)
+        heard = trial.turns[0].context.user_id
+        again = type(life.channel).canonical_user_id(heard)
+        require(
+            again == heard,
+            f"`canonical_user_id` made {heard!r} of the id of who wrote, and of that {again!r}",
+        )
 
     @check()
     async def test_it_stops_at_once_and_leaves_no_task(self, trial: Trial[W]) -> None:

@@ -25,10 +25,11 @@ from .actors.registry import RegistryActor
 from .actors.scheduler import SchedulerActor
 from .actors.services import Post, Ref, Services
 from .actors.unknown import UnknownSession
+from .canonical import canonical_user_id
 from .config import Config
 from .engine import next_stream
 from .hosting import kernel_of_this_loop
-from .kinds import canonical_user_id, platform_of_kind
+from .kinds import platform_of_kind
 from .missions import MissionInfo, mission_info
 from .rules import scope_rules
 from .storage.base import Reads, Store, Table

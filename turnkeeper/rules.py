@@ -6,14 +6,15 @@ humans can be brought into their canonical form.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from .actors.core.access import AccessRules
 from .actors.core.routing import InstanceRules, ScopeRules
 from .actors.messages import Instance
+from .canonical import canonical_among
 from .channels.base import Channel
 from .config_tables import ChannelConfig, Config, ConfigError, SessionConfig
-from .kinds import canonical_user_id
 
 __all__ = ["agents_of", "check_exposure", "instance_rules", "scope_rules", "usual_agent"]
 
@@ -47,8 +48,10 @@ def instance_rules(
     """The rules of every instance; one without a section has the defaults.
 
     Raises:
-        ConfigError: an id is none of the platform, or two spellings are one user.
+        ConfigError: an id is none of the platform, or two spellings are one user, or two channels
+            of one platform do not agree on that.
     """
+    canonical = canonical_among(instances.values())
     sections = {section.name: section for section in settings.channels}
     rules: dict[Instance, InstanceRules] = {}
     for name, channel in instances.items():
@@ -56,7 +59,7 @@ def instance_rules(
         rules[name] = InstanceRules(
             agent=agent_of[name],
             scope=scope_rules(settings.session, section),
-            access=_access(section, channel.platform),
+            access=_access(section, partial(canonical, channel.platform)),
             send_to=frozenset(section.send_to),
         )
     return rules
@@ -90,27 +93,27 @@ def scope_rules(session: SessionConfig, section: ChannelConfig) -> ScopeRules:
     )
 
 
-def _access(section: ChannelConfig, platform: str) -> AccessRules:
+def _access(section: ChannelConfig, canonical: Callable[[str], str]) -> AccessRules:
     place = f"[channels.{section.name}]"
     conversations = section.allowed_conversations
     return AccessRules(
         access=section.access or ("open" if section.allowed_users is None else "allowlist"),
-        allowed_users=_users(f"{place} allowed_users", platform, section.allowed_users or ()),
-        denied_users=_users(f"{place} denied_users", platform, section.denied_users),
+        allowed_users=_users(f"{place} allowed_users", canonical, section.allowed_users or ()),
+        denied_users=_users(f"{place} denied_users", canonical, section.denied_users),
         allowed_conversations=None if conversations is None else frozenset(conversations),
         require_mention=section.require_mention,
         stated=section.access is not None or section.allowed_users is not None,
     )
 
 
-def _users(where: str, platform: str, ids: Collection[str]) -> frozenset[str]:
+def _users(where: str, canonical: Callable[[str], str], ids: Collection[str]) -> frozenset[str]:
     written: dict[str, str] = {}
     for user_id in ids:
         try:
-            canonical = canonical_user_id(platform, user_id)
+            one = canonical(user_id)
         except ValueError as error:
             raise ConfigError(f"{where}: {user_id!a}: {error}") from error
-        if canonical in written:
-            raise ConfigError(f"{where}: {written[canonical]!a} and {user_id!a} are one user")
-        written[canonical] = user_id
+        if one in written:
+            raise ConfigError(f"{where}: {written[one]!a} and {user_id!a} are one user")
+        written[one] = user_id
     return frozenset(written)

@@ -47,6 +47,20 @@ class HasManyAccounts(Broken, caught=DECLARES, saying="`account` must be the sam
         return str(id(self))
 
 
+class AsksAnInstance(Broken, caught=DECLARES, saying="must be a @staticmethod"):
+    @classmethod
+    def canonical_user_id(  # pyright: ignore[reportIncompatibleMethodOverride]  (as intended)
+        cls, user_id: str, /
+    ) -> str:
+        return user_id
+
+
+class AddsToIds(Broken, caught="a_user_has_one_id", saying="`canonical_user_id` made"):
+    @staticmethod
+    def canonical_user_id(user_id: str, /) -> str:
+        return f"+{user_id}"
+
+
 class LeavesATask(Broken, caught=LEAVES, saying="never as system tasks"):
     async def run(self, deliver: tk.Deliver) -> None:
         trio.lowlevel.spawn_system_task(trio.sleep_forever)

@@ -6,7 +6,7 @@ import pytest
 from turnkeeper import kinds, open_runtime
 from turnkeeper.channels.websocket import WebSocketChannel
 from turnkeeper.config import ChannelConfig, ConfigError, load_config
-from turnkeeper.kinds import KINDS, canonical_user_id, make_channel, make_channels
+from turnkeeper.kinds import KINDS, make_channel, make_channels
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 from turnkeeper.testing import LoopbackChannel
 
@@ -59,34 +59,6 @@ def test_no_kind_has_a_key_that_all_channels_have(kind: str) -> None:
     for setting in fields(ChannelConfig):
         with pytest.raises(ConfigError, match=f"unknown key '{setting.name}'"):
             make_channel(ChannelConfig(name="x", kind=kind, options={setting.name: None}))
-
-
-@pytest.mark.parametrize(
-    ("platform", "user_id", "canonical"),
-    [
-        ("whatsapp", "+1 (555) 123-4567", "15551234567"),
-        ("telegram", "+1 (555) 123-4567", "+1 (555) 123-4567"),
-        ("slack", "u1A", "u1A"),
-        ("loopback", " 01 ", " 01 "),
-        ("websocket", "ann", "ann"),
-    ],
-)
-def test_a_user_id_has_the_form_that_its_platform_gives_it(
-    platform: str, user_id: str, canonical: str
-) -> None:
-    assert canonical_user_id(platform, user_id) == canonical
-
-
-@pytest.mark.parametrize(
-    "platform", ["", "WhatsApp", "whatsapp ", "../whatsapp", "whatsapp.x", "a.b", "1", "é", "x\0"]
-)
-def test_a_platform_that_names_no_module_has_ids_as_they_are(platform: str) -> None:
-    assert canonical_user_id(platform, "+15551234567") == "+15551234567"
-
-
-def test_an_id_that_is_none_of_the_platform_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        canonical_user_id("whatsapp", "")
 
 
 @pytest.mark.parametrize("key", ["token", "tokens", "app_token", "signing_secret", "password"])

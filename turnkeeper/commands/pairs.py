@@ -7,8 +7,8 @@ from typing import Any, Final
 from .. import people
 from ..actors.acts import Pair, Unpair
 from ..actors.messages import SessionId
+from ..canonical import canonical_user_id
 from ..config import load_config
-from ..kinds import canonical_user_id
 from .acting import DRY_RUN, change
 from .base import Command, CommandError, Exit, Invocation, argument
 from .identity import IDENTITY, new_identity, old_identity
