@@ -19,13 +19,11 @@ import trio
 from ..actors.errors import ShuttingDown
 from ..actors.messages import Address
 from .base import (
-    Channel,
     ChannelError,
     ChannelPowers,
     Check,
     Deliver,
     Draft,
-    LostAnswer,
     Outbound,
     OutboundFile,
     Receipt,
@@ -33,6 +31,7 @@ from .base import (
     Unreachable,
 )
 from .handover import Handover
+from .http_answer import id_told, readable
 from .json_fields import Fields, Malformed, items, needed
 from .matrix_api import CLIENT, MatrixApi
 from .matrix_content import edit, related, text_message
@@ -46,6 +45,7 @@ from .matrix_wire import PLATFORM, Me, Reader
 from .platform_url import platform_url
 from .secret import Secret
 from .strangers import Strangers
+from .token_channel import TokenChannel
 
 __all__ = ["MatrixChannel"]
 
@@ -56,7 +56,7 @@ _UNTYPING_S: Final = 2.0
 """Seconds that a sent message waits at most for the sign of typing to go out."""
 
 
-class MatrixChannel(Channel):
+class MatrixChannel(TokenChannel):
     """One account."""
 
     platform = PLATFORM
@@ -97,14 +97,13 @@ class MatrixChannel(Channel):
         Raises:
             ValueError: one of them is none.
         """
-        super().__init__(name)
-        self._token = Secret.of(access_token, "access_token")
+        super().__init__(name, Secret.of(access_token, "access_token"))
         place = platform_url(homeserver, "homeserver", "https://matrix.example.org")
         self._policy = JoinPolicy(join_invites)
         if not 0 < sends_per_s <= 1000:
             raise ValueError("sends_per_s must be above 0, and 1000 at most")
         self._api = MatrixApi(place.url, self._token, sends_per_s)
-        self._source = MediaSource(self, place, self._api.authorization)
+        self._source = MediaSource(self, place, self._api.headers)
         self._strangers = Strangers(name, self._tell)
         self._mark = Mark(self)
         self._allow_bots = allow_bots
@@ -112,19 +111,6 @@ class MatrixChannel(Channel):
         self._me: str | None = None
         self._rooms: Rooms | None = None
         self._typing: set[str] = set()
-
-    def __repr__(self) -> str:
-        return f"<MatrixChannel {self.name}: {self.line.state}>"
-
-    @property
-    def account(self) -> str:
-        """A digest of the token."""
-        return self._token.account()
-
-    @property
-    def exposed(self) -> bool:
-        """True: anybody in its rooms can write to it, and invite it."""
-        return True
 
     # -- hearing ---------------------------------------------------------------------------------
 
@@ -135,24 +121,22 @@ class MatrixChannel(Channel):
             Unreachable: it cannot now.
             Rejected: it refuses: the token is wrong, or the account is locked.
         """
-        async with self._api.connected():
+        async with self._api.open():
             try:
-                me = await self._who()
-                rooms = self._rooms = Rooms(self._api, me, self._policy)
-                await rooms.begin()
-                profile = await self._api.find(f"{CLIENT}/profile/{{user}}", {"user": me})
-                reader = Reader(
-                    self.name,
-                    Me(user_id=me, display_name=name_in(profile)),
-                    allow_bots=self._allow_bots,
-                )
-                handover = Handover(self, deliver, self._strangers)
-                ear = Ear(self.name, reader, rooms, self._source, handover)
-                await Syncer(self._api, ear, self.line, self._mark).run()
-            except Malformed as error:
-                raise Unreachable(f"no answer of Matrix's: {error}", reason="bad_answer") from error
+                with readable("no answer of Matrix's"):
+                    await self._hear(Handover(self, deliver, self._strangers))
             except ShuttingDown:
                 await trio.sleep_forever()  # until this is cancelled
+
+    async def _hear(self, handover: Handover) -> None:
+        me = await self._who()
+        rooms = self._rooms = Rooms(self._api, me, self._policy)
+        await rooms.begin()
+        profile = await self._api.find(f"{CLIENT}/profile/{{user}}", {"user": me})
+        myself = Me(user_id=me, display_name=name_in(profile))
+        reader = Reader(self.name, myself, allow_bots=self._allow_bots)
+        ear = Ear(self.name, reader, rooms, self._source, handover)
+        await Syncer(self._api, ear, self.line, self._mark).run()
 
     async def _who(self) -> str:
         self._me = user_in(await self._api.ask(_WHOAMI))
@@ -213,10 +197,8 @@ class MatrixChannel(Channel):
     async def _uploaded(self, file: OutboundFile) -> dict[str, Any]:
         upload = upload_for(file)
         told = await self._api.upload(await file.read(), name=upload.name, mime=upload.mime)
-        try:
+        with readable("the upload"):
             return upload.content(needed(told, "content_uri"))
-        except Malformed as error:
-            raise Unreachable(f"the upload: {error}", reason="bad_answer") from error
 
     async def _transaction(self, part_id: str, what: str) -> str:
         try:
@@ -226,10 +208,8 @@ class MatrixChannel(Channel):
 
     async def _write(self, room: str, content: dict[str, Any], transaction: str) -> str:
         told = await self._api.write(_SEND, {"room": room, "transaction": transaction}, content)
-        try:
+        with id_told():
             event_id = needed(told, "event_id")
-        except Malformed as error:
-            raise LostAnswer(f"it was taken, and its id not told: {error}") from error
         if self._rooms is not None:
             self._rooms.note_own(event_id)
         return event_id
@@ -266,17 +246,16 @@ class MatrixChannel(Channel):
     async def probe(self) -> tuple[Check, ...]:
         """Ask which versions the homeserver speaks, and whose the token is."""
         try:
-            server = _server_check(await self._api.ask("/_matrix/client/versions"))
-            who = await self._api.ask(_WHOAMI)
-            return (server, Check(what="token", ok=True, detail=user_in(who)))
+            with readable("no answer of Matrix's"):
+                server = _server_check(await self._api.ask("/_matrix/client/versions"))
+                who = await self._api.ask(_WHOAMI)
+                return (server, Check(what="token", ok=True, detail=user_in(who)))
         except Rejected as refused:
             what = "homeserver" if refused.reason == "not_found" else "token"
             advice = (
                 "is the URL that of a homeserver?" if what == "homeserver" else "log in once more"
             )
             return (Check(what=what, ok=False, detail=f"{refused}; {advice}"),)
-        except Malformed as error:
-            raise Unreachable(f"no answer of Matrix's: {error}", reason="bad_answer") from error
 
 
 def _server_check(told: Fields) -> Check:

@@ -8,12 +8,10 @@ one returned. How long a homeserver remembers is not specified; Synapse does for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from .base import Rejected
-from .http_client import HttpClient
-from .http_connections import HttpConnections
+from .http_connections import CALL_S, UPLOAD_S, HttpConnections
 from .json_fields import Fields
 from .limiter import Limiter, Rate, limited, pausing
 from .matrix_errors import ACCOUNT_REFUSED, result_of
@@ -24,12 +22,10 @@ __all__ = ["CLIENT", "MatrixApi"]
 CLIENT: Final = "/_matrix/client/v3"
 _MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Longest answer: what many rooms have said while we were away."""
-_CALL_S: Final = 30.0
-_UPLOAD_S: Final = 300.0
 _BURST: Final = 10
 
 
-class MatrixApi:
+class MatrixApi(HttpConnections):
     """Asks one homeserver, in the name of one account."""
 
     def __init__(self, homeserver: str, token: Secret, sends_per_s: float) -> None:
@@ -38,21 +34,12 @@ class MatrixApi:
         Raises:
             ValueError: it is no URL of HTTP, or no rate.
         """
-        self._homeserver = homeserver
-        self.authorization = Secret(f"Bearer {token.reveal()}")
-        self._limiter = Limiter([Rate(per_s=sends_per_s, burst=_BURST)])
-        self._connections = HttpConnections(
+        super().__init__(
             homeserver,
-            headers={"authorization": self.authorization},
+            headers={"authorization": Secret(f"Bearer {token.reveal()}")},
             max_answer_bytes=_MAX_ANSWER_BYTES,
         )
-
-    def __repr__(self) -> str:
-        return f"<MatrixApi at {self._homeserver}>"
-
-    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
-        """Keep connections for as long as the block lasts."""
-        return self._connections.open()
+        self._limiter = Limiter([Rate(per_s=sends_per_s, burst=_BURST)])
 
     async def ask(
         self,
@@ -62,7 +49,7 @@ class MatrixApi:
         values: Mapping[str, str] | None = None,
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
-        timeout_s: float = _CALL_S,
+        timeout_s: float = CALL_S,
     ) -> Fields:
         """What a call answers that writes nothing which people see as said.
 
@@ -97,9 +84,7 @@ class MatrixApi:
         """
         await limited(self._limiter, "")
         with pausing(self._limiter, None):  # it counts what an account says in all of its rooms
-            return await self._call(
-                "PUT", path, sends=True, values=values, json=content, timeout_s=_CALL_S
-            )
+            return await self._call("PUT", path, sends=True, values=values, json=content)
 
     async def upload(self, content: bytes, *, name: str, mime: str) -> Fields:
         """Put a file on the homeserver, which nobody sees before a message names it.
@@ -114,10 +99,8 @@ class MatrixApi:
             params={"filename": name},
             headers={"content-type": mime},
             content=content,
-            timeout_s=_UPLOAD_S,
+            timeout_s=UPLOAD_S,
         )
 
     async def _call(self, method: str, path: str, *, sends: bool, **parts: Any) -> Fields:
-        async with self.connected() as client:
-            answer = await client.call(method, path, sends=sends, **parts)
-        return result_of(answer, sends=sends)
+        return result_of(await self.call(method, path, sends=sends, **parts), sends=sends)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .base import Rejected, Unreachable
-from .http_answer import HttpAnswer, quoted, raise_for, raise_unread, retry_after_s
+from .http_answer import HttpAnswer, quoted, raise_unread, refusal, retry_after_s
 from .json_fields import Fields, Malformed, fields, text
 from .matrix_json import read_answer
 from .pauses import least_pause_s
@@ -58,8 +58,7 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Fields:
         except ValueError as error:
             raise_unread(f"{answer.asked}: {error}", sends)
     _refuse(answer)
-    raise_for(answer, sends=sends, words=_words)
-    raise AssertionError("it was no success")
+    raise refusal(answer, sends=sends, words=_words)
 
 
 def _refuse(answer: HttpAnswer) -> None:

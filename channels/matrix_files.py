@@ -8,13 +8,14 @@ token; homeservers from before v1.11 have `/_matrix/media/v3/download` only, whi
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..actors.frozen import message
 from ..actors.messages import Attachment
 from .base import Channel, KeepFile, OutboundFile
 from .fetching import Fetcher, FetchRefused
-from .incoming_files import IncomingFile
+from .incoming_files import IncomingFile, mime_in
 from .json_fields import Fields, Malformed, chosen, needed, text
 from .outgoing_files import ANY_TYPE, declared_type, sent_name
 from .platform_url import PlatformUrl
@@ -34,7 +35,6 @@ _DOWNLOAD_LIMIT_BYTES: Final = 200_000_000
 _KINDS: Final = {"m.image": "image", "m.audio": "audio", "m.video": "video", "m.file": "file"}
 _TYPES: Final = {kind: msgtype for msgtype, kind in _KINDS.items()}
 _MXC: Final = re.compile(r"mxc://[A-Za-z0-9.:\[\]-]{1,255}/[A-Za-z0-9_-]{1,255}")
-_MAX_MIME_CHARS: Final = 255
 _PATHS: Final = ("/_matrix/client/v1/media/download/", "/_matrix/media/v3/download/")
 
 
@@ -71,11 +71,11 @@ def file_in(content: Fields, *, sticker: bool = False) -> IncomingFile | None:
     if not _MXC.fullmatch(reference):
         raise Malformed("url is none of Matrix's")
     info = chosen(content, "info") or {}
-    mime, size = text(info, "mimetype"), info.get("size")
+    size = info.get("size")
     return IncomingFile(
         kind=kind,
         reference=reference,
-        mime=mime[:_MAX_MIME_CHARS] if mime else None,
+        mime=mime_in(info, "mimetype"),
         name=text(content, "filename") or (None if sticker else text(content, "body")),
         size_bytes=size if type(size) is int and size >= 0 else None,
     )
@@ -94,17 +94,19 @@ def upload_for(file: OutboundFile) -> Upload:
 class MediaSource:
     """Where the files of an account's rooms are fetched: from its own homeserver."""
 
-    def __init__(self, channel: Channel, homeserver: PlatformUrl, authorization: Secret) -> None:
+    def __init__(
+        self, channel: Channel, homeserver: PlatformUrl, headers: Mapping[str, str | Secret]
+    ) -> None:
         """Fetch nothing yet.
 
         Args:
             channel: whose `keep_file` keeps them.
             homeserver: what every path is put behind.
-            authorization: a header for it and nobody else.
+            headers: for it and nobody else.
         """
         self._channel = channel
         self._homeserver = homeserver.url
-        self._headers = {"authorization": authorization}
+        self._headers = headers
         self._fetcher = Fetcher(
             max_bytes=_DOWNLOAD_LIMIT_BYTES,
             trusted=frozenset({homeserver.address}),

@@ -11,12 +11,13 @@ import trio
 from ..actors.messages import InboundTurn, Instance, MessageChange
 from .base import Rejected
 from .handover import Handover
-from .incoming_files import FETCH_S, attachments_of
+from .heard import Heard
+from .incoming_files import FETCH_S
 from .json_fields import Malformed
 from .matrix_batches import Invite
 from .matrix_files import MediaSource
 from .matrix_rooms import Rooms
-from .matrix_wire import Encrypted, Heard, Moved, Reader, RoomChanged
+from .matrix_wire import Encrypted, Moved, Reader, RoomChanged
 
 __all__ = ["Ear"]
 
@@ -86,23 +87,14 @@ class Ear:
         self._handover.warn(what)
 
     async def _hear_turn(self, heard: Heard) -> None:
+        """Nothing is known yet of the room."""
         turn = heard.turn
         room = await self.rooms.look(turn.address.conversation)
-        turn = replace(
-            turn,
-            chat_name=room.name,
-            direct=room.direct,
-            mentioned=turn.mentioned or room.direct or await self._answers_us(turn),
+        mentioned = turn.mentioned or room.direct or await self._answers_us(turn)
+        turn = await heard.whole(self._source.keep, until_s=trio.current_time() + FETCH_S)
+        await self._handover.turn(
+            replace(turn, chat_name=room.name, direct=room.direct, mentioned=mentioned)
         )
-        if heard.file is not None:
-            kept = await attachments_of(
-                [heard.file],
-                self._source.keep,
-                name=self.name,
-                until_s=trio.current_time() + FETCH_S,
-            )
-            turn = replace(turn, attachments=kept)
-        await self._handover.turn(turn)
 
     async def _answers_us(self, turn: InboundTurn) -> bool:
         return turn.reply_to is not None and await self.rooms.is_own(

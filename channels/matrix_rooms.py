@@ -7,7 +7,6 @@ Source: https://spec.matrix.org/v1.11/client-server-api/, "Direct Messaging", "R
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
@@ -15,7 +14,9 @@ from typing import Final
 import trio
 
 from ..actors.frozen import message
+from .heard import shown_name
 from .json_fields import Fields, Malformed, chosen, listed, needed, text
+from .latest import Latest
 from .matrix_api import CLIENT, MatrixApi
 from .matrix_batches import Invite
 
@@ -77,8 +78,8 @@ class Rooms:
         self._me = me
         self._policy = policy
         self._direct: dict[str, list[object]] = {}
-        self._known: OrderedDict[str, Room] = OrderedDict()
-        self._own: OrderedDict[str, bool] = OrderedDict()
+        self._known: Latest[str, Room] = Latest(_MAX_ROOMS)
+        self._own: Latest[str, bool] = Latest(_MAX_OWN)
         self._marking = trio.Lock()
 
     def __repr__(self) -> str:
@@ -116,11 +117,9 @@ class Rooms:
             )
             name: object = (told or {}).get("name")
             self._known[room] = Room(
-                name=name[:256] if isinstance(name, str) and name else None,
+                name=shown_name(name) if isinstance(name, str) else None,
                 direct=await self._is_direct(room),
             )
-            while len(self._known) > _MAX_ROOMS:
-                self._known.popitem(last=False)
         return self._known[room]
 
     async def _is_direct(self, room: str) -> bool:
@@ -135,8 +134,6 @@ class Rooms:
     def note_own(self, event_id: str, *, own: bool = True) -> None:
         """Remember whether a message is ours."""
         self._own[event_id] = own
-        while len(self._own) > _MAX_OWN:
-            self._own.popitem(last=False)
 
     async def is_own(self, room: str, event_id: str) -> bool:
         """Whether a message is ours; asked for if it is not remembered.

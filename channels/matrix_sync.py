@@ -16,6 +16,7 @@ import trio
 from ..actors.errors import ShuttingDown
 from .base import ChannelError, Rejected, Unreachable
 from .handover import AGAIN_AFTER_S, insist
+from .http_answer import readable
 from .json_fields import Malformed
 from .lanes import Lanes
 from .line import Line
@@ -146,10 +147,8 @@ class Syncer:
         if since is not None:
             params["since"] = since
         answer = await self._api.ask(f"{CLIENT}/sync", params=params, timeout_s=waits_s + _ANSWER_S)
-        try:
+        with readable("sync"):
             return batch_in(answer, self._ear.me)
-        except Malformed as error:
-            raise Unreachable(f"sync: {error}", reason="bad_answer") from error
 
     def _enqueue(self, batch: Batch, since: str, nursery: trio.Nursery) -> None:
         if batch.malformed:

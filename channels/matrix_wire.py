@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
+from .heard import Heard, shown_name
 from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, needed, text
 from .matrix_files import file_in
@@ -21,7 +22,6 @@ __all__ = [
     "EVENT_TYPES",
     "PLATFORM",
     "Encrypted",
-    "Heard",
     "Me",
     "Moved",
     "News",
@@ -42,7 +42,6 @@ EVENT_TYPES: Final = (
 )
 """What is asked for of what happens in a room."""
 _MAX_ID_BYTES: Final = 255
-_MAX_NAME_CHARS: Final = 256
 _BEHIND_A_NAME: Final = " \t\r\n,:"
 """What stands between the agent's name and what is said to it."""
 _BEHIND_A_NAME_IS: Final = re.compile(r"[\s,:;.!?]|$")
@@ -65,14 +64,6 @@ class Me:
         if self.display_name:
             names |= {self.display_name, f"@{self.display_name}"}
         return tuple(sorted((name.casefold() for name in names), key=len, reverse=True))
-
-
-@message
-class Heard:
-    """What a human has said, without its file; nothing is known yet of the room."""
-
-    turn: InboundTurn
-    file: IncomingFile | None = None
 
 
 @message
@@ -205,12 +196,12 @@ class Reader:
             message_id=event_id,
             user_id=sender,
             text=said,
-            user_name=name[:_MAX_NAME_CHARS] if name else None,
+            user_name=shown_name(name),
             direct=False,
             mentioned=mentioned,
             reply_to=reply_to,
         )
-        return Heard(turn=turn, file=file)
+        return Heard(turn=turn, files=() if file is None else (file,))
 
     def _quoted(self, relation: Fields) -> str | None:
         """The message that is answered. In a thread it may stand there for old clients only."""

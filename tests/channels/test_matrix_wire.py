@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors.messages import Address, Instance, MessageChange
+from turnkeeper.channels.heard import Heard
+from turnkeeper.channels.incoming_files import IncomingFile
 from turnkeeper.channels.json_fields import Malformed
 from turnkeeper.channels.matrix_batches import (
     Backlog,
@@ -21,7 +23,7 @@ from turnkeeper.channels.matrix_batches import (
 from turnkeeper.channels.matrix_content import edit, related, text_message
 from turnkeeper.channels.matrix_json import MAX_DEPTH, read_answer
 from turnkeeper.channels.matrix_rooms import JoinPolicy
-from turnkeeper.channels.matrix_wire import Encrypted, Heard, Me, Moved, Reader, RoomChanged
+from turnkeeper.channels.matrix_wire import Encrypted, Me, Moved, Reader, RoomChanged
 
 ME: Final = "@keeper:harbour.test"
 ANN: Final = "@ann:harbour.test"
@@ -168,18 +170,17 @@ def test_a_file_comes_with_its_name_and_only_a_caption_is_a_text() -> None:
         "url": "mxc://harbour.test/Abc_-1",
         "info": {"mimetype": "image/png", "size": 12},
     }
-    found = heard(said("a.png", **media))
-    assert found.file is not None
-    assert (found.file.kind, found.file.name, found.file.mime, found.file.size_bytes) == (
-        "image",
-        "a.png",
-        "image/png",
-        12,
+    file = IncomingFile(
+        kind="image",
+        reference="mxc://harbour.test/Abc_-1",
+        mime="image/png",
+        name="a.png",
+        size_bytes=12,
     )
-    assert (found.turn.text, found.file.reference) == ("", "mxc://harbour.test/Abc_-1")
+    found = heard(said("a.png", **media))
+    assert (found.turn.text, found.files) == ("", (file,))
     found = heard(said("look", filename="a.png", **media))
-    assert found.file is not None
-    assert (found.turn.text, found.file.name) == ("look", "a.png")
+    assert (found.turn.text, found.files) == ("look", (file,))
 
 
 @pytest.mark.parametrize(
