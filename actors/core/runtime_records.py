@@ -65,7 +65,7 @@ class ScheduleRecord:
     name: str
     by: str
     definition: tuple[Any, ...] | None = None
-    """What the mission is from here on, as `missions.MissionRow` lays it flat; None: no more."""
+    """What the mission is from here on, as `Definition.flat` has it; None: it is no more."""
 
 
 @message
