@@ -88,7 +88,9 @@ async def test_a_delivery_whose_answer_was_lost_is_still_labelled_after_a_restar
     async with gateway.life(healed=True) as life:
         await life.until("quiet")
     shown = [entry[4] for entry in gateway.said("sent", delivery_id)]
-    assert shown == [False, True]
+    assert not shown[0]
+    assert shown[1:]
+    assert all(shown[1:])  # on a busy machine it is sent again in its first life, too
 
 
 async def test_a_failed_turn_that_paused_between_attempts_loses_none_of_them(
@@ -96,11 +98,9 @@ async def test_a_failed_turn_that_paused_between_attempts_loses_none_of_them(
 ) -> None:
     gateway = Gateway(tmp_path)
     async with gateway.life([Message("m1", "c1", "fail")]) as life:
-        await life.until("begun", ..., 1)
-        assert await life.stop() == 0
+        assert await life.exit_code() == 0
     async with gateway.life() as life:
-        await life.until("begun", ..., 2)
-        assert await life.stop() == 0
+        assert await life.exit_code() == 0
     async with gateway.life(healed=True) as life:
         await life.until("quiet")
     assert [entry[2] for entry in gateway.said("begun")] == [1, 2, 3]

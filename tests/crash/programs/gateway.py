@@ -40,6 +40,8 @@ from turnkeeper.serve import serve
 
 _IN_FLIGHT = 64
 _SHOWN_CHARS = 40
+_REFUSAL_S = 3600.0
+"""For so long the platform wants to hear nothing again of a message that it has refused."""
 _LOOK_EVERY_S = 0.005
 
 
@@ -111,7 +113,7 @@ class JournalChannel(tk.Channel):
         fault = "" if self._healed else outbound.text.partition(" ")[0]
         if fault == "refuse":
             self._journal.write("refusing", outbound.delivery_id)
-            raise tk.Unreachable("connection refused")
+            raise tk.Unreachable("connection refused", retry_after_s=_REFUSAL_S)
         if fault == "lose":
             self._sent(outbound)
             raise tk.LostAnswer("timed out while waiting for the answer")
@@ -137,7 +139,8 @@ async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[bytes]:
 
 
 async def agent(journal: Journal, healed: bool, stopping: trio.Event, turn: tk.Turn) -> str:
-    """Repeat the text; but `die` kills the process, `hang` never ends, and `fail` raises.
+    """Repeat the text; but `die` kills the process, `hang` never ends, and `fail` raises, when it
+    has told the process to stop.
 
     `linger` ends when the process has been told to stop.
 
@@ -156,6 +159,7 @@ async def agent(journal: Journal, healed: bool, stopping: trio.Event, turn: tk.T
             case "linger":
                 await stopping.wait()
             case "fail":
+                os.kill(os.getpid(), signal.SIGTERM)
                 raise RuntimeError("told to fail")
             case _:
                 pass
