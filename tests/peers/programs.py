@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from .background import open_background
 from .places import CHECKOUT
 from .web import Pulse
 
@@ -37,6 +38,7 @@ class Program:
         self._name = name
         self._changed = Pulse()
         self._open = True
+        self._given = 0
         self.lines: list[str] = []
 
     @property
@@ -63,17 +65,36 @@ class Program:
                 await self._changed.wait()
         raise self._ended(f"did not write the line within {within_s:.0f} s")
 
+    async def until(self, start: str) -> str:
+        """The next line that begins with `start`, behind the one that was given here last.
+
+        Raises:
+            ProgramEnded: as `until_line` does.
+        """
+        line = await self.until_line(lambda one: one.startswith(start), after=self._given)
+        self._given = self.lines.index(line, self._given) + 1
+        return line
+
     async def say(self, line: str) -> None:
         """Write a line to its standard input."""
         assert self._process.stdin is not None
         await self._process.stdin.send_all(f"{line}\n".encode())
 
+    async def ends(self) -> int:
+        """Wait for its end by itself, which must come soon; its status."""
+        with trio.fail_after(_PATIENCE_S):
+            return await self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end: SIGTERM."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+
     async def end(self) -> int:
         """Ask it to end (no more input, SIGTERM), and insist if it does not in time; its status."""
         assert self._process.stdin is not None
         await self._process.stdin.aclose()
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.stop()
         with trio.move_on_after(_GRACE_S):
             return await self._process.wait()
         return await self.kill()
@@ -93,6 +114,7 @@ class Program:
                 *lines, rest = (rest + piece).split(b"\n")
                 self.lines += [line.decode("utf-8", "replace") for line in lines]
                 self._changed.beat()
+            self.lines += [rest.decode("utf-8", "replace")] if rest else []
         finally:
             self._open = False
             self._changed.beat()
@@ -130,11 +152,10 @@ async def open_program(
     folder: Path = CHECKOUT,
 ) -> AsyncGenerator[Program]:
     """Run a program until the block ends, and end it then."""
-    async with trio.open_nursery() as nursery:
+    async with open_background() as nursery:
         program = await start_program(nursery, command, environment=environment, folder=folder)
         try:
             yield program
         finally:
             with trio.CancelScope(shield=True):
                 await program.end()
-            nursery.cancel_scope.cancel()

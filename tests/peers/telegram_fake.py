@@ -7,8 +7,6 @@ a process of its own, which `remote.open_remote` drives and kills.
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -16,20 +14,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from .background import open_background
 from .control import control_route, run_peer
-from .faults import Call, Fault, Faults, Hold, Rates, broken
+from .fake_platform import FakePlatform, kept_world, open_fake
+from .faults import Call, Fault, Rates
 from .telegram_fake_methods import SENDS, Methods
 from .telegram_fake_people import People
 from .telegram_fake_requests import ApiError, Parameters, read_parameters
 from .telegram_fake_updates import Answered, Pusher, Updates
 from .telegram_fake_world import TOKEN, Json, World
-from .web import Pulse, WebServer, open_web
 
 __all__ = ["TOKEN", "Telegram", "open_telegram"]
 
@@ -49,26 +45,16 @@ _REMOTE: Final = frozenset(
 }
 
 
-class Telegram(People):
+class Telegram(People, FakePlatform):
     """The platform; a test's hand on people, faults and what the bot has called."""
 
     def __init__(self, world: World, state: Path | None, retry_s: float) -> None:
-        super().__init__(world, self._keep)
-        self.pulse = Pulse()
-        self.faults = Faults()
-        self.rates = Rates()
+        People.__init__(self, world, self._keep)
+        FakePlatform.__init__(self, world, state)
         self._group_rates = Rates()
-        self.calls: list[Call] = []
-        self._state = state
         self._methods = Methods(world)
         self._updates = Updates(world, self.pulse)
         self._pusher = Pusher(world, self.pulse, retry_s)
-        self.server: WebServer
-
-    @property
-    def url(self) -> str:
-        """The base of the API: what `https://api.telegram.org` is to the real one."""
-        return self.server.url
 
     @property
     def token(self) -> str:
@@ -101,18 +87,6 @@ class Telegram(People):
         page = _BAD_GATEWAY if status in (502, 503, 504) else body
         self.faults.add(Fault(method.lower(), times, status, page, headers=_headers(body)))
 
-    def loses_answers(self, method: str, *, times: int = 1) -> None:
-        """Let Telegram act, and the connection break before the answer."""
-        self.faults.add(Fault(method.lower(), times, after_acting=True))
-
-    def loses_requests(self, method: str, *, times: int = 1) -> None:
-        """Let the connection break before Telegram acts."""
-        self.faults.add(Fault(method.lower(), times))
-
-    def holds(self, method: str) -> Hold:
-        """Stop requests of a method before Telegram acts, until the hold is released."""
-        return self.faults.hold(method.lower())
-
     def limits(
         self,
         *,
@@ -125,19 +99,7 @@ class Telegram(People):
         a_second = per_group_a_minute / 60 if per_group_a_minute is not None else None
         self._group_rates = Rates(a_second, window_s=60)
 
-    async def down(self) -> None:
-        """Refuse connections, until `up()`."""
-        await self.server.down()
-
-    async def up(self) -> None:
-        """Be there again, at the same address."""
-        await self.server.up()
-
     # What the bot does
-
-    def called(self, method: str) -> list[Call]:
-        """The calls of a method that were answered, or broken off, so far."""
-        return [call for call in self.calls if call.method.lower() == method.lower()]
 
     def methods_called(self) -> list[str]:
         """The names of all methods that were called, in their order."""
@@ -147,23 +109,7 @@ class Telegram(People):
         """How many updates the bot has not confirmed."""
         return self.updates_pending
 
-    async def changed(self, *, since: int = -1) -> int:
-        """Wait until more than `since` things have changed, and say how many did.
-
-        From outside that is the way to wait for what a client does.
-        """
-        await self.pulse.until(lambda: self.pulse.count > since)
-        return self.pulse.count
-
     # Serving
-
-    def _keep(self) -> None:
-        """Wake who waits, and put the world into its file before anybody is told of it."""
-        if self._state is not None:
-            written = self._state.with_suffix(".new")
-            written.write_bytes(pickle.dumps(self.world))
-            os.replace(written, self._state)
-        self.pulse.beat()
 
     def routes(self) -> list[BaseRoute]:
         """The Bot API; and for a process of its own, what a test does from outside."""
@@ -180,14 +126,14 @@ class Telegram(People):
     async def _download(self, request: Request) -> Response:
         if request.path_params["token"] != self.token:
             return _refused(ApiError(401, "Unauthorized"))
-        await self.faults.wait("file")
-        fault = self.faults.take("file")
-        if fault is not None:
-            return broken(fault)
-        for file in self.world.files.values():
-            if file.path == request.path_params["path"]:
-                return Response(file.content, media_type="application/octet-stream")
-        return _refused(ApiError(404, "Not Found"))
+
+        async def act() -> Response:
+            for file in self.world.files.values():
+                if file.path == request.path_params["path"]:
+                    return Response(file.content, media_type="application/octet-stream")
+            return _refused(ApiError(404, "Not Found"))
+
+        return (await self._unless_it_fails("file", act))[0]
 
     async def _answer(self, request: Request) -> Response:
         token, method = request.path_params["token"], request.path_params["method"]
@@ -200,16 +146,9 @@ class Telegram(People):
             parameters = await read_parameters(request)
         except ApiError as error:
             return _refused(error)
-        await self.faults.wait(name)
-        fault = self.faults.take(name)
-        if fault is not None and not fault.after_acting:
-            response = broken(fault)
-            status = fault.status
-        else:
-            response = await self._act(name, parameters, request)
-            status = response.status_code
-            if fault is not None:
-                response, status = broken(fault), fault.status
+        response, status = await self._unless_it_fails(
+            name, lambda: self._act(name, parameters, request)
+        )
         self.calls.append(Call(method, parameters.fields, tuple(parameters.uploads), status))
         self._keep()
         return response
@@ -299,15 +238,10 @@ async def open_telegram(
     In privacy mode, `reads_all=False`, the bot is not given all that is said in groups. With a
     `state` file the world outlives its process. A failed webhook is tried again after `retry_s`.
     """
-    world = World(reads_all=reads_all)
-    if state is not None and state.exists():
-        world = pickle.loads(state.read_bytes())
+    world = kept_world(state, lambda: World(reads_all=reads_all))
     telegram = Telegram(world, state, retry_s)
-    async with open_web(Starlette(routes=telegram.routes()), port=port) as server:
-        telegram.server = server
-        async with open_background() as nursery:
-            nursery.start_soon(telegram.push)
-            yield telegram
+    async with open_fake(telegram, port):
+        yield telegram
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from .places import peers_python
-from .remote import Program, open_remote, run_client
+from .programs import Program
+from .remote import open_remote, run_client
 from .telegram_fake import TOKEN, Telegram, open_telegram
 from .telegram_fake_world import Seen
 

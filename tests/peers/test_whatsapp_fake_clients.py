@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from .places import peers_python
-from .remote import Program, run_client
+from .programs import Program
+from .remote import run_client
 from .whatsapp_fake import WhatsApp, open_whatsapp
 from .whatsapp_fake_world import Seen
 

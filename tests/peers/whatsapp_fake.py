@@ -7,24 +7,20 @@ a process of its own, which `remote.open_remote` drives and kills.
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from .background import open_background
 from .control import control_route, run_peer
-from .faults import Call, Fault, Faults, Hold, Rates, broken
-from .web import Pulse, WebServer, open_web
+from .fake_platform import FakePlatform, kept_world, open_fake
+from .faults import Call, Fault, Rates
 from .whatsapp_fake_errors import GraphError
 from .whatsapp_fake_hook import Hook
 from .whatsapp_fake_methods import Methods, missing_object
@@ -59,26 +55,16 @@ _REMOTE: Final = frozenset(
 }
 
 
-class WhatsApp(People):
+class WhatsApp(People, FakePlatform):
     """The platform; a test's hand on people, faults, webhooks and what the business has called."""
 
     def __init__(self, world: World, state: Path | None, retry_s: float) -> None:
-        super().__init__(world, self._keep)
-        self.pulse = Pulse()
-        self.faults = Faults()
-        self.rates = Rates()
-        self.calls: list[Call] = []
-        self._state = state
+        People.__init__(self, world, self._keep)
+        FakePlatform.__init__(self, world, state)
         self._methods = Methods(world)
         self.hook = Hook(world, self.pulse, self._keep, retry_s)
-        self.server: WebServer
         self.expired: set[str] = set()
         """The ids of media whose URLs are no longer good."""
-
-    @property
-    def url(self) -> str:
-        """The base of the API: what `https://graph.facebook.com` is to the real one."""
-        return self.server.url
 
     async def subscribe(self, url: str, verify_token: str) -> bool:
         """Have changes posted to a URL, if it passes the challenge."""
@@ -129,55 +115,15 @@ class WhatsApp(People):
         """Refuse the next message of a kind: `text`, `document` …"""
         self._methods.refusals[kind] = GraphError(code, subcode=subcode)
 
-    def loses_answers(self, method: str, *, times: int = 1) -> None:
-        """Let WhatsApp act, and the connection break before the answer."""
-        self.faults.add(Fault(method, times, after_acting=True))
-
-    def loses_requests(self, method: str, *, times: int = 1) -> None:
-        """Let the connection break before WhatsApp acts."""
-        self.faults.add(Fault(method, times))
-
-    def holds(self, method: str) -> Hold:
-        """Stop requests before WhatsApp acts, until the hold is released."""
-        return self.faults.hold(method)
-
     def limits(self, *, per_pair: float | None = 1 / 6, overall: float | None = 80.0) -> None:
         """Allow only so many messages a second to one person and in all."""
         self.rates = Rates(per_pair, overall)
-
-    async def down(self) -> None:
-        """Refuse connections, until `up()`."""
-        await self.server.down()
-
-    async def up(self) -> None:
-        """Be there again, at the same address."""
-        await self.server.up()
-
-    def called(self, method: str) -> list[Call]:
-        """The calls of a method so far."""
-        return [call for call in self.calls if call.method == method]
 
     def pending(self) -> int:
         """How many changes the webhook has not answered by 200."""
         return self.posts_pending
 
-    async def changed(self, *, since: int = -1) -> int:
-        """Wait until more than `since` things have changed, and say how many did.
-
-        From outside that is the way to wait for what a client does.
-        """
-        await self.pulse.until(lambda: self.pulse.count > since)
-        return self.pulse.count
-
     # Serving
-
-    def _keep(self) -> None:
-        """Wake who waits, and put the world into its file before anybody is told of it."""
-        if self._state is not None:
-            written = self._state.with_suffix(".new")
-            written.write_bytes(pickle.dumps(self.world))
-            os.replace(written, self._state)
-        self.pulse.beat()
 
     def routes(self) -> list[BaseRoute]:
         """The Graph API; and for a process of its own, what a test does from outside."""
@@ -188,6 +134,10 @@ class WhatsApp(People):
             Route("/{version}/{id}/{edge}", self._edge, methods=["POST"]),
             Route("/{version}/{id}", self._node, methods=["GET", "DELETE"]),
         ]
+
+    async def push(self) -> None:
+        """Post changes to the webhook."""
+        await self.hook.run()
 
     async def _edge(self, request: Request) -> Response:
         edge = request.path_params["edge"]
@@ -205,22 +155,18 @@ class WhatsApp(People):
     async def _answer(self, method: str, request: Request, act: _Act) -> Response:
         parameters: Json = {}
         uploads: tuple[str, ...] = ()
-        response: Response
-        await self.faults.wait(method)
-        fault = self.faults.take(method)
-        if fault is not None and not fault.after_acting:
-            await request.body()
-            response, status = broken(fault), fault.status
-        else:
+
+        async def answer() -> Response:
+            nonlocal parameters, uploads
             try:
                 self._admit(request, method)
                 parameters, uploads, result = await act(request)
-                response = JSONResponse(result)
             except GraphError as error:
-                response = _refused(error)
-            status = response.status_code
-            if fault is not None:
-                response, status = broken(fault), fault.status
+                return _refused(error)
+            return JSONResponse(result)
+
+        await request.body()
+        response, status = await self._unless_it_fails(method, answer)
         self.calls.append(Call(method, parameters, uploads, status))
         self._keep()
         return response
@@ -273,16 +219,15 @@ class WhatsApp(People):
         return {"id": node}, (), self._methods.media(node, self.url, verb)
 
     async def _download(self, request: Request) -> Response:
-        await self.faults.wait("download")
-        fault = self.faults.take("download")
-        if fault is not None:
-            return broken(fault)
-        if request.headers.get("authorization") != f"Bearer {self.world.token}":
-            return _refused(GraphError(190))
-        media = self.world.media.get(request.query_params.get("mid", ""))
-        if media is None or media.id in self.expired:
-            return Response("URL signature expired", 404, media_type="text/plain")
-        return Response(media.content, media_type=media.mime)
+        async def act() -> Response:
+            if request.headers.get("authorization") != f"Bearer {self.world.token}":
+                return _refused(GraphError(190))
+            media = self.world.media.get(request.query_params.get("mid", ""))
+            if media is None or media.id in self.expired:
+                return Response("URL signature expired", 404, media_type="text/plain")
+            return Response(media.content, media_type=media.mime)
+
+        return (await self._unless_it_fails("download", act))[0]
 
     # Webhooks of the app
 
@@ -322,15 +267,9 @@ async def open_whatsapp(
     With a `state` file the world outlives its process. A post that the webhook did not answer by
     200 is tried again after `retry_s`.
     """
-    world = World()
-    if state is not None and state.exists():
-        world = pickle.loads(state.read_bytes())
-    whatsapp = WhatsApp(world, state, retry_s)
-    async with open_web(Starlette(routes=whatsapp.routes()), port=port) as server:
-        whatsapp.server = server
-        async with open_background() as nursery:
-            nursery.start_soon(whatsapp.hook.run)
-            yield whatsapp
+    whatsapp = WhatsApp(kept_world(state, World), state, retry_s)
+    async with open_fake(whatsapp, port):
+        yield whatsapp
 
 
 if __name__ == "__main__":
