@@ -33,7 +33,7 @@ class HookHead:
     """A request, without its body. All of it is the word of a stranger."""
 
     method: str
-    """In capitals."""
+    """As it came; `POST` is one, and `post` is another that nobody knows."""
     path: str
     """Without the query. It was written as it is here, without percent signs."""
     query: Mapping[str, str]
