@@ -2,12 +2,13 @@
 
 What Slack makes impossible: a message whose answer was lost cannot be recognised when it is sent
 again, so it stays unknown; bots are not seen typing; nothing quotes, threads stand for that; what a
-bot was not there to hear is delivered again for about six minutes, and then is lost; who has
-deleted a message is not told; events name nobody but by ids.
+bot was not there to hear is delivered again for about six minutes, and then has to be read, which
+tells of no edits; who has deleted a message is not told; events name nobody but by ids.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import trio
@@ -15,6 +16,7 @@ import trio
 from ..actors.messages import Address
 from .base import (
     Channel,
+    ChannelError,
     ChannelPowers,
     Check,
     Deliver,
@@ -34,8 +36,11 @@ from .slack_fields import is_stamp, named, stamp
 from .slack_files import FILE_LIMIT_BYTES, Files
 from .slack_hearing import Ear
 from .slack_hook import SlackHook
+from .slack_mark import Mark
 from .slack_markup import TEXT_LIMIT, TEXT_UNIT, to_mrkdwn
-from .slack_probe import checks_of_scopes
+from .slack_mentions import Mentions
+from .slack_missed import Missed
+from .slack_probe import checks_of_scopes, may_hear_channels
 from .slack_socket import Socket
 from .slack_wire import PLATFORM, Me, Reader
 from .strangers import Strangers
@@ -146,34 +151,62 @@ class SlackChannel(Channel):
             Unreachable: it cannot now.
             Rejected: it refuses: a token is wrong, Socket Mode is switched off.
         """
+        failed: ChannelError | None = None
         async with self._api.connected():
-            me, _ = await self._whoami()
-            ear = Ear(
-                self.name,
-                Reader(
-                    self.name,
-                    me,
-                    allow_bots=self._allow_bots,
-                    reply_in_thread=self._reply_in_thread,
-                ),
-                self._files,
-                Handover(self, deliver, self._strangers),
-                fetch_s=FETCH_S if self._hook is None else HOOKED_FETCH_S,
-                patient=self._hook is None,
-            )
-            if self._hook is not None:
-                self._hook.ear = ear
+            me, headers = await self._whoami()
+            mark = Mark(self, f"{me.team_id} {me.user_id}")
+            ear = self._ear(me, headers, mark, Handover(self, deliver, self._strangers))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mark.store)
+                missed = Missed(self.name, self._api, ear, mark, nursery)
                 try:
-                    self.line.up()
-                    await trio.sleep_forever()
-                finally:
-                    self._hook.ear = None
-            else:
-                assert self._app_token is not None  # one of both was given
-                await Socket(self._api, bearer_of(self._app_token), ear, self.line).run()
+                    await self._hear(ear, missed)
+                except (Unreachable, Rejected) as error:
+                    failed = error
+                nursery.cancel_scope.cancel()  # what is not settled comes again
+        if failed is not None:
+            raise failed
 
-    async def _whoami(self) -> tuple[Me, tuple[Check, ...]]:
-        """Who the bot is, and what its token may do.
+    def _ear(self, me: Me, headers: Mapping[str, str], mark: Mark, handover: Handover) -> Ear:
+        """Who hears, in one run."""
+        return Ear(
+            self.name,
+            Reader(
+                self.name,
+                me,
+                allow_bots=self._allow_bots,
+                reply_in_thread=self._reply_in_thread,
+            ),
+            self._files,
+            handover,
+            mark,
+            Mentions(hopeful=may_hear_channels(headers)),
+            fetch_s=FETCH_S if self._hook is None else HOOKED_FETCH_S,
+            patient=self._hook is None,
+        )
+
+    async def _hear(self, ear: Ear, missed: Missed) -> None:
+        """Hear what comes, and what has come meanwhile, until cancelled.
+
+        Raises:
+            Unreachable, Rejected: Slack cannot be heard.
+        """
+        if self._hook is None:
+            assert self._app_token is not None  # one of both was given
+            bearer = bearer_of(self._app_token)
+            await Socket(self._api, bearer, ear, self.line, on_gap=missed.everywhere).run()
+            return
+        ear.on_missed = missed.again
+        missed.everywhere()
+        self._hook.ear = ear
+        try:
+            self.line.up()
+            await trio.sleep_forever()
+        finally:
+            self._hook.ear = ear.on_missed = None  # what is still being heard outlives this
+
+    async def _whoami(self) -> tuple[Me, Mapping[str, str]]:
+        """Who the bot is, and the headers that say what its token may do.
 
         Raises:
             Unreachable, Rejected: Slack does not say.
@@ -187,7 +220,7 @@ class SlackChannel(Channel):
             )
         except Malformed as error:
             raise Unreachable(f"auth.test: {error}", reason="bad_answer") from error
-        return me, checks_of_scopes(headers)
+        return me, headers
 
     # -- speaking --------------------------------------------------------------------------------
 
@@ -285,7 +318,7 @@ class SlackChannel(Channel):
         The address is not used, and expires by itself.
         """
         try:
-            me, scopes = await self._whoami()
+            me, headers = await self._whoami()
         except Rejected as refused:
             return (
                 Check(
@@ -294,7 +327,8 @@ class SlackChannel(Channel):
                     detail=f"{refused}; take the bot token from the page of the app",
                 ),
             )
-        checks = (Check(what="token", ok=True, detail=f"bot {me.user_id}"), *scopes)
+        token = Check(what="token", ok=True, detail=f"bot {me.user_id}")
+        checks = (token, *checks_of_scopes(headers))
         if self._app_token is None:
             return checks
         try:

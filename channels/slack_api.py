@@ -2,7 +2,7 @@
 
 Source: https://docs.slack.dev/apis/web-api/, https://docs.slack.dev/apis/web-api/rate-limits: about
 one message a second in a channel, with bursts; several hundred a minute in all; 50 calls of
-`chat.update` a minute. https://docs.slack.dev/reference/methods/files.getUploadURLExternal.
+`chat.update`, of `conversations.history` and of `conversations.replies` a minute. https://docs.slack.dev/reference/methods/files.getUploadURLExternal.
 """
 
 from __future__ import annotations
@@ -31,13 +31,20 @@ _UPLOAD_S: Final = 300.0
 """Seconds for a file to leave, and to be taken in."""
 
 _POST: Final = "chat.postMessage"
-_FORMS: Final = frozenset({"files.getUploadURLExternal", "files.info"})
+_FORMS: Final = frozenset(
+    {
+        "conversations.history",
+        "conversations.replies",
+        "files.getUploadURLExternal",
+        "files.info",
+    }
+)
 """Methods that take a form and no JSON."""
 
 
 @message
 class SlackRates:
-    """How fast a bot may write. The defaults are what Slack allows."""
+    """How fast a bot may write and read. The defaults are what Slack allows."""
 
     channel: Rate = Rate(per_s=1.0, burst=3, scope="place")
     """One message a second in a channel; short bursts may go over that."""
@@ -45,6 +52,9 @@ class SlackRates:
     """Several hundred messages a minute in all."""
     others: Rate = Rate(per_s=50 / 60, burst=10)
     """50 calls a minute of each other method that writes, such as edits."""
+    history: Rate = Rate(per_s=50 / 60, burst=10)
+    """50 calls a minute of each method that reads what was said. An app that is sold outside of
+    Slack's Marketplace has one a minute; Slack says so when it is asked for more."""
 
 
 class SlackPlace:
@@ -100,6 +110,8 @@ class SlackApi:
         self._posts = Limiter((rates.channel, rates.overall))
         self._rate_of_others = rates.others
         self._others: dict[str, Limiter] = {}
+        self._rate_of_history = rates.history
+        self._histories: dict[str, Limiter] = {}
 
     def __repr__(self) -> str:
         return f"<SlackApi at {self.place.api_url}>"
@@ -123,6 +135,24 @@ class SlackApi:
         """
         answer = await self._call(method, parameters, sends=False, bearer=bearer)
         return result_of(answer, sends=False), answer.headers
+
+    async def read(self, method: str, **parameters: Any) -> Fields:
+        """The result of a method that reads what was said, at its turn.
+
+        Args:
+            method: which.
+            parameters: those that are None are left out.
+
+        Raises:
+            Unreachable, Rejected: see `result_of`.
+        """
+        limiter = self._histories.get(method)
+        if limiter is None:
+            limiter = self._histories[method] = Limiter([self._rate_of_history])
+        await limited(limiter, method)
+        with pausing(limiter, None):
+            told, _ = await self.ask(method, **parameters)
+        return told
 
     async def write(
         self, method: str, place: str, *, repeatable: bool = False, **parameters: Any

@@ -62,12 +62,29 @@ _SHARED: Final = (
 class Socket:
     """The connections of one run of a channel."""
 
-    def __init__(self, api: SlackApi, app_bearer: Secret, ear: Ear, line: Line) -> None:
-        """Connect nothing yet."""
+    def __init__(
+        self,
+        api: SlackApi,
+        app_bearer: Secret,
+        ear: Ear,
+        line: Line,
+        *,
+        on_gap: Callable[[], None],
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            api: tells where to connect to.
+            app_bearer: the header of the app.
+            ear: hears events.
+            line: is told when a connection stands.
+            on_gap: called with each connection that comes where none is left, before it is read.
+        """
         self._api = api
         self._app_bearer = app_bearer
         self._ear = ear
         self._line = line
+        self._on_gap = on_gap
         self._open = 0
         self._room = trio.Semaphore(_MAX_IN_FLIGHT)
         self._failed: ChannelError | None = None
@@ -141,6 +158,8 @@ class Socket:
             if patience.cancelled_caught:
                 raise Unreachable("Slack does not greet")
             self._line.up()
+            if self._open == 1:
+                self._on_gap()
             with trio.CancelScope() as talk:
                 wire.start_soon(self._keep_alive, connection, talk)
                 await self._read_on(connection, talk, nursery)

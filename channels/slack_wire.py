@@ -2,7 +2,8 @@
 
 Source: https://docs.slack.dev/reference/events/message and its subtypes,
 https://docs.slack.dev/reference/events/app_mention, https://docs.slack.dev/apis/events-api/,
-https://docs.slack.dev/reference/objects/file-object.
+https://docs.slack.dev/reference/objects/file-object,
+https://docs.slack.dev/reference/methods/conversations.history.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .slack_fields import named, stamp
 from .slack_text import plain_text
 
-__all__ = ["PLATFORM", "Heard", "Me", "News", "Reader", "Throttled", "event_of", "file_in"]
+__all__ = [
+    "PLATFORM",
+    "Heard",
+    "Me",
+    "News",
+    "Reader",
+    "Said",
+    "Throttled",
+    "event_in_history",
+    "event_of",
+    "file_in",
+    "said_in",
+]
 
 PLATFORM: Final = "slack"
 _SAID: Final = (None, "file_share", "thread_broadcast", "me_message")
@@ -51,6 +64,16 @@ class Throttled:
     """Slack leaves out events, because they are too many."""
 
 
+@message
+class Said:
+    """That there is a new message, whether or not it is for us."""
+
+    channel: str
+    message_id: str
+    partial: bool = False
+    """Whether it is told as a mention without files, and so perhaps without those that it has."""
+
+
 News: TypeAlias = Heard | MessageChange | Throttled
 
 
@@ -67,6 +90,34 @@ def event_of(payload: object) -> tuple[str, str]:
         return text(told, "event_id") or "", text(event, "channel") or ""
     except Malformed:
         return "", ""
+
+
+def said_in(payload: object) -> Said | None:
+    """The new message that an event tells of; None if it tells of none, or cannot be read."""
+    try:
+        event = chosen(fields(payload, "payload"), "event") or {}
+        kind, subtype = event.get("type"), event.get("subtype")
+        if kind not in ("message", "app_mention") or subtype not in (*_SAID, _BY_BOT):
+            return None
+        return Said(
+            channel=named(event, "channel"),
+            message_id=stamp(event, "ts"),
+            partial=kind == "app_mention" and not event.get("files"),
+        )
+    except Malformed:
+        return None
+
+
+def event_in_history(content: Fields, channel: str) -> Fields:
+    """The event that tells of a message, as the message stands now in what a channel holds.
+
+    What a channel holds names the channel in no message. A message of another workspace names that.
+    """
+    return {
+        "type": "event_callback",
+        "team_id": content.get("team"),
+        "event": {**content, "channel": channel},
+    }
 
 
 class Reader:

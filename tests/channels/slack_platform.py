@@ -23,6 +23,7 @@ HASTY: Final = SlackRates(
     channel=Rate(per_s=1_000.0, burst=1_000, scope="place"),
     overall=Rate(per_s=10_000.0, burst=1_000),
     others=Rate(per_s=1_000.0, burst=1_000),
+    history=Rate(per_s=1_000.0, burst=1_000),
 )
 """No rates to speak of: a Slack of our own has none unless it is told to."""
 _SENDS: Final = "chat.postMessage"

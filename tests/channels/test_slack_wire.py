@@ -20,7 +20,16 @@ from turnkeeper.channels.slack_api import SlackPlace
 from turnkeeper.channels.slack_errors import result_of
 from turnkeeper.channels.slack_probe import checks_of_scopes
 from turnkeeper.channels.slack_text import plain_text
-from turnkeeper.channels.slack_wire import Heard, Me, Reader, Throttled, event_of
+from turnkeeper.channels.slack_wire import (
+    Heard,
+    Me,
+    Reader,
+    Said,
+    Throttled,
+    event_in_history,
+    event_of,
+    said_in,
+)
 
 ME: Final = "U0BOT"
 TS: Final = "1355517523.000005"
@@ -100,6 +109,34 @@ def test_a_mention_is_cut_from_the_beginning_and_both_of_its_events_are_one_turn
     turn = turn_of(event)
     assert (turn.text, turn.mentioned) == ("what about @ben?", True)
     assert turn_of(wrapped({**mention, "type": "app_mention"})) == turn
+
+
+def test_a_message_that_is_read_later_is_the_same_turn() -> None:
+    event = said(thread_ts=ROOT, parent_user_id=ME, text=f"<@{ME}> hello")["event"]
+    content = {k: v for k, v in event.items() if k not in ("channel", "channel_type")}
+    read_later = event_in_history({**content, "team": "T1"}, "C1")
+    assert turn_of(read_later) == turn_of(wrapped(event))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "message"}, Said(channel="C1", message_id=TS)),
+        ({"type": "message", "subtype": "file_share"}, Said(channel="C1", message_id=TS)),
+        ({"type": "message", "subtype": "message_changed"}, None),
+        ({"type": "message", "subtype": "channel_join"}, None),
+        ({"type": "message", "ts": "soon"}, None),
+        ({"type": "message", "channel": 5}, None),
+        ({"type": "app_mention"}, Said(channel="C1", message_id=TS, partial=True)),
+        ({"type": "app_mention", "files": [{"id": "F1"}]}, Said(channel="C1", message_id=TS)),
+        ({"type": "reaction_added"}, None),
+    ],
+)
+def test_an_event_tells_of_a_new_message_or_of_none(
+    event: dict[str, Any], expected: Said | None
+) -> None:
+    assert said_in(wrapped({"channel": "C1", "ts": TS, **event})) == expected
+    assert said_in(event) is None
 
 
 def test_who_answers_below_a_message_of_the_agent_means_it() -> None:

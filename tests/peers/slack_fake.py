@@ -103,6 +103,15 @@ class SlackFake:
         return self.world.bot_id
 
     @property
+    def longest_page(self) -> int:
+        """Messages of one page of what was said; 15 for an app that Slack slows down."""
+        return self._methods.longest_page
+
+    @longest_page.setter
+    def longest_page(self, count: int) -> None:
+        self._methods.longest_page = count
+
+    @property
     def scopes(self) -> set[str]:
         """What the bot's token may do; may be changed."""
         return self._methods.scopes
@@ -173,7 +182,10 @@ class SlackFake:
         """The messages of a channel, oldest first; with a thread, only those in it."""
         place = self.world.places[channel]
         return [
-            _seen(self.world.render(place, message))
+            _seen(
+                self.world.render(place, message),
+                [self.world.render_file(file) for file in message.files],
+            )
             for message in place.messages.values()
             if thread_ts is None or thread_ts in (message.ts, message.thread_ts)
         ]
@@ -428,8 +440,7 @@ async def _arguments(request: Request) -> Json:
     return arguments
 
 
-def _seen(message: Json) -> Seen:
-    files: list[Json] = message.get("files", [])
+def _seen(message: Json, files: list[Json]) -> Seen:
     thread = message.get("thread_ts")
     return Seen(
         message_id=message["ts"],

@@ -18,14 +18,15 @@ import httpx
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from turnkeeper.channels.http_pieces import Body
-
+from .posting import post_body
 from .slack_fake_world import SIGNING_SECRET, Json, SlackWorld
 from .web import Pulse, cut_connection
 
 __all__ = ["Deliveries", "signed"]
 
 _ATTEMPTS: Final = 4
+_NEXT_S: Final = 0.2
+"""Seconds that the Events API waits for an answer before it posts what happened next."""
 _CUT: Final = "cut"
 _NO_RETRY: Final = "refused for good"
 
@@ -135,11 +136,10 @@ class Deliveries:
             self._nursery.start_soon(self._follow, client)
             async for payload in self._queue:
                 if self.url is not None:
-                    outcome = await self._post(client, payload, 0, "")
-                    if outcome is None or outcome == _NO_RETRY:
-                        self._done(payload)
-                    else:
-                        self._nursery.start_soon(self._again, client, payload, outcome)
+                    answered = trio.Event()
+                    self._nursery.start_soon(self._post_first, client, payload, answered)
+                    with trio.move_on_after(_NEXT_S):
+                        await answered.wait()
                 else:
                     ack = self._offer(payload, 0, "")
                     await self._offer_seen.send((payload, ack, trio.current_time()))
@@ -153,6 +153,16 @@ class Deliveries:
             if context in self._pausing:
                 self._pausing[context].set()
             await trio.lowlevel.checkpoint()
+
+    async def _post_first(
+        self, client: httpx.AsyncClient, payload: Json, answered: trio.Event
+    ) -> None:
+        outcome = await self._post(client, payload, 0, "")
+        answered.set()
+        if outcome is None or outcome == _NO_RETRY:
+            self._done(payload)
+        else:
+            await self._again(client, payload, outcome)
 
     async def _follow(self, client: httpx.AsyncClient) -> None:
         """Wait for the answers to first deliveries, in one task for all of them."""
@@ -321,16 +331,13 @@ class Deliveries:
         body = json.dumps(payload).encode()
         headers = {
             "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
             "User-Agent": "Slackbot 1.0",
             **signed(body),
         }
         if attempt:
             headers |= {"X-Slack-Retry-Num": str(attempt), "X-Slack-Retry-Reason": reason}
         try:
-            answer = await client.post(
-                self.url, content=Body(body), headers=headers, timeout=self.ack_within_s
-            )
+            answer = await post_body(client, self.url, body, headers, timeout_s=self.ack_within_s)
         except httpx.TimeoutException:
             return self._note(payload, attempt, "http_timeout")
         except httpx.TransportError:

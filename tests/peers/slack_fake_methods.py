@@ -27,7 +27,7 @@ SCOPES: Final = frozenset(
     {
         "app_mentions:read", "assistant:write", "channels:history", "channels:read", "chat:write",
         "files:read", "files:write", "groups:history", "groups:read", "im:history", "im:read",
-        "im:write", "reactions:read", "reactions:write", "users:read",
+        "im:write", "mpim:history", "reactions:read", "reactions:write", "users:read",
     }
 )  # fmt: skip
 """What the bot's token may do at first."""
@@ -42,6 +42,7 @@ class Methods:
         self._world = world
         self._new_url = new_url
         self.scopes = set(SCOPES)
+        self.longest_page = 999
         self._table: dict[str, tuple[str, Handler]] = {
             "auth.test": ("", self._auth_test),
             "chat.postMessage": ("chat:write", self._post),
@@ -49,8 +50,8 @@ class Methods:
             "chat.delete": ("chat:write", self._delete),
             "conversations.info": ("channels:read", self._info),
             "conversations.open": ("im:write", self._open),
-            "conversations.history": ("channels:history", self._history),
-            "conversations.replies": ("channels:history", self._replies),
+            "conversations.history": ("", self._history),
+            "conversations.replies": ("", self._replies),
             "users.info": ("users:read", self._user),
             "reactions.add": ("reactions:write", self._react),
             "reactions.remove": ("reactions:write", self._unreact),
@@ -70,9 +71,13 @@ class Methods:
         if found is None:
             raise SlackError("unknown_method", req_method=name)
         scope, handler = found
-        if scope and scope not in self.scopes:
-            raise SlackError("missing_scope", needed=scope, provided=",".join(sorted(self.scopes)))
+        if scope:
+            self._need(scope)
         return {"ok": True} | handler(arguments)
+
+    def _need(self, scope: str) -> None:
+        if scope not in self.scopes:
+            raise SlackError("missing_scope", needed=scope, provided=",".join(sorted(self.scopes)))
 
     def _auth_test(self, _arguments: Json) -> Json:
         world = self._world
@@ -180,14 +185,18 @@ class Methods:
 
     def _replies(self, arguments: Json) -> Json:
         place = self._readable(arguments)
-        root = str(arguments.get("ts"))
-        messages = [one for one in place.messages.values() if root in (one.ts, one.thread_ts)]
-        if not messages:
+        root = place.messages.get(str(arguments.get("ts")))
+        if root is None:
             raise SlackError("thread_not_found")
-        return self._page(place, messages, arguments, newest_first=False)
+        replies = [one for one in place.messages.values() if one.thread_ts == root.ts != one.ts]
+        page = self._page(place, replies, arguments, newest_first=False)
+        page["messages"].insert(0, self._world.render_in_history(place, root))
+        return page
 
     def _readable(self, arguments: Json) -> SlackPlace:
         place = self._world.place(arguments.get("channel"))
+        kind = {"channel": "channels", "group": "groups"}.get(place.kind, place.kind)
+        self._need(f"{kind}:history")
         if self._world.bot not in place.members:
             raise SlackError("not_in_channel")
         return place
@@ -203,7 +212,8 @@ class Methods:
         oldest = float(arguments.get("oldest") or 0)
         latest = float(arguments.get("latest") or "inf")
         inclusive = str(arguments.get("inclusive", "")).lower() in ("true", "1")
-        limit, start = int(arguments.get("limit") or _PAGE), int(arguments.get("cursor") or 0)
+        limit = min(int(arguments.get("limit") or _PAGE), self.longest_page)
+        start = int(arguments.get("cursor") or 0)
         wanted = [
             message
             for message in messages
@@ -214,7 +224,8 @@ class Methods:
         more = len(wanted) > start + limit
         return {
             "messages": [
-                self._world.render(place, message) for message in wanted[start : start + limit]
+                self._world.render_in_history(place, message)
+                for message in wanted[start : start + limit]
             ],
             "has_more": more,
             "response_metadata": {"next_cursor": str(start + limit) if more else ""},

@@ -32,6 +32,8 @@ TEXT_LIMIT: Final = 40_000
 
 Json: TypeAlias = dict[str, Any]
 
+_NOT_IN_MENTIONS: Final = {"channel_type", "subtype", "files"}
+
 
 class SlackError(Exception):
     """What Slack answers with `"ok": false`."""
@@ -60,7 +62,7 @@ class SlackPlace:
     members: set[str]
     archived: bool = False
     connected: bool = False
-    """Whether it is shared with another workspace: events name its files by their ids alone."""
+    """Whether it is shared with another workspace: messages name their files by ids alone."""
     messages: dict[str, SlackMessage] = field(default_factory=dict[str, "SlackMessage"])
 
 
@@ -114,6 +116,10 @@ class SlackWorld:
         """What the assistant showed of itself in a channel while it worked, in order."""
         self.bot = self.add_user("keeper", bot=True)
         self.url = ""
+        self.mentions = "after"
+        """When the event of a mention comes: `after` that of its message, `before` it, or `alone`,
+        because the app is told of no messages in channels."""
+        self.mentions_have_files = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but who listens, which is another one in the next process."""
@@ -188,12 +194,15 @@ class SlackWorld:
         event |= {"event_ts": message.ts, "channel": channel, "channel_type": place.kind}
         if message.files:
             event["subtype"] = "file_share"
-            if place.connected:
-                event["files"] = [_to_be_asked_for(file) for file in message.files]
-        self._tell(place, event)
+        events = [event]
+        if place.kind != "im" and self.mentions == "alone":
+            events.clear()
         if place.kind != "im" and f"<@{self.bot}>" in text and not message.bot:
-            mention = {key: value for key, value in event.items() if key != "channel_type"}
-            self._tell(place, mention | {"type": "app_mention"})
+            left_out = {"channel_type"} if self.mentions_have_files else _NOT_IN_MENTIONS
+            mention = {key: value for key, value in event.items() if key not in left_out}
+            events.insert(0 if self.mentions == "before" else 1, mention | {"type": "app_mention"})
+        for one in events:
+            self._tell(place, one)
         return message
 
     def edit(self, channel: str, ts: str, text: str, blocks: list[Json] | None = None) -> None:
@@ -268,7 +277,8 @@ class SlackWorld:
         if message.edited_ts is not None:
             body["edited"] = {"user": message.user, "ts": message.edited_ts}
         if message.files:
-            body["files"] = [self.render_file(file) for file in message.files]
+            written = _to_be_asked_for if place.connected else self.render_file
+            body["files"] = [written(file) for file in message.files]
         reactions = [
             {"name": name, "users": list(users), "count": len(users)}
             for name, users in message.reactions.items()
@@ -276,6 +286,20 @@ class SlackWorld:
         ]
         if reactions:
             body["reactions"] = reactions
+        return body
+
+    def render_in_history(self, place: SlackPlace, message: SlackMessage) -> Json:
+        """A message as Slack writes it to who reads a channel: with what became of its thread."""
+        body = self.render(place, message)
+        replies = [one for one in place.messages.values() if one.thread_ts == message.ts]
+        if replies:
+            body |= {
+                "thread_ts": message.ts,
+                "reply_count": len(replies),
+                "reply_users": sorted({one.user for one in replies}),
+                "latest_reply": max((one.ts for one in replies), key=float),
+                "is_locked": False,
+            }
         return body
 
     def render_file(self, file: SlackFile) -> Json:
@@ -322,7 +346,7 @@ class SlackWorld:
 
 
 def _to_be_asked_for(file: SlackFile) -> Json:
-    """A file in an event of a channel that is shared with another workspace."""
+    """A file in a channel that is shared with another workspace."""
     return {
         "id": file.file_id,
         "created": 0,

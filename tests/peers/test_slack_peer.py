@@ -113,6 +113,28 @@ async def test_slack_sdk_edits_and_hears_of_edits_and_deletions(tmp_path: Path, 
 
 
 @pytest.mark.slow
+@both
+async def test_slack_sdk_reads_what_was_said_in_a_channel_and_in_a_thread(
+    tmp_path: Path, kind: str
+) -> None:
+    async with a_slack(kind, tmp_path) as slack, a_bot(slack) as bot:
+        ada = await slack.add_user("Ada")
+        said = [await slack.user_says(slack.general, ada, text) for text in ("r", "a", "b", "c")]
+        await slack.user_says(slack.general, ada, "x", thread_ts=said[0])
+        for text in ("y", "z"):
+            await slack.user_says(slack.general, ada, text, thread_ts=said[0])
+        await slack.user_says(slack.general, ada, "of-a", thread_ts=said[1])
+        await slack.user_says(slack.general, ada, f"recall {said[0]}")
+        channel = await bot.until_line(lambda line: line.startswith("recalled channel"))
+        thread = await bot.until_line(lambda line: line.startswith("recalled thread"))
+        told = {word.partition("+")[0]: word.partition("+")[2] for word in channel.split()[2:]}
+        assert list(told)[-3:] == ["c", "b", "a"]
+        assert "x" not in told
+        assert int(told["a"]) >= 1
+        assert [word.partition("+")[0] for word in thread.split()[2:]] == ["x", "y", "z"]
+
+
+@pytest.mark.slow
 async def test_slack_sdk_is_told_again_what_it_did_not_acknowledge() -> None:
     async with open_slack_fake() as slack, a_bot(slack) as bot:
         slack.deliveries.ack_within_s = 0.2
@@ -341,3 +363,39 @@ async def test_history_is_read_after_a_time_in_pages() -> None:
         cursor = page["response_metadata"]["next_cursor"]
         rest = (await client.post("conversations.history", json={**asked, "cursor": cursor})).json()
         assert [message["text"] for message in rest["messages"]] == ["1"]
+
+
+async def test_each_kind_of_channel_is_read_with_a_scope_of_its_own() -> None:
+    async with open_slack_fake() as slack, web_api(slack) as client:
+        ada = await slack.add_user("Ada")
+        places = {
+            "channels:history": slack.general,
+            "groups:history": await slack.add_channel("private", private=True),
+            "im:history": await slack.dm(ada),
+        }
+        for scope, place in places.items():
+            assert await answer(client, "conversations.history", channel=place) == "ok"
+            slack.scopes.discard(scope)
+            assert await answer(client, "conversations.history", channel=place) == "missing_scope"
+        elsewhere = await slack.add_channel("elsewhere", joined=False)
+        slack.scopes.add("channels:history")
+        assert await answer(client, "conversations.history", channel=elsewhere) == "not_in_channel"
+        replies = {"channel": slack.general, "ts": "1.000001"}
+        assert await answer(client, "conversations.replies", **replies) == "thread_not_found"
+
+
+async def test_a_thread_is_read_with_its_first_message_on_every_page() -> None:
+    async with open_slack_fake() as slack, web_api(slack) as client:
+        slack.longest_page = 2
+        ada = await slack.add_user("Ada")
+        root = await slack.user_says(slack.general, ada, "root")
+        for number in range(3):
+            await slack.user_says(slack.general, ada, str(number), thread_ts=root)
+        asked = {"channel": slack.general, "ts": root, "oldest": root, "limit": 200}
+        page = (await client.post("conversations.replies", json=asked)).json()
+        assert [message["text"] for message in page["messages"]] == ["root", "0", "1"]
+        assert (page["messages"][0]["reply_count"], page["has_more"]) == (3, True)
+        cursor = page["response_metadata"]["next_cursor"]
+        rest = (await client.post("conversations.replies", json={**asked, "cursor": cursor})).json()
+        assert [message["text"] for message in rest["messages"]] == ["root", "2"]
+        assert rest["messages"][1]["parent_user_id"] == ada

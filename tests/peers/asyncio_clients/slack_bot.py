@@ -1,9 +1,10 @@
 """A bot on slack_sdk: `python slack_bot.py API_URL BOT_TOKEN APP_TOKEN`.
 
 It answers each message of a human in its thread with `heard: TEXT`, what files say included; to
-`file` with a file, to `draft` with a message that it edits, to `wink` with an emoji. It
+`file` with a file, to `draft` with a message that it edits, to `wink` with an emoji, to `recall TS`
+by reading what was said since then in the channel, and in the thread of that message. It
 acknowledges everything but the first delivery of a message that says `silent`. Standard output
-says `connected`, `event ID TYPE SUBTYPE RETRY`, and `refused ERROR`.
+says `connected`, `event ID TYPE SUBTYPE RETRY`, `recalled WHAT TEXT+REPLIES…`, and `refused ERROR`.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -60,10 +61,28 @@ class Bot:
             self._web.chat_update(channel=channel, ts=draft["ts"], text="draft")
         elif event["text"] == "wink":
             self._web.reactions_add(channel=channel, timestamp=ts, name="wink")
+        elif event["text"].startswith("recall "):
+            self._recall(channel, event["text"].partition(" ")[2])
         else:
             read = [f" {file['name']}={self._read(file)!r}" for file in event.get("files", ())]
             text = f"heard: {event['text']}{''.join(read)}"
             self._web.chat_postMessage(channel=channel, thread_ts=thread, text=text)
+
+    def _recall(self, channel: str, since: str) -> None:
+        """Say what stands in a channel, and in a thread, reading two messages at a time."""
+        page = {"channel": channel, "oldest": since, "limit": 2}
+        for what, pages in (
+            ("channel", self._web.conversations_history(**page)),
+            ("thread", self._web.conversations_replies(ts=since, **page)),
+        ):
+            # Its answers turn their own pages.
+            said = [
+                f"{message['text']}+{message.get('reply_count', 0)}"
+                for answer in pages
+                for message in answer["messages"]
+                if message["ts"] != since and message["user"] != self._me
+            ]
+            say("recalled", what, *said)
 
     def _read(self, file: dict[str, Any]) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}"}
