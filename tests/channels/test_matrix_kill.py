@@ -19,7 +19,7 @@ from turnkeeper.storage.memory import MemoryDisk, open_memory
 from ..peers.matrix_peer import MatrixPeer, open_matrix
 from ..peers.matrix_server import run_synapse
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EACH: Final = 20
 KILLS: Final = 3
