@@ -30,8 +30,8 @@ def read_head(
 
     Raises:
         HookDenied: 431 for too much of it; 400 for a header or a field of the query that comes
-            twice, for a body whose length is told in two ways, and for the wish to go on in another
-            protocol; 415 for a body that would have to be unpacked.
+            twice, and for a body whose length is told in two ways; 415 for a body that would have
+            to be unpacked.
     """
     raw = list(headers)
     size = len(path) + len(query) + sum(len(name) + len(value) + 4 for name, value in raw)
@@ -41,8 +41,6 @@ def read_head(
     if "content-length" in told and "transfer-encoding" in told:
         # A proxy that believes the other of the two would see another request behind this one.
         raise HookDenied(400, "length told twice")
-    if "upgrade" in told:
-        raise HookDenied(400, "there is no other protocol")
     if told.get("content-encoding", "identity").lower() != "identity":
         raise HookDenied(415, "packed bodies are not read")
     return HookHead(

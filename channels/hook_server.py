@@ -1,23 +1,28 @@
 """The one HTTP server that all hooks share.
 
-It is a small one of our own, on h11: platforms ask for nothing but HTTP/1.1, and each of the larger
-ones takes a task, a channel and several sends for a request, and knows no bound on connections, on
-the patience with a client that reads nothing, or on the other protocols that strangers may begin.
+Hypercorn speaks the protocol of one connection at a time, Starlette reads requests and writes
+answers; what is accepted, how much of it and for how long is decided here. Hypercorn's own `serve`
+accepts connections without a bound, and lets a client that reads nothing hold a task for ever, so
+connections are accepted here.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework
 
-from .hook_connection import Connection
 from .hook_limits import HookLimits
 from .hook_requests import Requests
 from .hook_spell import Spell
-from .hook_wire import is_loopback, listening_socket, parse_listen
+from .hook_wire import Connection, is_loopback, listening_socket, parse_listen
 from .hooks import Hook, HookAnswer, HookDenied, HookHead
 
 __all__ = ["HEALTH_PATH", "HookLimits", "HookServer"]
@@ -28,6 +33,9 @@ HEALTH_PATH: Final = "/healthz"
 """Answers `ok` to whoever asks."""
 
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]{1,128}){1,8}")
+_QUEUED_PIECES: Final = 2
+"""Pieces of a body, of 64 KiB at most, that are read ahead of a hook. The end of a request without
+a body and the end of its connection must both fit in, for nobody reads the latter."""
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
     b"Connection: close\r\nContent-Length: 0\r\n\r\n"
@@ -53,9 +61,9 @@ class HookServer:
         self._host, self._port = parse_listen(listen)
         self._limits = limits or HookLimits()
         self._hooks: dict[str, Hook] = {HEALTH_PATH: _Health()}
-        self._requests = Requests(self._hooks, self._limits)
-        self._connections: set[Connection] = set()
-        self._stopped = trio.Event()
+        # Both speak ASGI; they only type its messages differently.
+        self._app = ASGIWrapper(cast(ASGIFramework, Requests(self._hooks, self._limits)))
+        self._connections = 0
         self._crowded = Spell(
             f"{self._limits.max_connections} connections are open, and further ones get 503: let "
             "those who call keep fewer open, or a proxy in front share them"
@@ -115,50 +123,60 @@ class HookServer:
         with listening_socket(self._host, self._port) as listening:
             host = f"[{self._host}]" if ":" in self._host else self._host
             self._url = f"http://{host}:{listening.getsockname()[1]}"
-            self._stopped = trio.Event()
+            context = WorkerContext(None)
             try:
                 async with trio.open_nursery() as nursery:
-                    connections = await nursery.start(self._hold_connections)
+                    connections = await nursery.start(self._hold_connections, context)
                     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
                     task_status.started(self._url)
                     try:
                         await trio.serve_listeners(
-                            self._connect, [listener], handler_nursery=connections
+                            partial(self._connect, self._config(), context),
+                            [listener],
+                            handler_nursery=connections,
                         )
                     finally:
                         # From here on, whoever is idle is closed, and so is each after its answer.
-                        self._stopped.set()
-                        for connection in self._connections:
-                            connection.stop()
+                        await context.terminated.set()
             finally:
                 self._url = None
 
     async def _hold_connections(
-        self, task_status: trio.TaskStatus[trio.Nursery] = trio.TASK_STATUS_IGNORED
+        self, context: WorkerContext, task_status: trio.TaskStatus[trio.Nursery]
     ) -> None:
         """Hold a nursery whose tasks outlive the cancellation of the server by the grace."""
         async with trio.open_nursery() as connections:
             connections.cancel_scope.shield = True
             task_status.started(connections)
-            await self._stopped.wait()
+            await context.terminated.wait()
             connections.cancel_scope.deadline = trio.current_time() + self._limits.grace_s
 
-    async def _connect(self, stream: trio.SocketStream) -> None:
-        if len(self._connections) >= self._limits.max_connections:
+    async def _connect(
+        self, config: Config, context: WorkerContext, stream: trio.SocketStream
+    ) -> None:
+        if self._connections >= self._limits.max_connections:
             self._crowded.refuses()
             with trio.move_on_after(self._limits.linger_s):
                 await stream.send_all(_FULL)
             return
-        connection = Connection(stream, self._limits)
-        if self._stopped.is_set():
-            connection.stop()  # it was accepted just before
-        self._connections.add(connection)
+        self._connections += 1
         try:
-            await connection.serve(self._requests.answer)
+            await Connection(stream, self._limits).serve(self._app, config, context)
         except Exception:
             _logger.exception("a connection failed")
         finally:
-            self._connections.remove(connection)
+            self._connections -= 1
+
+    def _config(self) -> Config:
+        config = Config()
+        config.accesslog = None
+        config.errorlog = logging.getLogger("hypercorn.error")
+        config.include_server_header = False
+        config.h11_max_incomplete_size = self._limits.max_head_bytes
+        config.keep_alive_timeout = self._limits.idle_timeout_s
+        config.keep_alive_max_requests = self._limits.max_requests_per_connection
+        config.max_app_queue_size = _QUEUED_PIECES
+        return config
 
 
 class _Health:

@@ -1,4 +1,4 @@
-"""Where the server of hooks listens."""
+"""The TCP side of the server of hooks: where it listens, and one connection."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ import errno
 import re
 import socket
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, cast
 
-__all__ = ["is_loopback", "listening_socket", "parse_listen"]
+import trio
+from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper
+
+from .hook_limits import HookLimits
+
+__all__ = ["CONNECTION", "Connection", "is_loopback", "listening_socket", "parse_listen"]
+
+CONNECTION: Final = "turnkeeper.connection"
+"""Where a request finds its `Connection` in the `state` of its scope."""
 
 _LISTEN: Final = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1,5})"
@@ -65,3 +77,77 @@ def listening_socket(host: str, port: int) -> socket.socket:
         }.get(error.errno or 0, error.strerror or "it cannot be listened on")
         raise OSError(error.errno, f"{why} ({host}:{port})") from error
     return listener
+
+
+class Connection:
+    """One client, as the stream that Hypercorn reads and writes.
+
+    Whoever closes it ends everything that is under way on it.
+    """
+
+    def __init__(self, stream: trio.SocketStream, limits: HookLimits) -> None:
+        self.socket = stream.socket
+        self._stream = stream
+        self._limits = limits
+        self._scope = trio.CancelScope()
+        self._server: TCPServer | None = None
+
+    async def serve(self, app: AppWrapper, config: Config, context: WorkerContext) -> None:
+        """Speak HTTP until either side has had enough."""
+        # It asks for no more of a stream than is here; `do_handshake` is missing on purpose,
+        # because that is how it tells a stream without TLS.
+        stream = cast("trio.SSLStream[trio.SocketStream]", self)
+        self._server = TCPServer(app, config, context, {CONNECTION: self}, stream)
+        with self._scope:
+            await self._server
+        if not context.terminated.is_set():
+            await self._linger()
+
+    def cut(self) -> None:
+        """End it now, whatever is under way. What was sent still arrives."""
+        self._scope.cancel()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._server is not None and isinstance(self._server.protocol.protocol, H2Protocol):
+            # No platform speaks HTTP/2 here, and whoever began it could stay idle for ever.
+            self.cut()
+            await trio.lowlevel.checkpoint()
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            data = b""
+        if not data and self._server is not None:
+            # It would wait for the next request of a client that is gone.
+            await self._server.idle_task.stop()
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        # The server shields what it sends. A client that reads nothing must not hold it for ever.
+        with trio.move_on_after(self._limits.write_timeout_s) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            self.cut()
+            raise trio.BrokenResourceError("the client reads nothing")
+
+    async def send_eof(self) -> None:
+        """Nothing yet: `aclose` follows, and says it when nobody is sending any more."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.cut()
+        await trio.lowlevel.checkpoint()
+
+    async def _linger(self) -> None:
+        """Read and throw away what still comes, for a moment.
+
+        Bytes left unread would make the kernel reset the connection, and a client that was refused
+        before its body was read might never see why.
+        """
+        left = self._limits.linger_bytes
+        with trio.move_on_after(self._limits.linger_s):
+            try:
+                await self._stream.send_eof()
+                while left > 0 and (piece := await self._stream.receive_some()):
+                    left -= len(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # It was quicker.

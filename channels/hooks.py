@@ -33,7 +33,7 @@ class HookHead:
     """A request, without its body. All of it is the word of a stranger."""
 
     method: str
-    """As it came; `POST` is one, and `post` is another that nobody knows."""
+    """In capitals."""
     path: str
     """Without the query. It was written as it is here, without percent signs."""
     query: Mapping[str, str]

@@ -33,7 +33,10 @@ async def serve_hooks(
     hooks = {channel: hook for channel in channels if (hook := channel.hook) is not None}
     if not hooks:
         return
-    from .channels.hook_server import HookLimits, HookServer  # h11: only for those who ask
+    from .channels.hook_server import (
+        HookLimits,
+        HookServer,
+    )  # Starlette and Hypercorn: only for those who ask
 
     try:
         server = HookServer(listen=settings.listen, limits=HookLimits(grace_s=_GRACE_S))

@@ -79,8 +79,7 @@ def statuses(answer: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answer)]
 
 
-OPEN = b"POST /echo HTTP/1.1\r\nHost: here\r\n"
-HEAD = OPEN + b"Connection: close\r\n"
+HEAD = b"POST /echo HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
 
 
 def warnings(logged: pytest.LogCaptureFixture) -> list[str]:
@@ -484,52 +483,6 @@ async def test_what_refuses_for_long_warns_once_and_again_after_a_quiet_minute(
     spell.refuses()
     spell.refuses()
     assert warnings(logged) == ["it is full"] * 2
-
-
-async def test_an_answer_leaves_in_one_piece() -> None:
-    async with serving(echo=Echo()) as server, await connected(server) as stream:
-        for _ in range(3):
-            await stream.send_all(OPEN + b"Content-Length: 2\r\n\r\nhi")
-            answer = bytes(await stream.receive_some())
-            assert statuses(answer) == [200]
-            assert answer.endswith(b"\r\n\r\nhi")
-
-
-async def test_who_waits_to_be_asked_for_the_body_is_asked_once_admitted() -> None:
-    hook = Echo(word="sesame")
-    waits = HEAD + b"Content-Length: 2\r\nExpect: 100-continue\r\n"
-    async with serving(echo=hook) as server:
-        async with await connected(server) as stream:
-            await stream.send_all(waits + b"X-Word: sesame\r\n\r\n")
-            assert statuses(await stream.receive_some()) == [100]
-            await stream.send_all(b"hi")
-            assert statuses(await stream.receive_some()) == [200]
-        assert statuses(await said(server, waits + b"\r\n")) == [401]
-    assert hook.bodies == [b"hi"]
-
-
-async def test_a_head_alone_is_answered_without_a_body() -> None:
-    async with serving() as server:
-        asked = b"HEAD /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
-        last = asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-        answer = await said(server, asked + last)
-    assert statuses(answer) == [200, 200]
-    assert answer.count(b"content-length: 2") == 2
-    assert b"ok" not in answer
-
-
-async def test_a_method_in_small_letters_is_another_one(logged: pytest.LogCaptureFixture) -> None:
-    async with serving() as server:
-        asked = b"head /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
-        assert statuses(await said(server, asked)) == [405]
-    assert warnings(logged) == []
-
-
-async def test_a_version_of_http_that_is_not_spoken_is_named() -> None:
-    hook = Echo()
-    async with serving(echo=hook) as server:
-        assert statuses(await said(server, b"GET /echo HTTP/1.2\r\nHost: here\r\n\r\n")) == [505]
-    assert hook.heads == []
 
 
 async def test_an_idle_connection_is_closed() -> None:
