@@ -16,7 +16,7 @@ import trio
 from ..actors.frozen import message
 from .base import Unreachable
 
-__all__ = ["Limiter", "Rate", "limited", "pausing"]
+__all__ = ["Bucket", "Limiter", "Rate", "limited", "pausing"]
 
 _TOLERANCE: Final = 1e-9
 """Tokens by which floats may err."""
@@ -47,7 +47,7 @@ class Rate:
             raise ValueError("a rate needs per_s above 0 and a burst of 1 or more")
 
 
-class _Bucket:
+class Bucket:
     """The tokens of one rate, as its turns so far have left them."""
 
     __slots__ = ("_at", "_tokens", "rate")
@@ -57,12 +57,14 @@ class _Bucket:
         self._tokens = float(rate.burst)
         self._at = now_s
 
-    def copy(self) -> _Bucket:
-        twin = _Bucket(self.rate, self._at)
+    def copy(self) -> Bucket:
+        """Another one that goes its own way from now on."""
+        twin = Bucket(self.rate, self._at)
         twin._tokens = self._tokens
         return twin
 
     def tokens_at(self, now_s: float) -> float:
+        """How many tokens there are; below 0 if turns were taken ahead of their time."""
         grown = self._tokens + max(0.0, now_s - self._at) * self.rate.per_s
         return min(float(self.rate.burst), grown)
 
@@ -79,6 +81,7 @@ class _Bucket:
         return tokens >= 1.0 - _TOLERANCE
 
     def is_full_at(self, now_s: float) -> bool:
+        """Whether nothing is left of the turns so far."""
         return self.tokens_at(now_s) >= self.rate.burst - _TOLERANCE
 
 
@@ -88,7 +91,7 @@ class _Place:
     __slots__ = ("buckets", "paused_until_s", "turns_until_s")
 
     def __init__(self, rates: Iterable[Rate], now_s: float) -> None:
-        self.buckets = [_Bucket(rate, now_s) for rate in rates]
+        self.buckets = [Bucket(rate, now_s) for rate in rates]
         self.paused_until_s = now_s
         self.turns_until_s = now_s
         """When its last turn is; nobody who asks later comes earlier."""
@@ -103,7 +106,7 @@ class Limiter:
 
     def __init__(self, rules: Sequence[Rate]) -> None:
         self._place_rates = [rate for rate in rules if rate.scope == "place"]
-        self._shared = [_Bucket(rate, 0.0) for rate in rules if rate.scope == "all"]
+        self._shared = [Bucket(rate, 0.0) for rate in rules if rate.scope == "all"]
         """As the turns that are over have left them."""
         self._ahead: list[float] = []
         """Turns that were given and are not over, in the order of time."""
@@ -226,7 +229,7 @@ class Limiter:
                 at = ahead[0]
 
     @staticmethod
-    def _fits(buckets: Iterable[_Bucket], at: float, ahead: Iterable[float]) -> bool:
+    def _fits(buckets: Iterable[Bucket], at: float, ahead: Iterable[float]) -> bool:
         """Whether a turn at `at` leaves their tokens to those behind it."""
         for bucket in buckets:
             trial = bucket.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-__all__ = ["FRAME_COST_BYTES", "TokenBucket", "WebSocketLimits"]
+__all__ = ["FRAME_COST_BYTES", "WebSocketLimits"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -82,22 +82,3 @@ class WebSocketLimits:
                 f"max_queue_bytes must be {needed} or more: replay_bytes, one more reply of "
                 f"max_reply_bytes, and {FRAME_COST_BYTES} for each of max_queue_frames"
             )
-
-
-class TokenBucket:
-    """A rate with a burst: how long until the next one is welcome."""
-
-    def __init__(self, *, per_s: float, burst: int, now: float) -> None:
-        self._per_s = per_s
-        self._burst = burst
-        self._tokens = float(burst)
-        self._at = now
-
-    def take(self, now: float) -> float:
-        """Take one token; return 0, or the seconds until there is one (and take none)."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
-        self._at = now
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0.0
-        return (1 - self._tokens) / self._per_s

@@ -14,8 +14,9 @@ from trio_websocket import ConnectionClosed
 from ..actors.errors import InvalidTurn, MessageIdReused, Overloaded, ShuttingDown, TurnRefused
 from ..actors.messages import Address, InboundTurn, Instance
 from .base import Deliver
+from .limiter import Bucket, Rate
 from .websocket_goodbye import Hangup
-from .websocket_limits import TokenBucket, WebSocketLimits
+from .websocket_limits import WebSocketLimits
 from .websocket_peer import Peer
 from .websocket_room import Room, UnknownCursor
 from .websocket_wire import (
@@ -58,9 +59,8 @@ class Talk:
         self._deliver = deliver
         self._instance = instance
         self._limits = limits
-        self._bucket = TokenBucket(
-            per_s=limits.messages_per_s, burst=limits.burst_messages, now=trio.current_time()
-        )
+        rate = Rate(per_s=limits.messages_per_s, burst=limits.burst_messages)
+        self._bucket = Bucket(rate, trio.current_time())
         self._slow_downs = 0
         """Refusals for haste in a row."""
         self._in_flight = 0
@@ -140,8 +140,10 @@ class Talk:
         Raises:
             Hangup: it has been told often enough.
         """
-        wait_s = self._bucket.take(trio.current_time())
+        now_s = trio.current_time()
+        wait_s = self._bucket.ready_at(now_s) - now_s
         if not wait_s:
+            self._bucket.take(now_s)
             self._slow_downs = 0
             return True
         self._slow_downs += 1

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.channels.base import Unreachable
-from turnkeeper.channels.limiter import Limiter, Rate, limited, pausing
+from turnkeeper.channels.limiter import Bucket, Limiter, Rate, limited, pausing
 
 rates = st.builds(
     Rate,
@@ -26,6 +26,16 @@ def assert_kept(rate: Rate, turns: list[float]) -> None:
             count = last - first + 1
             # A clock of seconds since 1970 tells them apart to a quarter of a microsecond.
             assert count <= rate.burst + rate.per_s * (end - start + 2e-6) + 1e-6
+
+
+def test_a_bucket_lets_a_burst_through_and_then_a_steady_rate() -> None:
+    bucket = Bucket(Rate(per_s=2, burst=3), 0)
+    for now_s in (0.0, 100.0):
+        assert [bucket.take(now_s) for _ in range(3)] == [True] * 3
+        assert bucket.ready_at(now_s) == now_s + 0.5
+    assert bucket.ready_at(100.25) == 100.5
+    assert bucket.take(100.5)
+    assert not bucket.take(100.5)
 
 
 @given(st.lists(rates, min_size=1, max_size=3), asked, clocks)

@@ -5,7 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from turnkeeper.actors.messages import Address, DeliveryId, Instance
 from turnkeeper.channels.base import Outbound
-from turnkeeper.channels.websocket_limits import TokenBucket, WebSocketLimits
+from turnkeeper.channels.websocket_limits import WebSocketLimits
 from turnkeeper.channels.websocket_room import Reply, Room, UnknownCursor
 
 
@@ -148,14 +148,6 @@ test_devices_that_come_and_go = Devices.TestCase
 
 
 # --- limits ---------------------------------------------------------------------------------------
-
-
-def test_a_bucket_lets_a_burst_through_and_then_a_steady_rate() -> None:
-    bucket = TokenBucket(per_s=2, burst=3, now=0)
-    assert [bucket.take(0) for _ in range(4)] == [0, 0, 0, 0.5]
-    assert bucket.take(0.25) == 0.25
-    assert bucket.take(0.5) == 0
-    assert [bucket.take(100) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
 @pytest.mark.parametrize(
