@@ -54,14 +54,24 @@ class Bench:
     canonical: Callable[[str, str], str]
     random: Callable[[int], bytes]
 
-    def notice(self, address: Address, text: str, reply_to: str | None = None) -> Notice:
-        """A notice with an id of its own."""
-        delivery_id = DeliveryId(f"notice/{self.random(8).hex()}")
-        return Notice(delivery_id=delivery_id, address=address, text=text, reply_to=reply_to)
+    def notice(self, address: Address, user_id: str, text: str) -> Notice:
+        """A notice to somebody in a direct conversation."""
+        return Notice(delivery_id=self._notice_id(), address=address, text=text, user_id=user_id)
 
-    def answer(self, turn: InboundTurn, text: str) -> Notice:
-        """A notice that answers a message."""
-        return self.notice(turn.address, text, turn.message_id)
+    def answer(self, turn: InboundTurn, text: str, *, to_stranger: bool = False) -> Notice:
+        """A notice that answers a message, whose user id is canonical."""
+        return Notice(
+            delivery_id=self._notice_id(),
+            address=turn.address,
+            text=text,
+            user_id=turn.user_id,
+            direct=turn.direct,
+            to_stranger=to_stranger,
+            reply_to=turn.message_id,
+        )
+
+    def _notice_id(self) -> DeliveryId:
+        return DeliveryId(f"notice/{self.random(8).hex()}")
 
     def world(self) -> StoreWorld:
         """The moment as acts are planned on it."""

@@ -19,6 +19,7 @@ __all__ = [
     "LateStatus",
     "LookAtLanes",
     "MayRetry",
+    "MayTell",
     "Notice",
     "Outcome",
     "OutcomeStatus",
@@ -151,6 +152,8 @@ class Deliver:
     """The turn that it answers, if it answers one."""
     files: tuple[FileToSend, ...] = ()
     """What goes with the text: each a message of its own, behind those of the text."""
+    notice: Notice | None = None
+    """What it is, where it is no session's: it may go out as long as the registry says so."""
 
 
 @message
@@ -160,7 +163,20 @@ class Notice:
     delivery_id: DeliveryId
     address: Address
     text: str
+    user_id: str
+    """Whom it tells, in canonical form."""
+    direct: bool = True
+    """Whether nobody else is in the conversation."""
+    to_stranger: bool = False
+    """Whether it is for somebody who has not been let in."""
     reply_to: str | None = None
+
+
+@message
+class MayTell:
+    """Request to say whether a notice may go out now. Answered with True or False."""
+
+    notice: Notice
 
 
 @message

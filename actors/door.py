@@ -15,6 +15,7 @@ from ..storage.codec import decode
 from ..storage.errors import CorruptRecord, StorageError
 from .core.access import Admitted, Denied, Knock, Standing, Unaddressed, admit, may_receive
 from .core.routing import InstanceRules
+from .deliveries import Notice
 from .errors import AccessDenied, NotAddressed
 from .frozen import message
 from .journal import load_binding
@@ -51,7 +52,7 @@ class StandingRow(NamedTuple):
 
 
 class Door:
-    """Judges every inbound turn, and every message before it leaves."""
+    """Judges every inbound turn, and every message and notice before it leaves."""
 
     def __init__(self, store: Reads, rules: Mapping[Instance, InstanceRules]) -> None:
         self._store = store
@@ -145,6 +146,25 @@ class Door:
             )
         except StorageError:
             return "unreadable"
+
+    def may_tell(self, notice: Notice) -> bool:
+        """Whether what the runtime itself says may go out now."""
+        place = notice.address
+        rules = self._rules.get(place.instance)
+        if rules is None or self.is_wide_open(place.instance):
+            return True
+        try:
+            verdict = admit(
+                rules.access,
+                user_id=notice.user_id,
+                conversation=place.conversation,
+                direct=notice.direct,
+                mentioned=True,
+                standing=self._standing(place.instance, notice.user_id),
+            )
+        except StorageError:
+            return False
+        return isinstance(verdict, Admitted | Knock if notice.to_stranger else Admitted)
 
     def _standing(self, instance: str, user_id: str) -> Standing:
         return load_standing(self._store, instance, user_id) if self._has_standings else None

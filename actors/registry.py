@@ -30,7 +30,7 @@ from .core.directory import Directory
 from .core.intake import check, check_change
 from .core.records import MalformedRecord
 from .deletion import why_unknown
-from .deliveries import DeliveryReported, SendMessage
+from .deliveries import DeliveryReported, MayTell, SendMessage
 from .door import Refusal
 from .errands import (
     FollowRules,
@@ -192,6 +192,9 @@ class RegistryActor(Sender):
             if not granted:
                 return False
         return True
+
+    def _may_tell(self, message: MayTell) -> bool:
+        return self._services.door.may_tell(message.notice)
 
     def _hear_change(self, message: HearChange, answer: TrioFuture[Any] | None) -> None:
         """Pass a change on to whoever heard the message, or is just hearing it."""
@@ -378,6 +381,7 @@ class RegistryActor(Sender):
         Identified: Binder._identified_as,
         FollowRules: _follow_rules,
         ListRefusals: _list_refusals,
+        MayTell: _may_tell,
         **dict.fromkeys((Link, Unlink, Pair, Unpair, Move, Undo), _do_act),
         **dict.fromkeys((Approve, Allow, Revoke, Create, Delete), _do_act),
     }

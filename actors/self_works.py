@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from ..storage.base import Batch, Table
@@ -125,7 +126,7 @@ def _redeem(bench: Bench, turn: InboundTurn, typed: str) -> Work:
         batch = work.batch
         there = Address(Instance(found.instance), found.conversation, found.thread)
         work.notices.append(bench.answer(turn, commands.linked(found.platform)))
-        work.notices.append(bench.notice(there, commands.linked(turn.platform)))
+        work.notices.append(bench.notice(there, found.user_id, commands.linked(turn.platform)))
     batch.delete(Table.CODES, key_of_code(found))
     batch.put(Table.CODES, key, encode(list(codes.after_right(attempts, bench.now_us))))
     return _heard(bench, work, batch, turn)
@@ -185,16 +186,15 @@ def _issue(bench: Bench, batch: Batch, kind: CodeKind, turn: InboundTurn) -> Not
             batch.delete(Table.CODES, stored)
         elif stored != own:
             waiting += 1
+    answer = partial(bench.answer, turn, to_stranger=kind == "access")
     if attempts is None or waiting >= codes.MAX_PENDING:
-        return bench.answer(
-            turn, commands.TOO_MANY_CODES if attempts is None else commands.TRY_LATER
-        )
+        return answer(commands.TOO_MANY_CODES if attempts is None else commands.TRY_LATER)
     code = codes.make_code(bench.random(codes.CODE_BYTES))
     sealed = codes.seal(code, bench.random(codes.SALT_BYTES), kind, turn, now_us)
     batch.put(Table.CODES, own, encode(list(sealed)))
     batch.put(Table.CODES, key, encode(list(attempts)))
     tell = commands.new_link_code if kind == "link" else commands.access_code
-    return bench.answer(turn, tell(code))
+    return answer(tell(code))
 
 
 def _heard(bench: Bench, work: Work, batch: Batch, turn: InboundTurn) -> Work:

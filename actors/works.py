@@ -140,7 +140,7 @@ def _approve(bench: Bench, act: Approve) -> Work:
     work = _decide(
         bench, found.instance, found.platform, found.user_id, "approved", found.user_name
     )
-    work.notices.append(bench.notice(place, commands.APPROVED))
+    work.notices.append(bench.notice(place, found.user_id, commands.APPROVED))
     return work
 
 

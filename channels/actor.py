@@ -24,6 +24,7 @@ from ..actors.deliveries import (
     LateStatus,
     LookAtLanes,
     MayRetry,
+    MayTell,
     Notice,
     OutcomeStatus,
 )
@@ -225,6 +226,9 @@ class ChannelActor(TrioActor):
         tries = attempt
         parcel.draft = await self._presence.claim(deliver.turn_id)
         while True:
+            if deliver.notice is not None and not await self._may_tell(deliver.notice):
+                self._give_up(parcel, attempt, "withheld")
+                return True
             lane.reachable = False
             arrived = len(parcel.arrived)
             lane.sending = True
@@ -302,6 +306,13 @@ class ChannelActor(TrioActor):
             return bool(await self._registry.ask(ask, block=False))
         except Exception as error:  # the supervisor's edge: one bad session stops no channel
             logger.warning("%s: %s waits for its session", self, ask.delivery_id, exc_info=error)
+            return False
+
+    async def _may_tell(self, notice: Notice) -> bool:
+        """Whether a notice may go out; its reader may have been shut out since it was made."""
+        try:
+            return bool(await self._registry.ask(MayTell(notice=notice), block=False))
+        except ActorDeadError:
             return False
 
     def _tell_dropped(self, deliver: Deliver) -> None:
@@ -399,6 +410,7 @@ def _delivery_of(notice: Notice, now_us: int) -> Deliver:
         text=notice.text,
         asked_at_us=now_us,
         reply_to=notice.reply_to,
+        notice=notice,
     )
 
 

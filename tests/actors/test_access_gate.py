@@ -254,6 +254,61 @@ async def test_who_is_revoked_while_a_reply_waits_for_a_retry_does_not_get_it(
         assert outcomes(stage.store)[-1] == ("failed", "revoked")
 
 
+async def test_who_is_revoked_before_an_approval_is_told_does_not_hear_of_it(
+    mock_clock: MockClock,
+) -> None:
+    async with on_stage(echo, tg := LoopbackChannel("tg"), **rules(CODE)) as stage:
+        code = await knock_for_code(tg, "bob")
+        seen = len(tg.sent)
+        tg.fail_next("rate_limited", retry_after_s=60.0)
+        await stage.runtime.approve(code)
+        await wait_all_tasks_blocked()
+        await stage.runtime.revoke("tg", "bob")
+        await passes(mock_clock, 120)
+        assert tg.sent[seen:] == []
+
+
+@pytest.mark.parametrize("how", ["revoked", "denied", "closed"])
+async def test_a_code_is_not_told_to_a_stranger_who_was_shut_out_before_it_left(
+    how: str, mock_clock: MockClock
+) -> None:
+    async with on_stage(echo, tg := LoopbackChannel("tg"), **rules(CODE)) as stage:
+        tg.fail_next("rate_limited", retry_after_s=60.0)
+        assert await knock(tg, "bob") is None
+        if how == "revoked":
+            await stage.runtime.revoke("tg", "bob")
+        else:
+            section = {**CODE, "denied_users": ["bob"]} if how == "denied" else LIST
+            await stage.runtime.reload(rules(section))
+        await passes(mock_clock, 120)
+        assert tg.sent == []
+
+
+async def test_a_code_that_waited_is_told_to_a_stranger_who_is_one_still(
+    mock_clock: MockClock,
+) -> None:
+    async with on_stage(echo, tg := LoopbackChannel("tg"), **rules(CODE)):
+        tg.fail_next("rate_limited", retry_after_s=60.0)
+        assert await knock(tg, "bob") is None
+        await passes(mock_clock, 120)
+        assert len(tg.sent) == 1
+        assert code_in(tg.sent[0].text)
+
+
+@pytest.mark.parametrize("text", ["/link", "/link ABCD-EFGH", "/unlink"])
+@pytest.mark.parametrize("section", [LIST, CODE])
+async def test_a_command_of_who_was_shut_out_meanwhile_is_not_answered(
+    section: dict[str, Any], text: str, mock_clock: MockClock
+) -> None:
+    async with on_stage(echo, tg := LoopbackChannel("tg"), **rules(section)) as stage:
+        tg.fail_next("rate_limited", retry_after_s=60.0)
+        await tg.receive(text, conversation="dm-ann", user_id="ann")
+        await wait_all_tasks_blocked()
+        await stage.runtime.revoke("tg", "ann")
+        await passes(mock_clock, 120)
+        assert tg.sent == []
+
+
 async def test_who_is_revoked_in_a_group_is_not_answered_there_and_others_are() -> None:
     go_on = trio.Event()
 
