@@ -7,7 +7,7 @@ is left out, and told of in the log of the program.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,8 +17,15 @@ from .core.alterations import Altered, altered_by, as_altered
 from .core.delivery_records import NoteRecord, ReceiptRecord
 from .core.head import Head
 from .core.records import Record
-from .core.turn_records import AssistantRecord, MissionRecord, ToolRecord, UserRecord
-from .core.turns import in_context
+from .core.turn_records import (
+    AssistantRecord,
+    MissionRecord,
+    QuarantinedRecord,
+    SilentRecord,
+    ToolRecord,
+    UserRecord,
+)
+from .core.turns import TOLD, in_context
 from .core.veil import Hidden
 from .core.view_records import ChangedRecord, ClearRecord, SummaryRecord
 from .core.weight import weight_of
@@ -269,7 +276,7 @@ def head_at(store: Reads, stream: int, head: Head, until: int, turn: int) -> Hea
 def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
     """What of a log is not covered by a summary, newest first."""
     stop = log.until + 1 if log.until is not None else None
-    newest_first = readable(store, log.stream, log.through + 1, stop, reverse=True)
+    newest_first = readable(store, log.stream, log.through + 1, stop, reverse=True, kinds=_SHOWN)
     marked = _marked(newest_first, log.head.cleared)
     for seq, record in in_context(_as_told(log, marked), log.since_us):
         if not isinstance(record, _ASIDES) or not log.covers(seq, record):
@@ -277,6 +284,10 @@ def told_of(store: Reads, log: Log) -> Iterator[tuple[Log, int, Record]]:
 
 
 _ASIDES: Final = (NoteRecord, ReceiptRecord, ChangedRecord)
+_SHOWN: Final = frozenset(
+    kind.kind for kind in (*TOLD, ClearRecord, SilentRecord, QuarantinedRecord)
+)
+"""The kinds of record that are shown, or tell where others stand."""
 
 
 def _as_told(log: Log, newest_first: Iterator[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
@@ -300,10 +311,25 @@ def _marked(
 
 
 def readable(
-    store: Reads, stream: int, start: int = 1, stop: int | None = None, *, reverse: bool = False
+    store: Reads,
+    stream: int,
+    start: int = 1,
+    stop: int | None = None,
+    *,
+    reverse: bool = False,
+    kinds: Collection[str] | None = None,
 ) -> Iterator[tuple[int, Record]]:
-    """The records that can be read; of each other one the log of the program tells."""
-    return load_records(store, stream, start, stop, reverse=reverse, damaged=_tell)
+    """The records that can be read; of each other one the log of the program tells.
+
+    Args:
+        store: where they are.
+        stream: number of the session.
+        start: the first one.
+        stop: the first one that is not wanted any more.
+        reverse: newest first.
+        kinds: the only ones that are wanted; None for all.
+    """
+    return load_records(store, stream, start, stop, reverse=reverse, damaged=_tell, kinds=kinds)
 
 
 def record_at(store: Reads, stream: int, seq: int) -> Record | None:

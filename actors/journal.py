@@ -6,12 +6,12 @@ The one place where the actors' records meet the store's bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from ..storage.base import Batch, Reads, Table
-from ..storage.codec import decode, encode, encode_known
-from ..storage.errors import CorruptRecord, StorageError
+from ..storage.codec import decode, decode_all, encode, encode_known
+from ..storage.errors import CorruptRecord, RecordFromFuture, StorageError
 from ..storage.keys import hash16, log_key, number_key
 from .core.conversation import Conversation
 from .core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
@@ -245,6 +245,7 @@ def load_records(
     *,
     reverse: bool = False,
     damaged: Callable[[int, StorageError], None] | None = None,
+    kinds: Collection[str] | None = None,
 ) -> Iterator[tuple[int, Record]]:
     """The records of `stream` with `start <= seq < stop`, read page by page.
 
@@ -255,20 +256,40 @@ def load_records(
         stop: the first one that is not wanted any more.
         reverse: newest first.
         damaged: told of each that cannot be read, which is passed over; None to raise instead.
+        kinds: the only ones that are wanted; None for all.
 
     Raises:
         CorruptRecord: as for :func:`load_record`.
     """
     for page in log_pages(store, stream, start, stop, reverse=reverse):
-        for seq, data in page:
+        for (seq, data), payload in zip(page, _payloads(page), strict=True):
+            if kinds is not None and _is_of_other_kind(payload, kinds):
+                continue
             try:
-                record = _parse(f"record {stream}/{seq}", data)
-            except CorruptRecord as error:
+                record = unpack(decode(data) if payload is None else payload)
+            except (CorruptRecord, MalformedRecord) as error:
+                fault = CorruptRecord(f"record {stream}/{seq}: {error}")
                 if damaged is None:
-                    raise
-                damaged(seq, error)
+                    raise fault from error
+                damaged(seq, fault)
                 continue
             yield seq, record
+
+
+def _payloads(page: Sequence[tuple[int, bytes]]) -> Sequence[Any]:
+    """The payloads of records; None for each if one of them cannot be read."""
+    try:
+        return decode_all([data for _, data in page])
+    except (CorruptRecord, RecordFromFuture):
+        return [None] * len(page)
+
+
+def _is_of_other_kind(payload: Any, kinds: Collection[str]) -> bool:
+    """Whether a payload is a record, as it seems, and of none of `kinds`."""
+    if type(payload) is not list or not payload:
+        return False
+    kind = cast("list[object]", payload)[0]
+    return type(kind) is str and kind not in kinds
 
 
 def load_head(store: Reads, stream: int) -> Head | None:

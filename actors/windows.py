@@ -311,15 +311,15 @@ class _Reading:
         for log in self._logs:
             self._take_summary(log, rules.room // 2)
         if current is not None:
-            self._take(self._logs[0], *current, whole=False)
+            self._take(self._logs[0], *current, weight_of(current[1]), whole=False)
         left = rules.max_messages
         full = False
 
         def fits(log: Log, seq: int, record: Record) -> bool:
             nonlocal left, full
-            if not full and not log.covers(seq, record) and weight_of(record):
+            if not full and not log.covers(seq, record) and (bound := weight_of(record)):
                 left -= 1
-                full = left < 0 or not self._take(log, seq, record)
+                full = left < 0 or not self._take(log, seq, record, bound)
             return not full
 
         kept = self._fill(current, fits)
@@ -369,9 +369,8 @@ class _Reading:
         self._room -= tokens
         self._taken.append((log, seq, tokens))
 
-    def _take(self, log: Log, seq: int, record: Record, *, whole: bool = True) -> bool:
+    def _take(self, log: Log, seq: int, record: Record, bound: int, *, whole: bool = True) -> bool:
         """Make room for a message; False if there is none, not even for a part of it."""
-        bound = weight_of(record)
         tokens = self._tokens(log, seq, bound)
         if tokens > self._room and self._count():
             tokens = self._tokens(log, seq, bound)

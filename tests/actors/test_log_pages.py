@@ -7,10 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnkeeper.actors.core.records import pack
 from turnkeeper.actors.erasing import next_piece
-from turnkeeper.actors.journal import log_pages
+from turnkeeper.actors.journal import load_records, log_pages
+from turnkeeper.storage.codec import encode
+from turnkeeper.storage.errors import StorageError
 from turnkeeper.storage.keys import log_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads
+
+from ..core.logs import note, reply, user
 
 MB = 1_000_000
 
@@ -83,3 +88,37 @@ def test_page_by_page_every_record_is_read_once(
     found = [s for page in log_pages(reads, 1, start, stop, reverse=reverse) for s, _ in page]
     wanted = range(max(start, 1), min(len(sizes) + 1, 71 if stop is None else stop))
     assert found == sorted(wanted, reverse=reverse)
+
+
+def test_of_a_page_with_a_damaged_record_all_others_are_read_and_it_is_named() -> None:
+    disk, told = MemoryDisk(), list[tuple[int, str]]()
+    rows = {
+        1: encode(pack(user(1, "one"))),
+        2: encode(pack(user(2, "two")))[:-1] + b"?",
+        3: encode(pack(reply(3, 1, "re: one"))),
+        4: encode(["no such kind"]),
+        5: encode(None),
+        6: encode(pack(note(6, "beside"))),
+    }
+    for seq, row in rows.items():
+        disk.log.put(log_key(1, seq), row)
+
+    def damaged(seq: int, error: StorageError) -> None:
+        told.append((seq, str(error).partition(":")[0]))
+
+    found = dict(load_records(MemoryReads(disk), 1, damaged=damaged))
+    assert [(seq, record.kind) for seq, record in found.items()] == [
+        (1, "user"),
+        (3, "assistant"),
+        (6, "note"),
+    ]
+    assert told == [(2, "record 1/2"), (4, "record 1/4"), (5, "record 1/5")]
+
+
+def test_whoever_wants_some_kinds_of_record_gets_no_others() -> None:
+    disk = MemoryDisk()
+    for seq in range(1, 301):
+        record = user(seq) if seq % 3 else note(seq)
+        disk.log.put(log_key(1, seq), encode(pack(record)))
+    found = list(load_records(MemoryReads(disk), 1, kinds={"note"}, reverse=True))
+    assert [seq for seq, _ in found] == list(range(300, 0, -3))
