@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -10,69 +10,16 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from turnkeeper import Accepted, Attachment, Channel, InboundTurn, MessageChange
-from turnkeeper.actors.deliveries import LateReceipt
-from turnkeeper.actors.messages import SessionId, TurnId
+from turnkeeper import Channel
 from turnkeeper.channels.hook_server import HookServer
 
 from ..peers.background import open_background
 from ..peers.clients import open_client
+from .given import Runtime
 
 __all__ = ["PATH", "Runtime", "hooked", "post_raw"]
 
 PATH: Final = "/hooks/mine"
-
-
-class Runtime:
-    """Takes each message once, and notes all that it is told."""
-
-    def __init__(self) -> None:
-        self.turns: list[InboundTurn] = []
-        self.changes: list[MessageChange] = []
-        self.receipts: list[LateReceipt] = []
-        self.kept: list[tuple[bytes, str | None]] = []
-        self.refuses: Callable[[InboundTurn], Exception | None] = lambda _turn: None
-        self.knows_receipts: Callable[[LateReceipt], bool] = lambda _receipt: True
-        self._known: dict[tuple[str, str], int] = {}
-
-    async def deliver(self, turn: InboundTurn) -> Accepted:
-        await trio.lowlevel.checkpoint()
-        refusal = self.refuses(turn)
-        if refusal is not None:
-            raise refusal
-        key = (turn.address.conversation, turn.message_id)
-        duplicate = key in self._known
-        if not duplicate:
-            self.turns.append(turn)
-            self._known[key] = len(self.turns)
-        turn_id = TurnId(f"s1/{self._known[key]}")
-        return Accepted(session_id=SessionId("s1"), turn_id=turn_id, duplicate=duplicate)
-
-    async def change(self, change: MessageChange) -> bool:
-        self.changes.append(change)
-        return True
-
-    async def receipt(self, receipt: LateReceipt) -> bool:
-        self.receipts.append(receipt)
-        return self.knows_receipts(receipt)
-
-    async def keep(
-        self,
-        content: bytes | AsyncIterable[bytes],
-        /,
-        *,
-        kind: str,
-        mime: str | None = None,
-        name: str | None = None,
-    ) -> Attachment:
-        assert not isinstance(content, bytes)
-        whole = b"".join([piece async for piece in content])
-        self.kept.append((whole, name))
-        reference = f"blob:{len(self.kept)}"
-        return Attachment(kind=kind, reference=reference, mime=mime, name=name)
-
-    def texts(self) -> list[str]:
-        return [turn.text for turn in self.turns]
 
 
 @asynccontextmanager
@@ -81,8 +28,7 @@ async def hooked(
 ) -> AsyncGenerator[tuple[Runtime, httpx.AsyncClient]]:
     """Run a channel, and a client of its server of hooks."""
     runtime = runtime or Runtime()
-    channel.on_change, channel.on_receipt = runtime.change, runtime.receipt
-    channel.keep_file = runtime.keep
+    runtime.serve(channel)
     assert channel.hook is not None
     server = HookServer()
     server.mount(PATH, channel.hook)

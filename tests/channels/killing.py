@@ -6,18 +6,24 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
 import turnkeeper as tk
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 
-from ..peers.remote import RemotePeer
-
 EACH: Final = 25
 """Messages in every conversation."""
 KILLS: Final = 4
+
+
+class Mortal(Protocol):
+    """A platform that can be killed, and is there again with what it knew."""
+
+    async def kill(self) -> None: ...
+
+    async def start(self) -> None: ...
 
 
 class Load:
@@ -61,7 +67,7 @@ class Load:
 
     async def speak(
         self,
-        peer: RemotePeer,
+        peer: Mortal,
         say: Callable[[Any, str], Awaitable[object]],
         restarted: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
@@ -79,8 +85,8 @@ class Load:
     async def settle(
         self, nudge: Callable[[], Awaitable[object]] | None = None, *, every_s: float = 0.1
     ) -> None:
-        """Wait until every delivery is over; no longer than a minute and a half."""
-        with trio.move_on_after(90):
+        """Wait until every delivery is over; no longer than two minutes."""
+        with trio.move_on_after(120):
             while not self._is_settled():
                 if nudge is not None:
                     await nudge()

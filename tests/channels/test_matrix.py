@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -11,19 +11,15 @@ import pytest
 import trio
 
 from turnkeeper import (
-    Accepted,
     AccessDenied,
     Address,
-    Attachment,
-    InboundTurn,
-    MessageChange,
     Outbound,
     OutboundFile,
     Overloaded,
     Rejected,
     Unreachable,
 )
-from turnkeeper.actors.messages import DeliveryId, Instance, SessionId, TurnId
+from turnkeeper.actors.messages import DeliveryId, Instance, TurnId
 from turnkeeper.channels.base import Draft
 from turnkeeper.channels.matrix import MatrixChannel
 from turnkeeper.config_tables import ChannelConfig
@@ -31,80 +27,15 @@ from turnkeeper.kinds import make_channel
 
 from ..peers.matrix_peer import MatrixPeer, open_matrix
 from ..peers.matrix_server import Synapse, run_synapse
+from .given import Runtime
 
 MX: Final = Instance("mx")
-PATIENCE_S: Final = 60.0
 
 
 @pytest.fixture(scope="module")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Generator[Synapse]:
     with run_synapse(tmp_path_factory.mktemp("synapse")) as server:
         yield server
-
-
-class Mark:
-    """A watermark in memory."""
-
-    def __init__(self) -> None:
-        self.value: str | None = None
-
-    async def move(self, value: str, /) -> None:
-        await trio.lowlevel.checkpoint()
-        self.value = value
-
-
-class Runtime:
-    """What a channel is given, and what it has made of it."""
-
-    def __init__(self) -> None:
-        self.mark = Mark()
-        self.turns: list[InboundTurn] = []
-        self.again: list[InboundTurn] = []
-        self.changes: list[MessageChange] = []
-        self.refuses: Callable[[InboundTurn], Exception | None] = lambda _turn: None
-        self.kept: list[bytes] = []
-        self._news = trio.Event()
-
-    @property
-    def texts(self) -> list[str]:
-        return [turn.text for turn in self.turns]
-
-    async def deliver(self, turn: InboundTurn) -> Accepted:
-        refused = self.refuses(turn)
-        if refused is not None:
-            raise refused
-        duplicate = any(turn.message_id == one.message_id for one in self.turns)
-        (self.again if duplicate else self.turns).append(turn)
-        self.tell()
-        return Accepted(session_id=SessionId("s"), turn_id=TurnId("s/1"), duplicate=duplicate)
-
-    async def change(self, change: MessageChange) -> bool:
-        self.changes.append(change)
-        self.tell()
-        return True
-
-    async def keep(
-        self,
-        content: bytes | AsyncIterable[bytes],
-        /,
-        *,
-        kind: str,
-        mime: str | None = None,
-        name: str | None = None,
-    ) -> Attachment:
-        assert not isinstance(content, bytes)
-        self.kept.append(b"".join([piece async for piece in content]))
-        return Attachment(kind=kind, reference=f"blob:{len(self.kept)}", mime=mime, name=name)
-
-    def tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        with trio.fail_after(PATIENCE_S):
-            while not holds():
-                with trio.move_on_after(0.2):  # the line tells nobody that it has changed
-                    await self._news.wait()
 
 
 def make(matrix: MatrixPeer, **keys: Any) -> MatrixChannel:
@@ -118,13 +49,22 @@ async def living(
 ) -> AsyncGenerator[MatrixChannel]:
     """A channel that is connected, until the block ends."""
     channel = make(matrix, **keys)
-    channel.watermark, channel.on_change = runtime.mark, runtime.change
-    channel.keep_file = runtime.keep
+    runtime.serve(channel)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.run, runtime.deliver)
         await runtime.until(lambda: channel.line.state == "connected")
         yield channel
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def talking(
+    synapse: Synapse, group: str | None = None
+) -> AsyncGenerator[tuple[MatrixPeer, str, str]]:
+    """Ada, and the room in which she can talk to the agent: a direct one, or a group's."""
+    async with open_matrix(synapse) as matrix:
+        ada = await matrix.add_user("Ada")
+        yield matrix, ada, await (matrix.dm(ada) if group is None else matrix.add_room(group, ada))
 
 
 def text(room: str, said: str, number: int = 1, **fields: Any) -> Outbound:
@@ -140,7 +80,7 @@ async def test_a_long_absence_leaves_no_gap_and_no_disorder(synapse: Synapse) ->
         runtime = Runtime()
         async with living(matrix, runtime):
             await matrix.user_says(rooms[0], ada, "before")
-            await runtime.until(lambda: runtime.texts == ["before"])
+            await runtime.until(lambda: runtime.texts() == ["before"])
         said = [f"missed {number}" for number in range(130)]
         for one in said:
             await matrix.user_says(rooms[1], ada, one)
@@ -154,9 +94,7 @@ async def test_a_long_absence_leaves_no_gap_and_no_disorder(synapse: Synapse) ->
 
 @pytest.mark.slow
 async def test_a_message_that_is_told_again_is_the_same_turn(synapse: Synapse) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, ada, room):
         runtime = Runtime()
         async with living(matrix, runtime):
             message = await matrix.user_says(room, ada, "once")
@@ -171,35 +109,31 @@ async def test_a_message_that_is_told_again_is_the_same_turn(synapse: Synapse) -
 async def test_what_was_said_before_the_first_connection_is_nobodys_question(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, ada, room):
         await matrix.user_says(room, ada, "long ago")
         runtime = Runtime()
         async with living(matrix, runtime):
             await matrix.user_says(room, ada, "now")
-            await runtime.until(lambda: "now" in runtime.texts)
-        assert runtime.texts == ["now"]
+            await runtime.until(lambda: "now" in runtime.texts())
+        assert runtime.texts() == ["now"]
 
 
 @pytest.mark.slow
 async def test_a_homeserver_that_has_forgotten_the_place_is_heard_from_now_on(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, ada, room):
         runtime = Runtime()
         async with living(matrix, runtime):
             await matrix.user_says(room, ada, "before")
-            await runtime.until(lambda: runtime.texts == ["before"])
+            await runtime.until(lambda: runtime.texts() == ["before"])
         await matrix.user_says(room, ada, "missed")
         matrix.fails("sync", "M_UNKNOWN", status=400)
         async with living(matrix, runtime) as channel:
             assert "does not know" in channel.line.warning
             await matrix.user_says(room, ada, "after")
-            await runtime.until(lambda: "after" in runtime.texts)
-        assert runtime.texts == ["before", "after"]
+            await runtime.until(lambda: "after" in runtime.texts())
+        assert runtime.texts() == ["before", "after"]
 
 
 @pytest.mark.slow
@@ -214,8 +148,8 @@ async def test_another_account_under_the_same_name_begins_anew(synapse: Synapse)
         await second.user_says(room, ada, "long ago")
         async with living(second, runtime):
             await second.user_says(room, ada, "now")
-            await runtime.until(lambda: "now" in runtime.texts)
-        assert runtime.texts == ["now"]
+            await runtime.until(lambda: "now" in runtime.texts())
+        assert runtime.texts() == ["now"]
         assert before is not None
         assert runtime.mark.value is not None
         assert before.split()[0] == runtime.mark.value.split()[0]
@@ -236,15 +170,13 @@ async def test_who_invites_is_heard_from_then_on_and_alone_with_the_agent(
             await runtime.until(lambda: len(runtime.turns) == 70)
             await matrix.user_says(room, ada, "are you there?")
             await runtime.until(lambda: len(runtime.turns) == 71)
-        assert runtime.texts == [*said, "are you there?"]
+        assert runtime.texts() == [*said, "are you there?"]
         assert {(turn.direct, turn.mentioned) for turn in runtime.turns} == {(True, True)}
 
 
 @pytest.mark.slow
 async def test_what_was_said_before_the_invitation_is_not_heard(synapse: Synapse) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.add_room("general", ada)
+    async with talking(synapse, "general") as (matrix, ada, room):
         await matrix.removes_bot(room)
         runtime = Runtime()
         async with living(matrix, runtime):
@@ -252,7 +184,7 @@ async def test_what_was_said_before_the_invitation_is_not_heard(synapse: Synapse
             await matrix.invites(room, matrix.bot)
             await matrix.user_says(room, ada, "welcome")
             await runtime.until(lambda: bool(runtime.turns))
-        assert runtime.texts == ["welcome"]
+        assert runtime.texts() == ["welcome"]
         assert not runtime.turns[0].direct
 
 
@@ -266,7 +198,7 @@ async def test_an_invitation_of_somebody_else_stays_open(synapse: Synapse) -> No
             await matrix.user_says(room, ada, "from Ada")
             await matrix.user_says(other, ben, "from Ben")
             await runtime.until(lambda: bool(runtime.turns))
-        assert runtime.texts == ["from Ben"]
+        assert runtime.texts() == ["from Ben"]
         assert sum(kind == "join" for kind, _, _ in matrix.calls) == 1
 
 
@@ -293,9 +225,7 @@ async def test_a_room_is_direct_no_more_when_a_third_comes(synapse: Synapse) -> 
 async def test_in_a_group_an_answer_to_the_agent_is_meant_for_it_even_after_a_restart(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.add_room("general", ada)
+    async with talking(synapse, "general") as (matrix, ada, room):
         runtime = Runtime()
         async with living(matrix, runtime) as channel:
             mine = (await channel.send(text(room, "a question?"))).platform_message_id
@@ -318,9 +248,7 @@ async def test_in_a_group_an_answer_to_the_agent_is_meant_for_it_even_after_a_re
 async def test_rooms_that_are_encrypted_or_were_replaced_are_named_to_the_operator(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, ada, room):
         runtime = Runtime()
         async with living(matrix, runtime) as channel:
             secret = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "y"}
@@ -335,9 +263,7 @@ async def test_rooms_that_are_encrypted_or_were_replaced_are_named_to_the_operat
 
 @pytest.mark.slow
 async def test_a_file_that_is_not_handed_out_comes_by_its_reference(synapse: Synapse) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, ada, room):
         runtime = Runtime()
         async with living(matrix, runtime):
             matrix.fails("download", "M_NOT_FOUND", status=404, times=2)
@@ -347,7 +273,7 @@ async def test_a_file_that_is_not_handed_out_comes_by_its_reference(synapse: Syn
         (lost,), (kept,) = (turn.attachments for turn in runtime.turns)
         assert lost.reference.startswith("mxc://harbour.test/")
         assert (lost.kind, lost.name, lost.size_bytes) == ("image", "a.png", 7)
-        assert (kept.reference, runtime.kept, runtime.turns[1].text) == (
+        assert (kept.reference, runtime.contents(), runtime.turns[1].text) == (
             "blob:1",
             [b"another"],
             "look",
@@ -371,8 +297,8 @@ async def test_one_room_that_is_refused_holds_up_no_other_and_nothing_is_lost(
                 await runtime.until(lambda: len(runtime.turns) == number + 1)  # noqa: B023
         runtime.refuses = lambda _turn: None
         async with living(matrix, runtime):
-            await runtime.until(lambda: "refused" in runtime.texts)
-        assert runtime.texts == [*(f"number {number}" for number in range(4)), "refused"]
+            await runtime.until(lambda: "refused" in runtime.texts())
+        assert runtime.texts() == [*(f"number {number}" for number in range(4)), "refused"]
 
 
 @pytest.mark.slow
@@ -395,9 +321,7 @@ async def test_a_stranger_is_told_so_alone_and_in_groups_nobody_is(synapse: Syna
 async def test_a_new_state_directory_repeats_no_transaction_of_an_old_one(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, _ada, room):
         ids: list[str] = []
         for runtime, said in ((Runtime(), "in the first"), (Runtime(), "in the second")):
             async with living(matrix, runtime) as channel:
@@ -410,9 +334,7 @@ async def test_a_new_state_directory_repeats_no_transaction_of_an_old_one(
 
 @pytest.mark.slow
 async def test_texts_are_formatted_in_threads_and_notify_nobody(synapse: Synapse) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.add_room("general", ada)
+    async with talking(synapse, "general") as (matrix, ada, room):
         root = await matrix.user_says(room, ada, "root")
         question = await matrix.user_says(room, ada, "question", thread=root)
         channel = make(matrix)
@@ -431,9 +353,7 @@ async def test_texts_are_formatted_in_threads_and_notify_nobody(synapse: Synapse
 async def test_a_draft_is_edited_into_its_text_or_replaced_if_it_is_gone(
     synapse: Synapse,
 ) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, _ada, room):
         channel = make(matrix)
         address = Address(MX, room)
         ids: list[str] = []
@@ -457,9 +377,7 @@ async def test_a_draft_is_edited_into_its_text_or_replaced_if_it_is_gone(
 
 @pytest.mark.slow
 async def test_typing_is_shown_until_something_is_said(synapse: Synapse) -> None:
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.dm(ada)
+    async with talking(synapse) as (matrix, _ada, room):
         channel = make(matrix)
         await channel.typing(Address(MX, room))
         await matrix.until_typing(room)
@@ -489,9 +407,7 @@ async def test_what_the_homeserver_refuses_has_one_word(synapse: Synapse) -> Non
     async def read() -> bytes:
         return b"x" * 11_000_000
 
-    async with open_matrix(synapse) as matrix:
-        ada = await matrix.add_user("Ada")
-        room = await matrix.add_room("general", ada)
+    async with talking(synapse, "general") as (matrix, _ada, room):
         channel = make(matrix)
         file = OutboundFile(kind="file", size_bytes=11_000_000, read=read, name="big.bin")
 
