@@ -31,7 +31,7 @@ from turnkeeper.testing import Failure, Seen, Wire
 from ..peers.background import open_background
 from ..peers.web import Pulse, WebServer, cut_connection, open_web
 
-__all__ = ["IN", "OLD", "OUT", "Program", "make_webhook", "open_program", "signed"]
+__all__ = ["IN", "OLD", "OUT", "Program", "digest", "make_webhook", "open_program", "signed"]
 
 IN: Final = "whsec_" + base64.b64encode(b"what programs sign with, 1").decode()
 OUT: Final = "whsec_" + base64.b64encode(b"what we sign our own with").decode()
@@ -40,6 +40,7 @@ _RETRY_S: Final = 0.05
 
 
 def digest(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """The signature of a call, without its version."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = message_id.encode() + b"." + timestamp.encode() + b"." + body
     return base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
+from ..channels.webhook_program import IN, OUT
 from ..peers.discord_peer import DiscordPeer, open_discord
 from ..peers.matrix_peer import MatrixPeer, open_matrix
 from ..peers.matrix_server import Synapse, run_synapse
@@ -254,6 +255,44 @@ class WhatsAppSurface(Surface):
         await self._peer.start()
 
 
+class WebhookSurface(Surface):
+    """A program of our own, which calls the agent and is called by it."""
+
+    kind = "webhook"
+    quotes = False
+
+    def __init__(self, peer: RemotePeer) -> None:
+        super().__init__()
+        self._peer = peer
+
+    @property
+    def options(self) -> dict[str, Any]:
+        outbound = {"outbound_url": f"{self._peer.url}/in", "outbound_secret": OUT}
+        return {"secret": IN, **outbound}
+
+    async def joins(self) -> None:
+        user = f"human-{len(self.users)}"
+        self.users.append(user)
+        self.conversations.append(user)
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        assert reply_to is None
+        await self._peer.call("says", user=self.users[who], text=text)
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        heard = await self._peer.call("heard", user=self.users[who])
+        return [Shown(one["id"], one["text"]) for one in heard]
+
+    async def calls(self, hooks_url: str) -> None:
+        await self._peer.call("uses", url=f"{hooks_url}/{self.kind}")
+
+    async def dies(self) -> None:
+        await self._peer.kill()
+
+    async def comes_back(self) -> None:
+        await self._peer.start()
+
+
 class MatrixSurface(Surface):
     """A real homeserver."""
 
@@ -309,6 +348,10 @@ async def open_surface(kind: str, folder: Path, humans: int = 1) -> AsyncGenerat
         case "whatsapp":
             async with open_remote("tests.peers.whatsapp_fake", folder / "whatsapp.world") as peer:
                 surface = WhatsAppSurface(peer, WhatsAppWorld())
+                yield await _peopled(surface, humans)
+        case "webhook":
+            async with open_remote("tests.peers.webhook_fake", folder / "webhook.world") as peer:
+                surface = WebhookSurface(peer)
                 yield await _peopled(surface, humans)
         case "matrix":
             home = folder / "matrix"
