@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
+from .actors.context_logs import readable
 from .actors.core.conversation import INTERRUPTED
 from .actors.core.delivery_records import DeliveryRecord, ReceiptRecord, ReopenedRecord
 from .actors.core.mission_definition import Overlap
@@ -17,10 +18,11 @@ from .actors.core.turn_records import (
     MissionRecord,
     QuarantinedRecord,
     SilentRecord,
+    UserRecord,
 )
 from .actors.deliveries import Outcome, OutcomeStatus, Part
 from .actors.frozen import message
-from .actors.journal import load_record, load_records
+from .actors.journal import load_head, load_record, load_records
 from .actors.messages import DeliveryId, SessionId
 from .actors.mission_rows import (
     RunRow,
@@ -51,8 +53,10 @@ __all__ = [
     "runs",
 ]
 
-RunStatus: TypeAlias = Literal["running", "answered", "silent", "failed", "interrupted"]
-"""What became of a run, whatever became of its messages. `interrupted`: the process ended first."""
+RunStatus: TypeAlias = Literal["waiting", "running", "answered", "silent", "failed", "interrupted"]
+"""What became of a run, whatever became of its messages. `waiting`: turns that came to its session
+before it are not over, another run of the mission perhaps. `interrupted`: the process ended first.
+"""
 
 MAX_RUNS_SHOWN: Final = 20
 """Newest runs that are listed of one mission."""
@@ -316,4 +320,14 @@ def _tale(store: Reads, name: str, run: int) -> _Tale | None:
         tale.hear(seq, record)
         if tale.is_over(store):
             break
+    if tale.ended_us is None and _waits(store, place):
+        tale.status = "waiting"
     return tale
+
+
+def _waits(store: Reads, place: RunRow) -> bool:
+    """Whether a turn that came before an open run is open too."""
+    head = load_head(store, place.stream)
+    settled = head.settled if head is not None else 0
+    earlier = readable(store, place.stream, settled + 1, place.seq)
+    return any(isinstance(record, UserRecord | MissionRecord) for _, record in earlier)

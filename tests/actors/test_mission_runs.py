@@ -24,7 +24,7 @@ from turnkeeper.actors.core.turn_records import AssistantRecord, MissionRecord, 
 from turnkeeper.actors.journal import load_head, load_session_number
 from turnkeeper.actors.kernel import ActorDeadError
 from turnkeeper.actors.messages import Instance
-from turnkeeper.missions import mission
+from turnkeeper.missions import mission, runs
 from turnkeeper.storage.base import Reads
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
@@ -260,9 +260,37 @@ async def test_a_run_waits_behind_the_turns_of_its_session() -> None:
         nursery.start_soon(stage.runtime.run_mission, "job")
         await wait_all_tasks_blocked()
         assert order == []
-        assert info(stage.store, "job").running
+        found = info(stage.store, "job")
+        assert found.running
+        assert found.last_run is not None
+        assert (found.last_run.status, found.last_run.ended) == ("waiting", None)
         finish.set()
     assert order == ["hi", "look"]
+
+
+async def test_a_run_behind_another_one_of_its_mission_is_shown_as_waiting() -> None:
+    finish = trio.Semaphore(0)
+
+    async def slow(_turn: Turn) -> str:
+        await finish.acquire()
+        return "done"
+
+    async with on_stage(slow) as stage, trio.open_nursery() as nursery:
+        await stage.runtime.add_mission("job", "0 9 * * *", "look", overlap="allow")
+        for _ in range(3):
+            nursery.start_soon(stage.runtime.run_mission, "job")
+            await wait_all_tasks_blocked()
+        shown: list[list[str]] = []
+        for _ in range(4):
+            shown.append([run.status for run in runs(stage.store, "job")])
+            finish.release()
+            await wait_all_tasks_blocked()
+    assert shown == [
+        ["waiting", "waiting", "running"],
+        ["waiting", "running", "answered"],
+        ["running", "answered", "answered"],
+        ["answered", "answered", "answered"],
+    ]
 
 
 async def test_a_turn_cannot_wait_for_a_run_behind_itself() -> None:
