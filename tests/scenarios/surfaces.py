@@ -7,11 +7,11 @@ of its own where it has one, so that it can be killed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import trio
 
@@ -104,14 +104,61 @@ class Surface(ABC):
         return next(one for one in await self.shown(who) if one.text == text)
 
 
-class TelegramSurface(Surface):
-    """The Telegram of our own."""
+class Platform(Protocol):
+    """What a platform can be asked that has accounts, and rooms that they share."""
 
-    kind = "telegram"
+    @property
+    def bot(self) -> str: ...
+
+    @property
+    def user_says(self) -> Callable[..., Awaitable[object]]: ...
+
+    async def add_user(self, name: str, /) -> str: ...
+
+    async def dm(self, user: str, /) -> str: ...
+
+    async def seen(self, conversation: str, /) -> Sequence[Any]: ...
+
+
+class PlatformSurface(Surface):
+    """A platform in whose rooms humans are added and heard in the same way."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__()
+        self._platform = platform
+
+    async def joins(self) -> None:
+        user = await self._platform.add_user(f"human-{len(self.users)}")
+        self.users.append(user)
+        self.conversations.append(await self._platform.dm(user))
+
+    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
+        quoted = {"reply_to": reply_to} if self.quotes else {}
+        await self._platform.user_says(self.conversations[who], self.users[who], text, **quoted)
+
+    async def shown(self, who: int) -> Sequence[Shown]:
+        seen = await self._platform.seen(self.conversations[who])
+        return [Shown(one.message_id, one.text) for one in seen if one.user == self._platform.bot]
+
+
+class RemoteSurface(Surface):
+    """A platform of our own in another process, which can be killed."""
 
     def __init__(self, peer: RemotePeer) -> None:
         super().__init__()
         self._peer = peer
+
+    async def dies(self) -> None:
+        await self._peer.kill()
+
+    async def comes_back(self) -> None:
+        await self._peer.start()
+
+
+class TelegramSurface(RemoteSurface):
+    """The Telegram of our own."""
+
+    kind = "telegram"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -132,39 +179,19 @@ class TelegramSurface(Surface):
         heard = await self._peer.call("heard", chat=int(self.conversations[who]))
         return [Shown(str(one["message_id"]), one["text"]) for one in heard]
 
-    async def dies(self) -> None:
-        await self._peer.kill()
 
-    async def comes_back(self) -> None:
-        await self._peer.start()
-
-
-class DiscordSurface(Surface):
+class DiscordSurface(PlatformSurface):
     """The Discord of others, behind our bridge."""
 
     kind = "discord"
 
     def __init__(self, peer: DiscordPeer) -> None:
-        super().__init__()
+        super().__init__(peer)
         self._peer = peer
 
     @property
     def options(self) -> dict[str, Any]:
         return {"token": self._peer.token, "api_url": self._peer.url}
-
-    async def joins(self) -> None:
-        user = await self._peer.add_user(f"human-{len(self.users)}")
-        self.users.append(user)
-        self.conversations.append(await self._peer.dm(user))
-
-    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
-        await self._peer.user_says(
-            self.conversations[who], self.users[who], text, reply_to=reply_to
-        )
-
-    async def shown(self, who: int) -> Sequence[Shown]:
-        seen = await self._peer.seen(self.conversations[who])
-        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
 
     async def dies(self) -> None:
         await self._peer.down()
@@ -173,7 +200,7 @@ class DiscordSurface(Surface):
         await self._peer.up()
 
 
-class SlackSurface(Surface):
+class SlackSurface(PlatformSurface):
     """The Slack of our own, which breaks off its connections and refuses new ones instead of
     dying: what it has not been answered it tells again, as Slack does."""
 
@@ -182,7 +209,7 @@ class SlackSurface(Surface):
     tells_in_order = False
 
     def __init__(self, peer: SlackFake) -> None:
-        super().__init__()
+        super().__init__(peer)
         self._peer = peer
         peer.deliveries.waits_s = (0.5, 3.0, 10.0)
 
@@ -191,19 +218,6 @@ class SlackSurface(Surface):
         tokens = {"token": self._peer.bot_token, "app_token": self._peer.app_token}
         return {**tokens, "api_url": self._peer.url.rstrip("/")}
 
-    async def joins(self) -> None:
-        user = await self._peer.add_user(f"Human {len(self.users)}")
-        self.users.append(user)
-        self.conversations.append(await self._peer.dm(user))
-
-    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
-        assert reply_to is None
-        await self._peer.user_says(self.conversations[who], self.users[who], text)
-
-    async def shown(self, who: int) -> Sequence[Shown]:
-        seen = await self._peer.seen(self.conversations[who])
-        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
-
     async def dies(self) -> None:
         await self._peer.down()
 
@@ -211,15 +225,14 @@ class SlackSurface(Surface):
         await self._peer.up()
 
 
-class WhatsAppSurface(Surface):
+class WhatsAppSurface(RemoteSurface):
     """The WhatsApp of our own, which calls the agent."""
 
     kind = "whatsapp"
     tells_in_order = False
 
     def __init__(self, peer: RemotePeer, account: WhatsAppWorld) -> None:
-        super().__init__()
-        self._peer = peer
+        super().__init__(peer)
         self._account = account
 
     @property
@@ -248,22 +261,12 @@ class WhatsAppSurface(Surface):
     async def calls(self, hooks_url: str) -> None:
         await self._peer.call("uses", url=f"{hooks_url}/{self.kind}")
 
-    async def dies(self) -> None:
-        await self._peer.kill()
 
-    async def comes_back(self) -> None:
-        await self._peer.start()
-
-
-class WebhookSurface(Surface):
+class WebhookSurface(RemoteSurface):
     """A program of our own, which calls the agent and is called by it."""
 
     kind = "webhook"
     quotes = False
-
-    def __init__(self, peer: RemotePeer) -> None:
-        super().__init__()
-        self._peer = peer
 
     @property
     def options(self) -> dict[str, Any]:
@@ -286,40 +289,20 @@ class WebhookSurface(Surface):
     async def calls(self, hooks_url: str) -> None:
         await self._peer.call("uses", url=f"{hooks_url}/{self.kind}")
 
-    async def dies(self) -> None:
-        await self._peer.kill()
 
-    async def comes_back(self) -> None:
-        await self._peer.start()
-
-
-class MatrixSurface(Surface):
+class MatrixSurface(PlatformSurface):
     """A real homeserver."""
 
     kind = "matrix"
 
     def __init__(self, peer: MatrixPeer, synapse: Synapse) -> None:
-        super().__init__()
+        super().__init__(peer)
         self._peer = peer
         self._synapse = synapse
 
     @property
     def options(self) -> dict[str, Any]:
         return {"homeserver": self._synapse.url, "access_token": self._peer.bot_token}
-
-    async def joins(self) -> None:
-        user = await self._peer.add_user(f"human-{len(self.users)}")
-        self.users.append(user)
-        self.conversations.append(await self._peer.dm(user))
-
-    async def says(self, who: int, text: str, *, reply_to: str | None = None) -> None:
-        await self._peer.user_says(
-            self.conversations[who], self.users[who], text, reply_to=reply_to
-        )
-
-    async def shown(self, who: int) -> Sequence[Shown]:
-        seen = await self._peer.seen(self.conversations[who])
-        return [Shown(one.message_id, one.text) for one in seen if one.user == self._peer.bot]
 
     async def dies(self) -> None:
         await trio.to_thread.run_sync(self._synapse.kill)
