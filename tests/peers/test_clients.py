@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 import trio
@@ -28,7 +29,7 @@ async def test_a_request_that_is_cancelled_while_it_is_sent_leaves_nothing_behin
     async with open_background() as nursery, open_client() as client:
         nursery.start_soon(trio.serve_listeners, deaf, listeners)
         async with trio.open_nursery() as posting:
-            given = {"files": {"file": body}} if as_form else {"content": body}
+            given: dict[str, Any] = {"files": {"file": body}} if as_form else {"content": body}
             posting.start_soon(lambda: client.post(url, **given))
             await reached.wait()
             await trio.testing.wait_all_tasks_blocked()
