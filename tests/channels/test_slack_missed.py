@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import turnkeeper as tk
-from turnkeeper.channels import slack_batch, slack_missed
+from turnkeeper.channels import slack_batch, slack_missed, slack_progress
 from turnkeeper.channels.slack import SlackChannel
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 
@@ -211,6 +211,7 @@ async def test_what_was_live_meanwhile_moves_no_mark_past_what_is_still_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(slack_missed, "_HOLD_S", 0.0)
+    monkeypatch.setattr(slack_progress, "LAG_S", 0)
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]

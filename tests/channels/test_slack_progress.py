@@ -144,7 +144,7 @@ def test_missed_messages_are_heard_in_their_order_whatever_the_order_of_their_pa
     shuffled = rng.sample(messages, len(messages))
     for start in range(0, len(shuffled), 7):
         assert batch.add([{"ts": at(0)}, *shuffled[start : start + 9], {"ts": 5}]) == 1
-    texts = []
+    texts: list[str] = []
     while batch:
         texts.append(batch.first()["text"])
         batch.settle_first()
