@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
+from ..storage.base import Table
 from ..storage.errors import StorageError
+from ..storage.keys import log_key
 from .changing import Changing
 from .compactions import Compact, CompactionEnded, Measured, SummaryMade
 from .core.conversation import Conversation
 from .core.effects import Effect
 from .core.session_commands import compaction_answer
+from .counts import count_row
+from .journal import batch_for
 from .kernel import TrioFuture
 from .material import told_of_joined
 from .services import Services
@@ -83,7 +88,12 @@ class Compacting(Changing):
             # Its agent has seen nothing yet: see `Compactor.room`.
             record = replace(record, for_turn=turn)
         notice = None if message.awaited else self._services.compaction_notice
-        self._commit(core.summarise(record, message.base, notice), self.take_reply())
+        step = core.summarise(record, message.base, notice)
+        batch = batch_for(self._stream, core, step)
+        if step.records and message.mark is not None:
+            counted = count_row(record.tokens, message.mark)
+            batch.put(Table.TOKENS, log_key(self._stream, step.first_seq), counted)
+        self._submit(batch, partial(self._durable, step.effects, self.take_reply()))
 
     def _compaction_ended(self, message: CompactionEnded) -> None:
         """Tell the human who asked. As with every command, no window shows it."""

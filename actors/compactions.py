@@ -35,6 +35,8 @@ class SummaryMade:
     session_id: SessionId
     base: Base
     record: SummaryRecord
+    mark: bytes | None = None
+    """Of the counter that counted it; None where its size is a bound."""
     awaited: bool = False
     """Whether a human has asked for it, and is told what comes of that: see `CompactionEnded`."""
 

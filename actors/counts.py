@@ -9,7 +9,7 @@ from ..storage.base import Reads, Table
 from ..storage.errors import CorruptRecord
 from ..storage.keys import hash16, log_key, split_log_key
 
-__all__ = ["Counts", "count_row", "counter_mark", "read_count"]
+__all__ = ["Counts", "count_row", "counter_mark", "load_count", "read_count"]
 
 _ROW: Final = struct.Struct(">I8s")
 _PAGE: Final = 256
@@ -37,15 +37,21 @@ def read_count(row: bytes) -> tuple[int, bytes]:
     return tokens, mark
 
 
+def load_count(reads: Reads, stream: int, seq: int, mark: bytes) -> int | None:
+    """Tokens of one record as one counter counted them; None if it has not."""
+    return Counts(reads, stream, mark, page=1).of(seq)
+
+
 class Counts:
     """The counts of one log that were made by one counter, read page by page from the newest on.
 
     A count that cannot be read is as good as none.
     """
 
-    __slots__ = ("_high", "_known", "_low", "_mark", "_reads", "_stream")
+    __slots__ = ("_high", "_known", "_low", "_mark", "_page", "_reads", "_stream")
 
-    def __init__(self, reads: Reads, stream: int, mark: bytes) -> None:
+    def __init__(self, reads: Reads, stream: int, mark: bytes, page: int = _PAGE) -> None:
+        self._page = page
         self._reads = reads
         self._stream = stream
         self._mark = mark
@@ -56,9 +62,9 @@ class Counts:
     def of(self, seq: int) -> int | None:
         """Tokens of record `seq`; None if it has not been counted. Fastest if asked descending."""
         if not self._low <= seq < self._high:
-            low = max(seq - _PAGE + 1, 0)
+            low = max(seq - self._page + 1, 0)
             start, stop = log_key(self._stream, low), log_key(self._stream, seq + 1)
-            for key, row in self._reads.scan(Table.TOKENS, start, stop, limit=_PAGE):
+            for key, row in self._reads.scan(Table.TOKENS, start, stop, limit=self._page):
                 try:
                     tokens, mark = read_count(row)
                 except CorruptRecord:

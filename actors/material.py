@@ -46,6 +46,10 @@ class Material:
     """What the logs that have joined take at most, and how many messages: `told_of_joined`."""
     summaries: list[Message] = field(default_factory=list[Message])
     """The summaries that there are."""
+    summary_sizes: dict[int, int] = field(default_factory=dict[int, int])
+    """How many tokens each has, by the place of its log in `logs`: at most, until it is counted."""
+    uncounted_summaries: list[int] = field(default_factory=list[int])
+    """Which of them have no count yet: what another counter counted says nothing."""
     more: bool = False
     """Whether there is more, behind what is here."""
 
@@ -63,7 +67,7 @@ class Material:
     @property
     def summary_tokens(self) -> int:
         """Size of the summaries that there are."""
-        return sum(log.summary[1].tokens for log in self.logs if log.summary is not None)
+        return sum(self.summary_sizes.values())
 
     @property
     def total(self) -> int:
@@ -176,6 +180,8 @@ def read_material(
         counted[entry.log, entry.message.seq] if bound is weight is None else size
         for entry, bound, weight, size in zip(entries, altered, left_out, sizes, strict=True)
     ]
+    told = {number: log.summary for number, log in enumerate(logs) if log.summary is not None}
+    summary_counts = {number: counts[number].of(seq) for number, (seq, _) in told.items()}
     extras = (extra_of(records[entry.log, entry.message.seq]) for entry in entries)
     return Material(
         head=head,
@@ -192,7 +198,12 @@ def read_material(
         settled=[part.settled for part in parts],
         waiting=_waiting(entries, head),
         joined=told_of_joined(reads, stream, [number for number, _ in head.joined or ()]),
-        summaries=[summary_of(*log.summary, log.session_id) for log in logs if log.summary],
+        summaries=[summary_of(*told[number], logs[number].session_id) for number in told],
+        summary_sizes={
+            number: weight_of(told[number][1]) if count is None else count
+            for number, count in summary_counts.items()
+        },
+        uncounted_summaries=[number for number, count in summary_counts.items() if count is None],
         more=any(part.more for part in parts),
     )
 

@@ -10,7 +10,9 @@ from ..storage.codec import encode
 from ..storage.keys import log_key
 from .compaction_job import Job
 from .compactions import Measured
+from .core.asides import summary_text
 from .core.compaction import Limits
+from .core.weight import OVERHEAD
 from .counting import Counting
 from .counts import count_row
 from .journal import load_head, name_key
@@ -62,6 +64,7 @@ class Measuring:
         )
         if material is None:
             return None
+        await self._count_summaries(job, material)
         for which in _batches(material):
             await self._count(job, material, which)
         if not material.more:
@@ -109,7 +112,7 @@ class Measuring:
         )
 
     def _usage_of(self, material: Material) -> Usage:
-        head, summary = material.head, material.logs[0].summary
+        head, summary_size = material.head, material.summary_sizes.get(0)
         own = [
             tokens
             for entry, tokens in zip(material.entries, material.tokens, strict=True)
@@ -117,8 +120,8 @@ class Measuring:
         ]
         return Usage(
             head.context_bound,
-            sum(own) + (summary[1].tokens if summary is not None else 0),
-            len(own) + (summary is not None),
+            sum(own) + (summary_size or 0),
+            len(own) + (summary_size is not None),
             base_of(head),
             self._counting.name,
         )
@@ -132,6 +135,22 @@ class Measuring:
         tokens = material.total + max(now.context_bound - then.context_bound, 0)
         messages = material.messages + max(now.context_messages - then.context_messages, 0)
         return tokens <= limits.max_tokens and messages < limits.max_messages
+
+    async def _count_summaries(self, job: Job, material: Material) -> None:
+        """Count the summaries that another counter counted, or none."""
+        found = [(number, material.logs[number]) for number in material.uncounted_summaries]
+        told = [(number, log, log.summary) for number, log in found if log.summary is not None]
+        if not told:
+            return
+        texts = [summary_text(record.text) for _, _, (_, record) in told]
+        counts, mark = await self._counting.count(texts)
+        batch = self._kept_if_there(job)
+        for (number, log, (seq, _)), tokens in zip(told, counts, strict=True):
+            size = material.summary_sizes[number] = tokens + OVERHEAD
+            if mark is not None:
+                batch.put(Table.TOKENS, log_key(log.stream, seq), count_row(size, mark))
+        if batch.puts:
+            await self._store.commit(batch)
 
     async def _count(self, job: Job, material: Material, which: Sequence[int]) -> None:
         texts = [material.entries[at].message.attributed for at in which]

@@ -78,7 +78,7 @@ class Shortening:
             await self._store.commit(Batch())  # a marker of before the record may be on its way
             if not material.holds(self._store):
                 return unchanged(job, material, "changed")
-        seq = await self._hand_over(job, material, record)
+        seq = await self._hand_over(job, material, record, written.mark)
         if not seq:
             return unchanged(job, material, "changed")
         return Compacted(
@@ -102,7 +102,9 @@ class Shortening:
             for at in found.covered
         ]
 
-    async def _hand_over(self, job: Job, material: Material, record: SummaryRecord) -> int:
+    async def _hand_over(
+        self, job: Job, material: Material, record: SummaryRecord, mark: bytes | None
+    ) -> int:
         """Let the session make the summary its own; 0 if it does not, else its sequence number."""
         telling = job.telling = trio.Event()
         seq: int = 0
@@ -111,6 +113,7 @@ class Shortening:
                 session_id=job.session_id,
                 base=material.base,
                 record=replace(record, for_turn=job.held),
+                mark=mark,
                 awaited=job.is_asked_by_human,
             )
             with trio.CancelScope(shield=True):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import trio
 
@@ -55,8 +55,19 @@ class Written:
     """Its size as it is shown."""
     by: str
     """`BUILT_IN`, or the summariser's name."""
+    mark: bytes | None
+    """Of the counter that counted it; None where `tokens` is a bound."""
     fault: str | None = None
     """Why it is the built-in one, where the program has a summariser."""
+
+
+class _Size(NamedTuple):
+    tokens: int
+    mark: bytes | None
+    """Of the counter that counted it."""
+
+
+_NOTHING: Final = _Size(0, None)
 
 
 class SummaryWriter:
@@ -101,7 +112,7 @@ class SummaryWriter:
         Returns:
             None if even the built-in summary would be as long as what it summarises.
         """
-        least = await self._size("") + _LEAST
+        least = (await self._size("")).tokens + _LEAST
         if covered <= least:
             return None  # nobody need be asked
         fault: str | None = None
@@ -110,36 +121,38 @@ class SummaryWriter:
             for attempt in range(self._attempts):
                 if attempt:
                     await trio.sleep(_PAUSE_S * 2.0 ** (attempt - 1))
-                text, tokens, fault = await self._ask(summariser, request, covered)
+                text, size, fault = await self._ask(summariser, request, covered)
                 if fault is None:
-                    return Written(text, tokens, _name_of(summariser))
+                    return Written(text, size.tokens, _name_of(summariser), size.mark)
                 self._tell(request.session_id, attempt + 1, fault)
         # Where it is about as long as what it summarises, there would be one after the other.
         most = min(request.max_tokens, max(covered * 3 // 4, least))
-        text, tokens = await self._built_in(request, most)
-        return Written(text, tokens, BUILT_IN, fault) if text and tokens < covered else None
+        text, size = await self._built_in(request, most)
+        if not text or size.tokens >= covered:
+            return None
+        return Written(text, size.tokens, BUILT_IN, size.mark, fault)
 
     async def _ask(
         self, summariser: Summariser, request: SummaryRequest, covered: int
-    ) -> tuple[str, int, str | None]:
+    ) -> tuple[str, _Size, str | None]:
         text: Any = None
         try:
             with trio.move_on_after(self._timeout_s) as scope:
                 text = await summariser(request)
             if scope.cancelled_caught:
-                return "", 0, f"the summariser did not return within {self._timeout_s:g} s"
+                return "", _NOTHING, f"the summariser did not return within {self._timeout_s:g} s"
         except (
             Exception,
             asyncio.CancelledError,  # let out of a loop of its own; trio has another one
         ) as error:
             logger.info("a summariser failed", exc_info=error)
-            return "", 0, words_of(error, self._redact)
+            return "", _NOTHING, words_of(error, self._redact)
         if type(text) is not str:
-            return "", 0, fault_of(text, 0, covered, request.max_tokens)
+            return "", _NOTHING, fault_of(text, 0, covered, request.max_tokens)
         if len(text) > _CHARS_PER_TOKEN * request.max_tokens:
-            return "", 0, f"the summary has {len(text)} characters"
-        tokens = await self._size(text)
-        return text, tokens, fault_of(text, tokens, covered, request.max_tokens)
+            return "", _NOTHING, f"the summary has {len(text)} characters"
+        size = await self._size(text)
+        return text, size, fault_of(text, size.tokens, covered, request.max_tokens)
 
     def _tell(self, session_id: str, attempt: int, fault: str) -> None:
         """Log a fault: as a warning if it is the first of its kind in that session."""
@@ -150,23 +163,23 @@ class SummaryWriter:
             del self._told[next(iter(self._told))]
         logger.log(level, "summary of %s, try %d: %s", session_id, attempt, fault)
 
-    async def _built_in(self, request: SummaryRequest, most: int) -> tuple[str, int]:
+    async def _built_in(self, request: SummaryRequest, most: int) -> tuple[str, _Size]:
         """The built-in summary in `most` tokens, or nearly so if that is very little."""
         chars = 4 * most
         text: str = ""
         for _ in range(_TRIES):
             text = await self._offload(extract, request.messages, chars)
-            tokens = await self._size(text)
-            if tokens <= most:
-                return text, tokens
-            chars = max(min(chars - 64, chars * most // tokens), 16)
+            size = await self._size(text)
+            if size.tokens <= most:
+                return text, size
+            chars = max(min(chars - 64, chars * most // size.tokens), 16)
         text = text[: most // _TRIES].strip()
         return text, await self._size(text)
 
-    async def _size(self, text: str) -> int:
+    async def _size(self, text: str) -> _Size:
         """Tokens of a summary as it is shown."""
-        (tokens,), _ = await self._counting.count([summary_text(text)])
-        return tokens + OVERHEAD
+        (tokens,), mark = await self._counting.count([summary_text(text)])
+        return _Size(tokens + OVERHEAD, mark)
 
 
 def _name_of(summariser: Summariser) -> str:

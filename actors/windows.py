@@ -31,7 +31,7 @@ from .core.turns import NEVER, ended_by
 from .core.view_records import ClearRecord, SummaryRecord
 from .core.weight import OVERHEAD, frame_of, prompt_tokens, weight_of
 from .core.window import Message, build_window
-from .counts import Counts
+from .counts import Counts, load_count
 from .journal import load_head, load_record
 
 __all__ = [
@@ -359,7 +359,8 @@ class _Reading:
         left = most - (self._rules.room - self._room)
         tokens = weight_of(record)
         if tokens > left and self._rules.mark is not None:
-            tokens = min(tokens, record.tokens)
+            count = load_count(self._store, log.stream, seq, self._rules.mark)
+            tokens = tokens if count is None else min(tokens, count)
         if tokens > left:
             if left < 2 * _LEAST:
                 log.summary, log.shortened[seq] = None, _DROPPED
@@ -401,8 +402,6 @@ class _Reading:
         counts = self._counts.get(log.stream)
         if counts is None or seq in log.bounds:  # what was counted is what it was before
             return bound
-        if log.summary is not None and log.summary[0] == seq:
-            return min(bound, log.summary[1].tokens)
         count = counts.of(seq)
         return bound if count is None else min(bound, count)
 

@@ -12,13 +12,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Attachment, Compacted, Message, Reply, SummaryRequest, ToolCall, Turn
 from turnkeeper.actors.core.turn_records import AssistantRecord, UserRecord
-from turnkeeper.actors.counts import counter_mark
+from turnkeeper.actors.counts import counter_mark, load_count
 from turnkeeper.actors.journal import load_head, load_records
 from turnkeeper.actors.material import Material, read_material
 from turnkeeper.actors.windows import WindowRules, read_window, window_at
+from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
 
 from ..scenarios.people import assert_sound
+from . import contexts
 from .contexts import Letters, Summing, on_small_stage, size_of, summaries
 from .stage import Stage, said
 
@@ -648,6 +650,40 @@ async def test_a_counter_that_fails_leaves_a_bound_that_holds(
         assert all(sum(len(m.text) for m in w) <= 1_000 for w in agent.windows.values())
         assert summaries(stage.store)
         assert [r.text for _, r in load_records(stage.store, 1) if isinstance(r, AssistantRecord)]
+
+
+class Bytes(Letters):
+    """Finds four times as many tokens as `Letters` do."""
+
+    name = "bytes"
+
+    async def count(self, texts: Sequence[str]) -> list[int]:
+        """Every letter is one."""
+        return [4 * tokens for tokens in await super().count(texts)]
+
+
+async def test_a_summary_is_counted_anew_once_tokens_are_counted_otherwise(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, tg, agent = MemoryDisk(), LoopbackChannel("tg"), Talker()
+    async with on_small_stage(agent, tg, disk=disk) as stage:
+        await talk(tg, "1", "2", "3", chars=1_000)
+        await stage.runtime.compact("s1")
+        ((seq, record),) = summaries(stage.store)
+        assert load_count(stage.store, 1, seq, counter_mark("letters")) == record.tokens
+        assert load_count(stage.store, 1, seq, counter_mark("bytes")) is None
+    monkeypatch.setattr(contexts, "Letters", Bytes)
+    tg, agent = LoopbackChannel("tg"), Talker()
+    async with on_small_stage(agent, tg, disk=disk) as stage:
+        await talk(tg, "4", "5", chars=300)
+        assert all(sum(len(m.text) + 4 for m in w) <= 1_000 for w in agent.windows.values())
+        counted = load_count(stage.store, 1, seq, counter_mark("bytes"))
+        assert counted is not None
+        assert counted > 3 * record.tokens
+        *_, (newest, record) = summaries(stage.store)
+        assert newest > seq, "what had room by the other counter has none by this one"
+        assert load_count(stage.store, 1, newest, counter_mark("bytes")) == record.tokens
+        assert_sound(stage.store)
 
 
 async def test_a_short_context_that_is_asked_for_is_summarised_in_less(

@@ -333,10 +333,20 @@ def test_a_summary_takes_what_was_counted_where_its_bound_does_not_fit(logs: Log
     told = summary(3, 2, 3, text="x" * 2_000, tokens=300)
     logs.add(1, user(1), reply(2, 2), told, user(4, "now"))
     assert weight_of(told) > 2_000
+    logs.count(1, 4, 300, MARK)
     (shown, _) = logs.window(5, WindowRules(1_000, None, MARK))
     assert not shown.cut
     (shown, _) = logs.window(5, WindowRules(1_000))
     assert shown.cut
+
+
+def test_a_summary_that_another_counter_counted_takes_its_bytes(logs: Logs) -> None:
+    told = summary(3, 2, 3, text="x" * 2_000, tokens=300)
+    logs.add(1, user(1), reply(2, 2), told, user(4, "now"))
+    logs.count(1, 4, 300, b"another.")
+    window = logs.window(5, WindowRules(1_000, None, MARK))
+    assert window[0].cut
+    assert cost(window) <= 1_000
 
 
 @given(text=st.text(min_size=400, max_size=900), size=st.integers(64, 400))
