@@ -312,7 +312,8 @@ class ChannelActor(TrioActor):
         """Whether a notice may go out; its reader may have been shut out since it was made."""
         try:
             return bool(await self._registry.ask(MayTell(notice=notice), block=False))
-        except ActorDeadError:
+        except Exception as error:  # the supervisor's edge: one bad notice stops no channel
+            logger.warning("%s: %s is not told", self, notice.delivery_id, exc_info=error)
             return False
 
     def _tell_dropped(self, deliver: Deliver) -> None:
