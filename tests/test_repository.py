@@ -168,8 +168,9 @@ def siblings_imported(source: str, siblings: set[str]) -> set[str]:
 FOR_EVERY_CHANNEL: Final = {
     *("base", "by_conversation", "display", "fetching", "handover", "hooks", "hook_signing"),
     *("http_answer", "http_client", "http_connections", "http_json", "http_pieces"),
-    *("incoming_files", "json_fields", "lanes", "limiter", "line", "markdown"),
+    *("heard", "incoming_files", "json_fields", "lanes", "latest", "limiter", "line", "markdown"),
     *("outgoing_files", "parts", "pauses", "platform_url", "queues", "secret", "strangers"),
+    "token_channel",
 }
 PIECES_OF_THE_ACTOR: Final = {
     *("actor", "failing", "file_desk", "inlet", "parcel", "presence", "retry")
