@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import lzma
 import os
@@ -462,6 +463,16 @@ class LongestStep(trio.abc.Instrument):
         self.seconds = max(self.seconds, time.thread_time() - self._began)
 
 
+@pytest.fixture
+def no_garbage() -> Generator[None]:
+    """No collection of garbage meanwhile: it grows with what other tests have left behind."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage")
 async def test_no_step_of_the_loop_takes_20_ms_whatever_is_counted() -> None:
     longest = LongestStep()
     async with EncodingCounter() as counter:
@@ -474,26 +485,30 @@ async def test_no_step_of_the_loop_takes_20_ms_whatever_is_counted() -> None:
 
 
 @pytest.mark.slow
-async def test_an_actor_that_has_much_counted_never_holds_the_loop(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+@pytest.mark.usefixtures("no_garbage")
+async def test_an_actor_that_has_much_counted_never_holds_the_loop() -> None:
+    large = large_text(6, 2_000_000)
+
     class Counting(TrioActor):
-        async def on_receive(self, message: Any) -> Any:
-            counted = trio.Event()
+        async def on_receive(self, message: Any) -> float:
+            counted, longest_s = trio.Event(), 0.0
 
             async def count() -> None:
                 async with EncodingCounter() as counter:
-                    await counter.count([large_text(6, 2_000_000), "\U0001f600" * 500_000])
+                    await counter.count([large, "\U0001f600" * 500_000])
                     await counter.count(SENTENCES * 2_000)
                 counted.set()
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
+                began_s = time.process_time()
                 while not counted.is_set():  # be on the loop, so that whatever stalls it is ours
                     await trio.lowlevel.checkpoint()
+                    now_s = time.process_time()
+                    longest_s, began_s = max(longest_s, now_s - began_s), now_s
+            return longest_s
 
-    # Building an encoding in a thread takes 150 ms, all of them under the interpreter's lock.
-    with caplog.at_level(logging.WARNING, "turnkeeper.actors.kernel.watchdog"):
-        async with Kernel.open(stall_after_s=0.1):
-            await Counting.start().ask("count", block=False)
-    assert not [line for line in caplog.messages if "Counting" in line]
+    # Building an encoding in a thread takes 150 ms, all of them under the interpreter's lock. They
+    # are of this process; what others do to the machine is not in them.
+    async with Kernel.open():
+        assert await Counting.start().ask("count", block=False) < 0.1
