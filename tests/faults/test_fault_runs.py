@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from turnkeeper.actors.core.conversation import Conversation
+from turnkeeper.actors.core.outgoing import Outgoing
 from turnkeeper.actors.gate import OutputGate
 from turnkeeper.actors.noting import NoteDesk
 from turnkeeper.channels.actor import ChannelActor
@@ -137,7 +137,7 @@ def first_broken(seeds: range) -> str:
 
 
 REAL_SETTLE: Final = cast("Callable[..., object]", vars(ChannelActor)["_settle"])
-REAL_SAY: Final = cast("Callable[..., int]", vars(Conversation)["_say"])
+REAL_SAY: Final = cast("Callable[..., int]", vars(Outgoing)["_say"])
 
 
 def owned_by_nobody(_self: Any, _place: Any) -> None:
@@ -168,7 +168,7 @@ def done_before_it_is_stored(self: Any, batch: Any, then: Callable[[None], None]
         (NoteDesk, "_owner_of", owned_by_nobody, ("7: ", "verify")),
         (ChannelActor, "_give_up", told_as_delivered, "6: "),
         (ChannelActor, "_settle", sent_again_blindly, "6: "),
-        (Conversation, "_say", answered_elsewhere, "12: "),
+        (Outgoing, "_say", answered_elsewhere, "12: "),
         (OutputGate, "_submit", done_before_it_is_stored, ("1: ", "5: ")),
     ],
 )
