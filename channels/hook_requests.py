@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import Generator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Final, cast
 
 import trio
@@ -64,10 +64,15 @@ class Requests:
             status_code=answer.status,
             headers={"content-type": answer.content_type, **dict(answer.headers)},
         )
-        if inbox.ended:
-            await response(scope, inbox.receive, send)
-        else:
-            await self._part(connection, response, send)
+        with suppress(trio.BrokenResourceError):  # the client has left
+            async with connection.in_one_piece():
+                if inbox.ended:
+                    await response(scope, inbox.receive, send)
+                else:
+                    await self._part(response, send)
+        if not inbox.ended:
+            connection.cut()
+            await trio.lowlevel.checkpoint()
 
     async def _answer(self, request: Request, inbox: _Inbox) -> HookAnswer:
         scope = request.scope
@@ -125,8 +130,8 @@ class Requests:
         return unavailable()
 
     @staticmethod
-    async def _part(connection: Connection, response: Response, send: Send) -> None:
-        """Answer before the body has come, and close.
+    async def _part(response: Response, send: Send) -> None:
+        """Answer before the body has come; the connection is then cut.
 
         That the answer is complete must not be said: the protocol below would then wait for the
         client to finish what nobody reads.
@@ -138,8 +143,6 @@ class Requests:
         }
         await send(start)
         await send({"type": "http.response.body", "body": response.body, "more_body": True})
-        connection.cut()
-        await trio.lowlevel.checkpoint()
 
     def _is_full(self, path: str) -> bool:
         """Whether a call to this path is refused because others are being heard; it warns."""

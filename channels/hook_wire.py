@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import Final, cast
 
@@ -91,6 +93,10 @@ class Connection:
         self._limits = limits
         self._scope = trio.CancelScope()
         self._server: TCPServer | None = None
+        self._unsent = b""
+        self._held = 0
+        """Answers that are being put together in `_unsent`."""
+        self._sending = trio.Lock()
 
     async def serve(self, app: AppWrapper, config: Config, context: WorkerContext) -> None:
         """Speak HTTP until either side has had enough."""
@@ -107,6 +113,19 @@ class Connection:
         """End it now, whatever is under way. What was sent still arrives."""
         self._scope.cancel()
 
+    @asynccontextmanager
+    async def in_one_piece(self) -> AsyncGenerator[None]:
+        """Let what is sent in the block leave at its end, or when the server closes.
+
+        The server sends head, body and end of an answer one by one, each as a packet of its own.
+        """
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        await self._send_unsent()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._server is not None and isinstance(self._server.protocol.protocol, H2Protocol):
             # No platform speaks HTTP/2 here, and whoever began it could stay idle for ever.
@@ -122,20 +141,33 @@ class Connection:
         return data
 
     async def send_all(self, data: bytes) -> None:
-        # The server shields what it sends. A client that reads nothing must not hold it for ever.
-        with trio.move_on_after(self._limits.write_timeout_s) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            self.cut()
-            raise trio.BrokenResourceError("the client reads nothing")
+        self._unsent += data
+        if not self._held:
+            await self._send_unsent()
 
     async def send_eof(self) -> None:
         """Nothing yet: `aclose` follows, and says it when nobody is sending any more."""
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        self.cut()
+        try:
+            with suppress(trio.BrokenResourceError):  # the client has left
+                await self._send_unsent()
+        finally:
+            self.cut()
         await trio.lowlevel.checkpoint()
+
+    async def _send_unsent(self) -> None:
+        async with self._sending:
+            data, self._unsent = self._unsent, b""
+            if not data:
+                return
+            # A client that reads nothing must not hold it for ever.
+            with trio.move_on_after(self._limits.write_timeout_s) as scope:
+                await self._stream.send_all(data)
+            if scope.cancelled_caught:
+                self.cut()
+                raise trio.BrokenResourceError("the client reads nothing")
 
     async def _linger(self) -> None:
         """Read and throw away what still comes, for a moment.

@@ -485,6 +485,17 @@ async def test_what_refuses_for_long_warns_once_and_again_after_a_quiet_minute(
     assert warnings(logged) == ["it is full"] * 2
 
 
+async def test_an_answer_leaves_in_one_piece() -> None:
+    post = b"POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n"
+    async with serving(echo=Echo()) as server, await connected(server) as stream:
+        for last in (b"", b"", b"Connection: close\r\n"):
+            await stream.send_all(post + last + b"\r\nhi")
+            answer = bytes(await stream.receive_some())
+            assert statuses(answer) == [200]
+            assert answer.endswith(b"\r\n\r\nhi")
+        assert await stream.receive_some() == b""
+
+
 async def test_an_idle_connection_is_closed() -> None:
     async with (
         serving(HookLimits(idle_timeout_s=1.0)) as server,  # the request must come before
@@ -532,6 +543,32 @@ async def test_a_client_that_leaves_midway_is_no_trouble(
             assert (await client.post("/echo", content=b"next")).content == b"next"
     assert hook.bodies == [b"next"]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("closes", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_leaves_before_its_answer_is_no_trouble(
+    closes: bytes, logged: pytest.LogCaptureFixture
+) -> None:
+    entered, leave = trio.Event(), trio.Event()
+    hook = Echo()
+
+    async def wait() -> None:
+        entered.set()
+        await leave.wait()
+
+    hook.during = wait
+    async with serving(echo=hook) as server:
+        async with await connected(server) as stream:
+            head = b"POST /echo HTTP/1.1\r\nHost: here\r\n" + closes
+            await stream.send_all(head + b"Content-Length: 2\r\n\r\nhi")
+            await entered.wait()
+            at_once = struct.pack("ii", 1, 0)
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        leave.set()
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await client.post("/echo", content=b"next")).content == b"next"
+    assert hook.bodies == [b"hi", b"next"]
+    assert warnings(logged) == []
 
 
 async def test_what_a_client_sent_before_it_left_is_heard_to_its_end() -> None:
