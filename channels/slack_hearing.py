@@ -141,15 +141,19 @@ class Ear:
 
     def came(self, said: Said) -> None:
         """A message has come, and is not settled."""
-        self._mark.progress.came(said.channel, said.message_id)
-        self._mark.touch()  # a new channel is remembered before its first message is settled
-        if not said.partial:
+        progress = self._mark.progress
+        if said.partial:
+            progress.met(said.channel, said.message_id)
+        else:
+            progress.came(said.channel, said.message_id)
             self._mentions.message_came(said.channel, said.message_id)
+        self._mark.touch()  # a new channel is remembered before its first message is settled
 
     def refused(self, said: Said | None, refused: TurnRefused) -> None:
         """A message is to come again later."""
         if said is not None and not isinstance(refused, ShuttingDown) and self.on_missed:
             self.on_missed(said.channel)
+            self._mark.progress.refused(said.channel, said.message_id)
 
     async def hear(self, payload: object, said: Said | None) -> None:
         """Return once an event that Slack has told is settled; it is its turn.
@@ -167,7 +171,7 @@ class Ear:
         if said.partial and await self._mentions.is_left_to_message(channel, message_id):
             return None  # the message itself is not settled by that
         await self._hear(payload)
-        self._mark.progress.passed(channel, message_id)
+        self._mark.progress.passed(channel, message_id, trio.current_time())
         return self._mark.touch()
 
     async def hear_missed(self, payload: object) -> None:

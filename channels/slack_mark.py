@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import trio
@@ -43,10 +44,13 @@ class Mark:
 
     async def store(self) -> None:
         """Keep the watermark up with what is settled until cancelled, and at the end once more."""
+        due_s: float | None = None
         try:
             while True:
-                await self._dirty.wait()
+                with trio.move_on_at(inf if due_s is None else due_s):
+                    await self._dirty.wait()
                 self._dirty = trio.Event()
+                due_s = self.progress.ripen(trio.current_time())
                 await self._keep()
                 await trio.sleep(_STORE_EVERY_S)
         finally:

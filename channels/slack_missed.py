@@ -104,7 +104,7 @@ class Missed:
             while True:
                 ticket = progress.ticket(channel)
                 newest = await self._catch_up(channel, place, until_s)
-                if progress.caught_up(channel, newest, ticket):
+                if progress.caught_up(channel, newest, ticket, trio.current_time()):
                     break
                 place, until_s = self._ear.stand(channel), trio.current_time()
         except Rejected as refused:
@@ -263,4 +263,4 @@ class Missed:
         if str(refused) not in self._told:
             self._told.add(str(refused))
             self._ear.warn(f"what was said while nobody heard is not read: {refused}")
-        progress.caught_up(channel, None, progress.ticket(channel))
+        progress.caught_up(channel, None, progress.ticket(channel), trio.current_time())

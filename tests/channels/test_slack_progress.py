@@ -25,9 +25,9 @@ def at(seconds: float) -> str:
     return f"{1_700_000_000 + seconds:.6f}"
 
 
-def heard(progress: Progress, channel: str, message_id: str) -> None:
+def heard(progress: Progress, channel: str, message_id: str, now_s: float = 0.0) -> None:
     progress.came(channel, message_id)
-    progress.passed(channel, message_id)
+    progress.passed(channel, message_id, now_s)
 
 
 # -- marks ---------------------------------------------------------------------------------------
@@ -37,17 +37,35 @@ def test_a_new_channel_counts_from_its_first_message_on() -> None:
     progress = Progress(None, BOT)
     progress.came("C1", "1700000000.000000")
     assert progress.marks["C1"] == "1699999999.999999"
-    progress.passed("C1", "1700000000.000000")
-    assert progress.marks["C1"] == "1699999999.999999"
 
 
-def test_a_mark_follows_at_a_distance_and_never_goes_back() -> None:
+def test_a_mark_follows_once_it_has_waited_and_never_goes_back() -> None:
+    progress = Progress(None, BOT)
+    heard(progress, "C1", at(0), now_s=100)
+    heard(progress, "C1", at(3), now_s=103)
+    assert progress.ripen(100 + LAG_S - 1) == 100 + LAG_S
+    assert seconds_of(progress.marks["C1"]) < seconds_of(at(0))
+    due_s = progress.ripen(100 + LAG_S)
+    assert (progress.marks["C1"], due_s) == (at(0), 100 + 2 * LAG_S)
+    heard(progress, "C1", at(2), now_s=105 + LAG_S)
+    assert progress.ripen(100 + 2 * LAG_S) is None
+    assert progress.marks["C1"] == at(3)
+    heard(progress, "C1", at(1), now_s=200)
+    assert progress.ripen(200 + LAG_S) is None
+    assert progress.marks["C1"] == at(3)
+
+
+def test_a_mark_passes_no_message_that_is_not_settled() -> None:
     progress = Progress(None, BOT)
     heard(progress, "C1", at(0))
-    heard(progress, "C1", at(100))
-    assert progress.marks["C1"] == at(100 - LAG_S)
-    heard(progress, "C1", at(50))
-    assert progress.marks["C1"] == at(100 - LAG_S)
+    heard(progress, "C1", at(5))
+    progress.came("C1", at(3))  # overtaken on its way
+    progress.ripen(LAG_S)
+    assert progress.ripen(2 * LAG_S) is not None
+    assert seconds_of(at(0)) <= seconds_of(progress.marks["C1"]) < seconds_of(at(3))
+    progress.passed("C1", at(3), 2 * LAG_S)
+    assert progress.ripen(4 * LAG_S) is None
+    assert progress.marks["C1"] == at(5)
 
 
 def test_the_mark_of_a_channel_that_is_behind_stays_until_it_is_caught_up() -> None:
@@ -58,9 +76,12 @@ def test_the_mark_of_a_channel_that_is_behind_stays_until_it_is_caught_up() -> N
     ticket = progress.ticket("C1")
     heard(progress, "C1", at(200))
     heard(progress, "C1", at(150))
+    assert progress.ripen(1_000) is None
     assert progress.marks["C1"] == before
-    assert progress.caught_up("C1", at(100), ticket)
-    assert progress.marks["C1"] == at(200 - LAG_S)
+    assert progress.caught_up("C1", at(100), ticket, 1_000)
+    assert progress.marks["C1"] == at(100)
+    progress.ripen(1_000 + LAG_S)
+    assert progress.marks["C1"] == at(200)
 
 
 def test_what_is_missed_while_a_channel_is_caught_up_is_still_to_be_heard() -> None:
@@ -69,9 +90,9 @@ def test_what_is_missed_while_a_channel_is_caught_up_is_still_to_be_heard() -> N
     progress.fall_behind("C1")
     ticket = progress.ticket("C1")
     progress.fall_behind("C1")
-    assert not progress.caught_up("C1", at(100), ticket)
+    assert not progress.caught_up("C1", at(100), ticket, 0)
     assert seconds_of(progress.marks["C1"]) < seconds_of(at(0))
-    assert progress.caught_up("C1", at(100), progress.ticket("C1"))
+    assert progress.caught_up("C1", at(100), progress.ticket("C1"), 0)
     assert progress.ticket("C1") == 0
 
 
@@ -189,12 +210,15 @@ async def test_states_are_stored_now_and_then_and_at_the_end(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(mark.store)
         for number in range(1_000):
-            heard(mark.progress, "C1", at(number))
+            heard(mark.progress, "C1", at(number), trio.current_time())
             mark.touch()
-            await trio.sleep(0.001)
+            await trio.sleep(0.03)
+        assert 2 <= len(stored.values) <= 4
+        await trio.sleep(2 * LAG_S + 1)  # in which nothing comes
+        assert Mark(channel, BOT).progress.marks["C1"] == at(999)
+        mark.progress.took_part("C1", at(999))
         nursery.cancel_scope.cancel()
-    assert 5 <= len(stored.values) <= 15
-    assert Mark(channel, BOT).progress.marks["C1"] == at(999 - LAG_S)
+    assert Mark(channel, BOT).progress.threads_in("C1") == [at(999)]
 
 
 # -- mentions ------------------------------------------------------------------------------------
