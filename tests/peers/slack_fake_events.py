@@ -18,7 +18,7 @@ import httpx
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .posting import post_body
+from .clients import open_client
 from .slack_fake_world import SIGNING_SECRET, Json, SlackWorld
 from .web import Pulse, cut_connection
 
@@ -132,7 +132,7 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver, for as long as there is a workspace."""
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+        async with open_client() as client:
             self._nursery.start_soon(self._follow, client)
             async for payload in self._queue:
                 if self.url is not None:
@@ -315,7 +315,7 @@ class Deliveries:
         """Whether somebody at a URL answers Slack's challenge, as when it is entered."""
         challenge = token_hex(20)
         asked = {"token": "t", "challenge": challenge, "type": "url_verification"}
-        async with httpx.AsyncClient(trust_env=False, timeout=self.ack_within_s) as client:
+        async with open_client(timeout=self.ack_within_s) as client:
             body = json.dumps(asked).encode()
             headers = {"Content-Type": "application/json", **signed(body)}
             answer = await client.post(url, content=body, headers=headers)
@@ -337,7 +337,9 @@ class Deliveries:
         if attempt:
             headers |= {"X-Slack-Retry-Num": str(attempt), "X-Slack-Retry-Reason": reason}
         try:
-            answer = await post_body(client, self.url, body, headers, timeout_s=self.ack_within_s)
+            answer = await client.post(
+                self.url, content=body, headers=headers, timeout=self.ack_within_s
+            )
         except httpx.TimeoutException:
             return self._note(payload, attempt, "http_timeout")
         except httpx.TransportError:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
-from .posting import post_body
+from .clients import open_client
 from .telegram_fake_requests import ApiError, Parameters
 from .telegram_fake_world import Json, Webhook, World
 from .web import Pulse
@@ -162,9 +162,8 @@ class Pusher:
 
     async def run(self) -> None:
         """Push until cancelled."""
-        limits = httpx.Limits(max_keepalive_connections=4)
         async with (
-            httpx.AsyncClient(timeout=_PUSH_TIMEOUT_S, trust_env=False, limits=limits) as client,
+            open_client(timeout=_PUSH_TIMEOUT_S) as client,
             trio.open_nursery() as nursery,
         ):
             while True:
@@ -189,7 +188,7 @@ class Pusher:
             headers["X-Telegram-Bot-Api-Secret-Token"] = webhook.secret
         wait_s = self._retry_s
         try:
-            answer = await post_body(client, webhook.url, body, headers)
+            answer = await client.post(webhook.url, content=body, headers=headers)
         except httpx.TransportError as error:
             failed = f"Connection failed: {type(error).__name__}"
         else:

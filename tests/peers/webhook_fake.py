@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..channels.webhook_program import OUT, digest, signed
+from .clients import open_client
 from .control import control_route, run_peer
 from .fake_platform import FakePlatform, kept_world, open_fake
-from .posting import post_body
 
 __all__ = ["WebhookProgram", "open_webhook_program"]
 
@@ -99,7 +99,7 @@ class WebhookProgram(FakePlatform):
         """Tell what there is to tell, in all conversations at once."""
         calling: set[str] = set()
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client,
+            open_client(timeout=_PATIENCE_S) as client,
             trio.open_nursery() as nursery,
         ):
             while True:
@@ -123,7 +123,7 @@ class WebhookProgram(FakePlatform):
     async def _is_settled(self, client: httpx.AsyncClient, name: str, body: bytes) -> bool:
         headers = signed(body, message_id=name, timestamp=str(int(time.time())))
         try:
-            answer = await post_body(client, self._notebook.url, body, headers)
+            answer = await client.post(self._notebook.url, content=body, headers=headers)
         except httpx.TransportError:
             return False
         if answer.status_code >= 500:

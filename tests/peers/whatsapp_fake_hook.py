@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 import trio
 
-from .posting import post_body
+from .clients import open_client
 from .web import Pulse
 from .whatsapp_fake_world import Json, Post, Webhook, World
 
@@ -61,7 +61,7 @@ class Hook:
         self._pulse = pulse
         self._changed = changed
         self._retry_s = retry_s
-        self._client = httpx.AsyncClient(timeout=_PUSH_TIMEOUT_S, trust_env=False)
+        self._client = open_client(timeout=_PUSH_TIMEOUT_S)
         self.paused = False
         """Whether changes are kept back."""
         self.again = 0
@@ -132,7 +132,7 @@ class Hook:
             headers["x-hub-signature-256"] = signature(secret, raw)
         try:
             url = self._world.webhook.url
-            answer = await post_body(self._client, url, raw, headers)
+            answer = await self._client.post(url, content=raw, headers=headers)
             status = answer.status_code
         except httpx.TransportError:
             status = 0
