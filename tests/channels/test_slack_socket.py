@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import pytest
@@ -67,8 +67,13 @@ async def a_slack(script: Script, url: str = "") -> AsyncGenerator[SlackChannel]
         Route("/api/auth.test", who, methods=["POST"]),
         Route("/api/apps.connections.open", link, methods=["POST"]),
     ]
+
+    async def follow(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):  # the channel has given up before
+            await script(stream)
+
     async with open_web(Starlette(routes=routes)) as web, trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, script, listeners)
+        nursery.start_soon(trio.serve_listeners, follow, listeners)
         yield SlackChannel(
             "slack", token="xoxb-token", app_token="xapp-token", api_url=f"{web.url}/api"
         )

@@ -29,6 +29,7 @@ from turnkeeper.channels.webhook import WebhookChannel
 from turnkeeper.testing import Failure, Seen, Wire
 
 from ..peers.background import open_background
+from ..peers.clients import open_client
 from ..peers.web import Pulse, WebServer, cut_connection, open_web
 
 __all__ = ["IN", "OLD", "OUT", "Program", "digest", "make_webhook", "open_program", "signed"]
@@ -101,7 +102,7 @@ class Program(Wire):
 
     async def run(self) -> None:
         """Call, one call after the other, each until it is settled."""
-        async with httpx.AsyncClient(trust_env=False, timeout=40) as client:
+        async with open_client(timeout=40) as client:
             while True:
                 if not (self.queue and self.hook_url):
                     await self.pulse.wait()

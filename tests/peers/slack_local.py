@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Any, Final
 import httpx
 import trio
 
+from .clients import open_client
 from .places import missing, peers
+from .ports import kept_port
 from .programs import open_program
 from .seen import Seen, SeenFile
 
@@ -215,13 +216,6 @@ def _seen(message: dict[str, Any]) -> Seen:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def open_slack(folder: Path, *, events_to: str | None = None) -> AsyncGenerator[SlackLocal]:
     """A new workspace until the block ends, with Socket Mode or with the Events API to a URL."""
@@ -230,13 +224,13 @@ async def open_slack(folder: Path, *, events_to: str | None = None) -> AsyncGene
         missing("local-slack")
     config = folder / "local-slack.json"
     config.write_text(json.dumps(SlackLocal.config(events_to)), encoding="utf-8")
-    port = _free_port()
-    where = ("--port", str(port), "--base-host", "127.0.0.1", "--files-dir", folder / "files")
-    async with (
-        open_program((program, "--config", config, *where)) as running,
-        httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client,
-        trio.open_nursery() as nursery,
-    ):
-        await running.until_line(lambda line: "local-slack is running" in line)
-        yield SlackLocal(client, port, nursery)
-        nursery.cancel_scope.cancel()
+    with kept_port() as port:
+        where = ("--port", str(port), "--base-host", "127.0.0.1", "--files-dir", folder / "files")
+        async with (
+            open_program((program, "--config", config, *where)) as running,
+            open_client(timeout=_PATIENCE_S) as client,
+            trio.open_nursery() as nursery,
+        ):
+            await running.until_line(lambda line: "local-slack is running" in line)
+            yield SlackLocal(client, port, nursery)
+            nursery.cancel_scope.cancel()
