@@ -23,7 +23,7 @@ import trio
 
 from ..actors.errors import TurnRefused
 from ..actors.messages import Instance
-from .base import Rejected
+from .base import Rejected, Unreachable
 from .handover import insist
 from .json_fields import Fields, Malformed, chosen, items, text
 from .queues import Place
@@ -193,15 +193,20 @@ class Missed:
         """Read all that is new of a channel or a thread, up to the bounds."""
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
-            told = await self._page(
-                "conversations.history" if thread is None else "conversations.replies",
-                channel=channel,
-                ts=thread,
-                oldest=batch.oldest,
-                limit=_PAGE,
-                cursor=cursor,
-            )
-            cursor = self._take_page(batch, told)
+            try:
+                told = await self._page(
+                    "conversations.history" if thread is None else "conversations.replies",
+                    channel=channel,
+                    ts=thread,
+                    oldest=batch.oldest,
+                    cursor=cursor,
+                )
+                cursor = self._take_page(batch, told)
+            except Malformed as error:
+                self._ear.warn(
+                    f"a page of missed messages that could not be read was left out: {error}"
+                )
+                return
             if not cursor:
                 return
             if batch.is_full:
@@ -209,24 +214,36 @@ class Missed:
         batch.is_cut = True
 
     def _take_page(self, batch: Batch, told: Fields) -> str | None:
-        """Take in a page; return what asks for the next one."""
-        try:
-            unread = batch.add(items(told, "messages"))
-            if unread:
-                self._ear.warn(f"{unread} missed messages that could not be read were left out")
-            return text(chosen(told, "response_metadata") or {}, "next_cursor")
-        except Malformed as error:
-            self._ear.warn(
-                f"a page of missed messages that could not be read was left out: {error}"
-            )
-            return None
+        """Take in a page; return what asks for the next one.
+
+        Raises:
+            Malformed: it is none.
+        """
+        unread = batch.add(items(told, "messages"))
+        if unread:
+            self._ear.warn(f"{unread} missed messages that could not be read were left out")
+        return text(chosen(told, "response_metadata") or {}, "next_cursor")
 
     async def _page(self, method: str, **parameters: Any) -> Fields:
+        """A page; a shorter one where Slack's answer cannot be read, as it may be too long for us.
+
+        Raises:
+            Malformed: not even a single message can be read.
+            Rejected: Slack does not let us.
+        """
         told: Fields = {}
+        limit = _PAGE
 
         async def ask() -> None:
-            nonlocal told
-            told = await self._api.read(method, **parameters)
+            nonlocal told, limit
+            try:
+                told = await self._api.read(method, limit=limit, **parameters)
+            except Unreachable as error:
+                if error.reason == "bad_answer":
+                    if limit == 1:
+                        raise Malformed(str(error)) from error
+                    limit //= 2
+                raise
 
         await insist(self._name, ask)
         return told

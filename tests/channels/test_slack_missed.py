@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ import pytest
 import trio
 
 import turnkeeper as tk
-from turnkeeper.channels import slack_batch, slack_mentions, slack_missed, slack_progress
+from turnkeeper.channels import (
+    handover,
+    slack_api,
+    slack_batch,
+    slack_mentions,
+    slack_missed,
+    slack_progress,
+)
 from turnkeeper.channels.slack import SlackChannel
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 
@@ -319,6 +327,33 @@ async def test_more_than_the_bound_is_left_out_and_said(monkeypatch: pytest.Monk
             await until(lambda: channel.line.warning != "")
             assert channel.line.warning.startswith("over 4 messages were missed in channel")
         assert heard.texts == ["before", "2", "3", "4", "5"]
+
+
+async def test_pages_that_are_too_long_are_read_in_shorter_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, heard = MemoryDisk(), Heard()
+    async with open_slack_wire() as wire:
+        here, there = wire.conversations
+        async with life(wire, disk, heard):
+            for place in (there, here):
+                await wire.user_says(f"hello {place}", conversation=place)
+                await answered(wire, place, 1)
+        async with outage(wire):
+            for number in range(6):
+                await wire.user_says(f"{number}" * 500, conversation=here)
+            await wire.user_says("one that is too long by itself " * 500, conversation=there)
+            await wire.user_says("after it", conversation=there)
+        shorter = partial(slack_api.HttpConnections, max_answer_bytes=4_000)
+        monkeypatch.setattr(slack_api, "HttpConnections", shorter)
+        monkeypatch.setattr(slack_missed, "_PAGE", 8)
+        monkeypatch.setattr(handover, "AGAIN_AFTER_S", (0.01,))
+        async with life(wire, disk, heard) as channel:
+            await answered(wire, here, 7)
+            await answered(wire, there, 2)
+            await until(lambda: "page of missed messages" in channel.line.warning)
+        assert [text[0] for text in heard.texts if len(text) == 500] == list("012345")
+        assert "after it" in heard.texts
 
 
 async def test_what_is_older_than_a_day_is_left_out_and_said(
