@@ -58,6 +58,9 @@ class Hearing:
             self._refused = refused
             self._ear.refused(self._said, refused)
             raise
+        except trio.Cancelled:
+            self._ear.refused(self._said, None)
+            raise
         finally:
             self._over.set()
             self._ear.forget(self._event_id, self)
@@ -113,7 +116,8 @@ class Ear:
         self._queues = Queues()
         self._hearings: dict[str, Hearing] = {}
         self.on_missed: Callable[[str], None] | None = None
-        """Called with a channel of which a message was refused: Slack may not tell it again."""
+        """Called with a channel of which a message was refused or given up: Slack may not tell it
+        again."""
 
     def __repr__(self) -> str:
         return f"<Ear of {self._name}>"
@@ -149,8 +153,13 @@ class Ear:
             self._mentions.message_came(said.channel, said.message_id)
         self._mark.touch()  # a new channel is remembered before its first message is settled
 
-    def refused(self, said: Said | None, refused: TurnRefused) -> None:
-        """A message is to come again later."""
+    def refused(self, said: Said | None, refused: TurnRefused | None) -> None:
+        """A message is to come again later.
+
+        Args:
+            said: which, if it was one.
+            refused: why; None if it took longer than whoever called waits.
+        """
         if said is not None and not isinstance(refused, ShuttingDown) and self.on_missed:
             self.on_missed(said.channel)
             self._mark.progress.refused(said.channel, said.message_id)

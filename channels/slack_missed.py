@@ -85,7 +85,7 @@ class Missed:
             self._begin(channel, until_s)
 
     def again(self, channel: str) -> None:
-        """Begin to catch up with one channel, because something of it was refused."""
+        """Begin to catch up with one channel, because something of it was refused or given up."""
         self._mark.progress.fall_behind(channel)
         self._begin(channel, trio.current_time())
 

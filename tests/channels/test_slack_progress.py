@@ -10,12 +10,21 @@ import pytest
 import trio
 import trio.testing
 
+import turnkeeper as tk
+from turnkeeper.actors.messages import Address
 from turnkeeper.channels.base import Channel, Deliver, Outbound, Receipt
+from turnkeeper.channels.handover import Handover
+from turnkeeper.channels.secret import Secret
+from turnkeeper.channels.slack_api import SlackApi, SlackPlace, SlackRates
 from turnkeeper.channels.slack_batch import Batch
 from turnkeeper.channels.slack_fields import seconds_of, stamp_at
+from turnkeeper.channels.slack_files import Files
+from turnkeeper.channels.slack_hearing import Ear
 from turnkeeper.channels.slack_mark import Mark
 from turnkeeper.channels.slack_mentions import Mentions
 from turnkeeper.channels.slack_progress import LAG_S, MAX_CHANNELS, MAX_THREADS, Progress
+from turnkeeper.channels.slack_wire import Me, Reader
+from turnkeeper.channels.strangers import Strangers
 
 BOT: Final = "T0 U0BOT"
 LONGEST_WATERMARK: Final = 65_536
@@ -191,6 +200,10 @@ class Stored:
         self.values.append(value)
 
 
+async def no_words(_address: Address, _words: str, _reply_to: str) -> None:
+    raise NotImplementedError
+
+
 class Deaf(Channel):
     """A channel that only has a watermark."""
 
@@ -219,6 +232,37 @@ async def test_states_are_stored_now_and_then_and_at_the_end(
         mark.progress.took_part("C1", at(999))
         nursery.cancel_scope.cancel()
     assert Mark(channel, BOT).progress.threads_in("C1") == [at(999)]
+
+
+async def test_a_message_that_takes_longer_than_its_call_is_asked_for_and_holds_up_no_mark(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def deliver(_turn: tk.InboundTurn) -> tk.Accepted:
+        await trio.sleep_forever()
+
+    channel, missed = Deaf("slack"), list[str]()
+    mark = Mark(channel, BOT)
+    api = SlackApi(SlackPlace("https://slack.example/api"), Secret("xoxb-1"), SlackRates())
+    ear = Ear(
+        "slack",
+        Reader("slack", Me(user_id="U0BOT")),
+        Files(channel, api),
+        Handover(channel, deliver, Strangers("slack", no_words)),
+        mark,
+        Mentions(hopeful=False),
+        fetch_s=1.0,
+        patient=False,
+    )
+    ear.on_missed = missed.append
+    said = {"type": "message", "channel": "C1", "user": "U1", "text": "hi", "ts": at(0)}
+    hearing = ear.take({"type": "event_callback", "event_id": "Ev1", "event": said})
+    with trio.move_on_after(30):
+        await hearing.settle()
+    assert missed == ["C1"]
+    assert not await hearing.follow()
+    heard(mark.progress, "C1", at(5))
+    mark.progress.ripen(LAG_S)
+    assert mark.progress.marks["C1"] == at(5)
 
 
 # -- mentions ------------------------------------------------------------------------------------
