@@ -37,18 +37,28 @@ class Runtime(Speaking, Deciding, Planning):
         No conversation that has a session moves because of a scope.
 
         Raises:
-            ConfigError: it is wrong, or the next start would not make its channels; nothing was
+            ConfigError: it is wrong, or the next start would refuse its channels; nothing was
                 changed.
         """
         async with self._reloading:
             wanted = await trio.to_thread.run_sync(load_config, config)
-            instances_of(wanted, self._made_in_code())  # so that what waits is right too
+            self._check_next_start(wanted)
             settings, reloaded = follow(self._engine.settings, wanted, self._channels)
             agent_of = agents_of(self._channels, settings, self._engine.agents)
             rules = instance_rules(settings, self._channels, agent_of)
             check_exposure(self._channels, rules)
             await self._engine.follow(self._actors, settings, rules)
         return reloaded
+
+    def _check_next_start(self, wanted: Config) -> None:
+        """Refuse what the next start would refuse: what waits for it is to be right, too.
+
+        Raises:
+            ConfigError: it would.
+        """
+        instances = instances_of(wanted, self._made_in_code())
+        agent_of = agents_of(instances, wanted, self._engine.agents)
+        check_exposure(instances, instance_rules(wanted, instances, agent_of))
 
     def _made_in_code(self) -> list[Channel]:
         """The running channels that no configuration describes."""

@@ -251,6 +251,44 @@ async def test_what_the_next_start_would_not_begin_with_changes_nothing(
     assert str(raised.value) == complaint
 
 
+class ForStrangers(LoopbackChannel):
+    """A channel of a kind that a file can name, which anybody can reach."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+
+    @property
+    def exposed(self) -> bool:
+        return True
+
+    @staticmethod
+    def canonical_user_id(user_id: str, /) -> str:
+        if not user_id.isascii():
+            raise ValueError("it is not ASCII")
+        return user_id
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({}, "nothing says who may talk"),
+        ({"access": "open", "agent": "ops"}, "names the agent 'ops'; there is: main"),
+        ({"allowed_users": ["ä"]}, "[channels.new] allowed_users: '\\xe4': it is not ASCII"),
+    ],
+)
+async def test_a_new_channel_that_the_next_start_would_refuse_is_refused_at_once(
+    section: dict[str, Any], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "load_kind", lambda _kind: ForStrangers)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    wanted = {"channels": {"new": {"kind": "strangers", **section}}}
+    async with tk.open_runtime(tmp_path, agent=echo, channels=[]) as runtime:
+        with pytest.raises(tk.ConfigError, match=re.escape(complaint)):
+            await runtime.reload(wanted)
+    with pytest.raises(tk.ConfigError, match=re.escape(complaint)):
+        async with tk.open_runtime(tmp_path, agent=echo, channels=[], config=wanted):
+            pass
+
+
 async def test_reloads_at_once_come_one_after_the_other(gateway: Gateway) -> None:
     done: list[str] = []
 
