@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["parse_moment"]
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])(?: ago)?", re.ASCII)
+_AGO: Final = re.compile(r"(\d{1,9})([smhdw])(?: ago)?", re.ASCII)
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

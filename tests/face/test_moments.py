@@ -21,6 +21,7 @@ NOW_US = int(NOW.timestamp() * 1e6)
         ("30m ago", timedelta(minutes=30)),
         (" 2w ", timedelta(weeks=2)),
         ("1s", timedelta(seconds=1)),
+        ("7776000s", timedelta(days=90)),
         ("2026-11-21", timedelta(hours=12, minutes=30, seconds=15, milliseconds=250)),
         ("2026-11-21T12:30:15+01:00", timedelta(hours=1, milliseconds=250)),
     ],
