@@ -72,6 +72,8 @@ _PAGE: Final = 256
 """Records that are read at a time at most."""
 _PAGE_BYTES: Final = 1_048_576
 """Bytes that are read at a time, as far as the records before tell."""
+_DECODED_BYTES: Final = 8_388_608
+"""Bytes of records that are decoded together: what comes of them takes several times as much."""
 
 _WINDOW: Final = struct.Struct(">I")
 
@@ -263,10 +265,11 @@ def load_records(
     """
     for page in log_pages(store, stream, start, stop, reverse=reverse):
         for (seq, data), payload in zip(page, _payloads(page), strict=True):
-            if kinds is not None and _is_of_other_kind(payload, kinds):
-                continue
             try:
-                record = unpack(decode(data) if payload is None else payload)
+                found = decode(data) if payload is None else payload
+                if kinds is not None and _is_of_other_kind(found, kinds):
+                    continue
+                record = unpack(found)
             except (CorruptRecord, MalformedRecord) as error:
                 fault = CorruptRecord(f"record {stream}/{seq}: {error}")
                 if damaged is None:
@@ -277,7 +280,13 @@ def load_records(
 
 
 def _payloads(page: Sequence[tuple[int, bytes]]) -> Sequence[Any]:
-    """The payloads of records; None for each if one of them cannot be read."""
+    """The payloads of records; None for each that is to be decoded by itself.
+
+    That is all of them where one cannot be read, and where together they might be more than there
+    is memory for.
+    """
+    if sum(len(data) for _, data in page) > _DECODED_BYTES:
+        return [None] * len(page)
     try:
         return decode_all([data for _, data in page])
     except (CorruptRecord, RecordFromFuture):

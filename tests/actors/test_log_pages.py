@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from turnkeeper.actors import journal
 from turnkeeper.actors.core.records import pack
 from turnkeeper.actors.erasing import next_piece
 from turnkeeper.actors.journal import load_records, log_pages
-from turnkeeper.storage.codec import encode
+from turnkeeper.storage.codec import decode_all, encode
 from turnkeeper.storage.errors import StorageError
 from turnkeeper.storage.keys import log_key
 from turnkeeper.storage.memory import MemoryDisk, MemoryReads
@@ -122,3 +125,34 @@ def test_whoever_wants_some_kinds_of_record_gets_no_others() -> None:
         disk.log.put(log_key(1, seq), encode(pack(record)))
     found = list(load_records(MemoryReads(disk), 1, kinds={"note"}, reverse=True))
     assert [seq for seq, _ in found] == list(range(300, 0, -3))
+
+
+def test_of_a_page_with_a_damaged_record_too_only_what_is_wanted_comes() -> None:
+    disk, told = MemoryDisk(), list[int]()
+    for seq, record in enumerate((user(1), note(2), user(3), note(4)), start=1):
+        row = encode(pack(record))
+        disk.log.put(log_key(1, seq), row if seq != 3 else row[:-1] + b"?")
+
+    def damaged(seq: int, _error: StorageError) -> None:
+        told.append(seq)
+
+    found = load_records(MemoryReads(disk), 1, damaged=damaged, kinds={"note"})
+    assert [seq for seq, _ in found] == [2, 4]
+    assert told == [3], "nobody can tell what it was"
+
+
+def test_giants_behind_small_records_are_not_decoded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, sizes = MemoryDisk(), list[int]()
+    for seq in range(1, 301):
+        text = "x" * (10 if seq < 60 else 200_000)
+        disk.log.put(log_key(1, seq), encode(pack(user(seq, text))))
+
+    def watched(rows: Sequence[bytes]) -> list[Any]:
+        sizes.append(sum(map(len, rows)))
+        return decode_all(rows)
+
+    monkeypatch.setattr(journal, "decode_all", watched)
+    assert [seq for seq, _ in load_records(MemoryReads(disk), 1)] == list(range(1, 301))
+    assert 0 < max(sizes) <= 8 * 1_048_576
