@@ -13,7 +13,7 @@ from typing import Final
 
 from ..storage.base import Reads
 from ..storage.errors import CorruptRecord, StorageError
-from .core.alterations import Altered, altered_by, as_altered
+from .core.alterations import Altered, Changes, altered_by, as_altered
 from .core.delivery_records import NoteRecord, ReceiptRecord
 from .core.head import Head
 from .core.records import Record
@@ -57,10 +57,8 @@ class Log:
     """Sequence number of the newest record that counts; None for all."""
     shortened: dict[int, int] = field(default_factory=dict[int, int])
     """Tokens that are left for some messages, which are shown in part."""
-    changes: dict[int, dict[int, ChangedRecord]] = field(
-        default_factory=dict[int, dict[int, ChangedRecord]]
-    )
-    """What has been read of changes, by the message and then by the change's sequence number."""
+    changes: dict[int, Changes] = field(default_factory=dict[int, Changes])
+    """What has been read of changes, by the message."""
     bounds: dict[int, int] = field(default_factory=dict[int, int])
     """What messages that are not shown as they were count for in the head, with their changes."""
 
@@ -68,13 +66,14 @@ class Log:
         """A record as it is shown, as far as its changes have been read; None if it is not."""
         match record:
             case ChangedRecord():
-                self.changes.setdefault(record.message_seq, {})[seq] = record
+                of_message = self.changes.setdefault(record.message_seq, Changes())
+                of_message.take(seq, record, weight_of(record) if record.shown == "instead" else 0)
                 return record if record.shown == "later" else None
             case UserRecord() if seq in self.changes:
-                changes = self._changes_of(seq)
+                of_message = self.changes[seq]
+                changes = of_message.that_count()
                 if altered_by(changes) is not None:
-                    added = (weight_of(c) for c in changes if c.shown == "instead")
-                    self.bounds[seq] = weight_of(record) + sum(added)
+                    self.bounds[seq] = weight_of(record) + of_message.added
                 return as_altered(record, changes)
             case _:
                 return record
@@ -87,13 +86,10 @@ class Log:
                 if isinstance(record, ChangedRecord):
                     self.told(seq, record)
 
-    def _changes_of(self, seq: int) -> list[ChangedRecord]:
-        return [change for _, change in sorted(self.changes[seq].items())]
-
     def _altered(self) -> dict[int, Altered]:
         made: dict[int, Altered] = {}
-        for seq in self.changes:
-            altered = altered_by(self._changes_of(seq))
+        for seq, changes in self.changes.items():
+            altered = altered_by(changes.that_count())
             if altered is not None:
                 made[seq] = altered
         return made
@@ -139,7 +135,7 @@ class Log:
         changed = {r.message_seq for _, r in records if isinstance(r, ChangedRecord)}
         found = ((seq, record_at(reads, self.stream, seq)) for seq in changed - here)
         return {
-            seq: as_altered(record, self._changes_of(seq))
+            seq: as_altered(record, self.changes[seq].that_count())
             for seq, record in found
             if isinstance(record, UserRecord)
         }

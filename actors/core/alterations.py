@@ -9,7 +9,7 @@ more, nor is what it had been edited to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from .asides import LOOKED_AT, minute
@@ -17,7 +17,15 @@ from .names import quoted_name
 from .turn_records import UserRecord
 from .view_records import ChangedRecord
 
-__all__ = ["DELETED", "MOST_TOLD", "Altered", "altered_by", "as_altered", "change_text"]
+__all__ = [
+    "DELETED",
+    "MOST_TOLD",
+    "Altered",
+    "Changes",
+    "altered_by",
+    "as_altered",
+    "change_text",
+]
 
 Altered: TypeAlias = Literal["edited", "deleted"]
 
@@ -28,6 +36,39 @@ _DELETED_BY_ANYBODY: Final = "(deleted)"
 MOST_TOLD: Final = 640
 """Bytes that the line of a change takes at most for what it quotes of the message: the name of the
 author and the beginning of the text, neither of which is longer than a name, and a time."""
+
+
+@dataclass(slots=True, eq=False)
+class Changes:
+    """The changes of one message, read in any order, as far as its place shows them.
+
+    There may be very many, each as long as a message: only the newest text is kept.
+    """
+
+    added: int = 0
+    """What those weigh together that stand instead of the message."""
+    _seen: set[int] = field(default_factory=set[int])
+    _instead: tuple[int, ChangedRecord] | None = None
+    """The newest that stands instead of the message."""
+    _deleted: tuple[int, ChangedRecord] | None = None
+    """The oldest that has deleted it."""
+
+    def take(self, seq: int, change: ChangedRecord, weight: int) -> None:
+        """Know of a change, which is record `seq`; a second time changes nothing."""
+        if seq in self._seen:
+            return
+        self._seen.add(seq)
+        if change.shown == "instead":
+            self.added += weight
+            if self._instead is None or seq > self._instead[0]:
+                self._instead = seq, change
+        if change.text is None and (self._deleted is None or seq < self._deleted[0]):
+            self._deleted = seq, change
+
+    def that_count(self) -> list[ChangedRecord]:
+        """Those that make of the message what all of them do, oldest first."""
+        kept = dict(filter(None, (self._instead, self._deleted)))
+        return [change for _, change in sorted(kept.items())]
 
 
 def altered_by(changes: Sequence[ChangedRecord]) -> Altered | None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from turnkeeper.actors.context_logs import logs_of
+from turnkeeper.actors.core.alterations import Changes, altered_by, as_altered
 from turnkeeper.actors.core.ownership_records import HiddenRecord
 from turnkeeper.actors.core.state import State
 from turnkeeper.actors.core.view_records import ChangedRecord
 from turnkeeper.actors.core.weight import weight_of
+from turnkeeper.actors.journal import load_head
 from turnkeeper.actors.material import read_material
 from turnkeeper.actors.windows import WindowRules
 
@@ -188,6 +194,44 @@ def test_of_a_very_long_log_too_the_changes_are_known(
     assert material is not None
     assert material.more
     assert [entry.message.text for entry in material.entries][:3] == [GONE, "a", "secret 3"]
+
+
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.none() | st.sampled_from(["", "b", "cc"]),
+            st.sampled_from(["later", "instead", "nowhere"]),
+        ),
+        max_size=6,
+    ),
+    read=st.randoms(use_true_random=False),
+)
+def test_of_many_changes_those_that_count_make_the_same_of_a_message(
+    changes: list[tuple[str | None, str]], read: Random
+) -> None:
+    said = user(1, "a")
+    made = [change(at, 2, text, shown) for at, (text, shown) in enumerate(changes, start=2)]
+    known, order = Changes(), [*enumerate(made, start=3)] * 2
+    read.shuffle(order)
+    for seq, one in order:
+        known.take(seq, one, weight_of(one))
+    counting = known.that_count()
+    assert len(counting) <= 2
+    assert altered_by(counting) == altered_by(made)
+    assert as_altered(said, counting) == as_altered(said, made)
+    assert known.added == sum(weight_of(one) for one in made if one.shown == "instead")
+
+
+@pytest.mark.parametrize("shown", ["later", "instead"])
+def test_of_a_flood_of_edits_only_the_newest_text_is_held(logs: Logs, shown: str) -> None:
+    logs.add(1, user(1, "q"), *(change(at, 2, "x" * 1_000, shown) for at in range(2, 102)))
+    head = load_head(logs.store, 1)
+    assert head is not None
+    (log,) = logs_of(logs.store, 1, head)
+    log.read_changes(logs.store, 1)
+    held = [one.text or "" for one in log.changes[2].that_count()]
+    assert sum(map(len, held)) == (1_000 if shown == "instead" else 0)
+    assert log.told(2, user(1, "q")) == user(1, "x" * 1_000 if shown == "instead" else "q")
 
 
 def test_a_change_of_what_cannot_be_read_names_nothing_of_it(logs: Logs) -> None:
