@@ -15,7 +15,6 @@ import trio
 
 from ..actors.messages import Address
 from .base import (
-    Channel,
     ChannelError,
     ChannelPowers,
     Check,
@@ -44,6 +43,7 @@ from .slack_probe import checks_of_scopes, may_hear_channels
 from .slack_socket import Socket
 from .slack_wire import PLATFORM, Me, Reader
 from .strangers import Strangers
+from .token_channel import TokenChannel
 
 __all__ = ["SlackChannel"]
 
@@ -55,7 +55,7 @@ _INERT: Final[dict[str, Any]] = {"parse": "none", "link_names": False}
 """Names in what the agent says stay text; `chat.update` would link them by default."""
 
 
-class SlackChannel(Channel):
+class SlackChannel(TokenChannel):
     """One app in one workspace."""
 
     platform = PLATFORM
@@ -99,8 +99,7 @@ class SlackChannel(Channel):
         Raises:
             ValueError: a token is none, the URL is, or it is not said how to hear.
         """
-        super().__init__(name)
-        self._token = Secret.of(token, "token")
+        super().__init__(name, Secret.of(token, "token"))
         if not self._token.reveal().startswith("xoxb-"):
             raise ValueError("token is none of a bot: it must begin with xoxb-")
         if (app_token is None) == (signing_secret is None):
@@ -128,19 +127,9 @@ class SlackChannel(Channel):
         return f"<SlackChannel {self.name}, {way}: {self.line.state}>"
 
     @property
-    def account(self) -> str:
-        """A digest of the bot's token."""
-        return self._token.account()
-
-    @property
     def hook(self) -> SlackHook | None:
         """Where Slack calls, if it does."""
         return self._hook
-
-    @property
-    def exposed(self) -> bool:
-        """True: everybody in the workspace can write to a bot, and guests of shared channels."""
-        return True
 
     # -- hearing ---------------------------------------------------------------------------------
 

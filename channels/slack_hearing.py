@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import trio
 
 from ..actors.errors import ShuttingDown, TurnRefused
 from ..actors.messages import InboundTurn, Instance, MessageChange
 from .handover import Handover, insist
-from .incoming_files import attachments_of
+from .heard import Heard
 from .json_fields import Malformed
 from .queues import Place, Queues
 from .slack_files import Files
 from .slack_mark import Mark
 from .slack_mentions import Mentions
-from .slack_wire import Heard, Reader, Said, Throttled, event_of, said_in
+from .slack_wire import Reader, Said, Throttled, event_of, said_in
 
 __all__ = ["Ear", "Hearing"]
 
@@ -204,7 +203,9 @@ class Ear:
             news = self._reader.read(payload)
             match news:
                 case Heard():
-                    await self._hear_turn(news)
+                    until_s = trio.current_time() + self._fetch_s
+                    turn = await news.whole(self._files.keep, until_s=until_s)
+                    await self._settle(lambda: self._take(turn))
                 case MessageChange():
                     await self._settle(lambda: self._handover.change(news))
                 case Throttled():
@@ -217,18 +218,6 @@ class Ear:
     def warn(self, what: str) -> None:
         """Tell the operator."""
         self._handover.warn(what)
-
-    async def _hear_turn(self, heard: Heard) -> None:
-        turn = heard.turn
-        if heard.files:
-            kept = await attachments_of(
-                heard.files,
-                self._files.keep,
-                name=self._name,
-                until_s=trio.current_time() + self._fetch_s,
-            )
-            turn = replace(turn, attachments=kept)
-        await self._settle(lambda: self._take(turn))
 
     async def _take(self, turn: InboundTurn) -> None:
         thread = turn.address.thread

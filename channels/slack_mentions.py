@@ -8,10 +8,11 @@ alone: then the first wait is in vain, and no mention waits any more until a `me
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final, TypeAlias
 
 import trio
+
+from .latest import Latest
 
 __all__ = ["Mentions"]
 
@@ -33,7 +34,7 @@ class Mentions:
             hopeful: whether the app may be told of messages in channels at all.
         """
         self._hopeful = hopeful
-        self._came: OrderedDict[_Key, None] = OrderedDict()
+        self._came: Latest[_Key, None] = Latest(_REMEMBERED)
         self._awaited: dict[_Key, trio.Event] = {}
 
     def __repr__(self) -> str:
@@ -44,8 +45,6 @@ class Mentions:
         key = channel, message_id
         self._hopeful = True
         self._came[key] = None
-        while len(self._came) > _REMEMBERED:
-            self._came.popitem(last=False)
         awaited = self._awaited.pop(key, None)
         if awaited is not None:
             awaited.set()

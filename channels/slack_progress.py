@@ -13,6 +13,7 @@ from collections import OrderedDict
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 
+from .latest import Latest
 from .slack_fields import is_id, is_stamp, seconds_of, stamp_at
 
 __all__ = ["LAG_S", "MAX_CHANNELS", "MAX_THREADS", "Progress"]
@@ -49,7 +50,7 @@ class Progress:
         self._bot = bot
         self.marks: OrderedDict[str, str] = OrderedDict()
         """Channel -> the time up to which all is settled; the channel heard last is the last."""
-        self._threads: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._threads: Latest[tuple[str, str], None] = Latest(MAX_THREADS)
         self._behind: dict[str, int] = {}
         """Channels in which something was missed, and how often that was found."""
         self._ahead: dict[str, str] = {}
@@ -109,9 +110,6 @@ class Progress:
     def took_part(self, channel: str, thread: str) -> None:
         """The agent was spoken to in a thread."""
         self._threads[channel, thread] = None
-        self._threads.move_to_end((channel, thread))
-        while len(self._threads) > MAX_THREADS:
-            self._threads.popitem(last=False)
 
     # -- what was missed -------------------------------------------------------------------------
 

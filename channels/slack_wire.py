@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 
 from ..actors.frozen import message
 from ..actors.messages import Address, InboundTurn, Instance, MessageChange
-from .incoming_files import IncomingFile
+from .heard import Heard
+from .incoming_files import IncomingFile, kind_of, mime_in
 from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .slack_fields import named, stamp
 from .slack_text import plain_text
 
 __all__ = [
     "PLATFORM",
-    "Heard",
     "Me",
     "News",
     "Reader",
@@ -36,8 +36,6 @@ _SAID: Final = (None, "file_share", "thread_broadcast", "me_message")
 """Subtypes with which humans say something. A message without one is the usual message."""
 _BY_BOT: Final = "bot_message"
 _SLACKBOT: Final = "USLACKBOT"
-_KINDS: Final = frozenset({"image", "audio", "video"})
-_MAX_MIME_CHARS: Final = 255
 _LARGEST: Final = 2**63
 
 
@@ -48,15 +46,6 @@ class Me:
     user_id: str
     bot_id: str | None = None
     team_id: str | None = None
-
-
-@message
-class Heard:
-    """What a human has said."""
-
-    turn: InboundTurn
-    """Without its files."""
-    files: tuple[IncomingFile, ...] = ()
 
 
 @message
@@ -302,15 +291,14 @@ def file_in(value: object) -> IncomingFile | None:
     file = fields(value, "file")
     if file.get("mode") in ("tombstone", "hidden_by_limit"):
         return None
-    mime = text(file, "mimetype") or None
-    family = (mime or "").partition("/")[0]
+    mime = mime_in(file, "mimetype")
     size: object = file.get("size")
     url = text(file, "url_private_download") or text(file, "url_private")
     return IncomingFile(
-        kind=family if family in _KINDS else "file",
+        kind=kind_of(mime),
         reference=named(file, "id"),
         url=None if file.get("is_external") is True else url,
-        mime=mime[:_MAX_MIME_CHARS] if mime else None,
+        mime=mime,
         name=text(file, "name") or text(file, "title"),
         size_bytes=size if type(size) is int and 0 <= size < _LARGEST else None,
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from turnkeeper import Address
 from turnkeeper.actors.messages import InboundTurn, Instance, MessageChange
 from turnkeeper.channels.base import ChannelError, LostAnswer, Rejected, Unreachable
+from turnkeeper.channels.heard import Heard
 from turnkeeper.channels.http_answer import HttpAnswer
 from turnkeeper.channels.json_fields import Malformed
 from turnkeeper.channels.secret import Secret
@@ -21,7 +22,6 @@ from turnkeeper.channels.slack_errors import result_of
 from turnkeeper.channels.slack_probe import checks_of_scopes
 from turnkeeper.channels.slack_text import plain_text
 from turnkeeper.channels.slack_wire import (
-    Heard,
     Me,
     Reader,
     Said,
