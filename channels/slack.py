@@ -20,15 +20,15 @@ from .base import (
     Check,
     Deliver,
     Draft,
-    LostAnswer,
     Outbound,
     Receipt,
     Rejected,
     Unreachable,
 )
 from .handover import Handover
+from .http_answer import id_told, readable
 from .incoming_files import FETCH_S, HOOKED_FETCH_S
-from .json_fields import Fields, Malformed, text
+from .json_fields import Fields, text
 from .secret import Secret
 from .slack_api import SlackApi, SlackPlace, SlackRates, bearer_of
 from .slack_fields import is_stamp, named, stamp
@@ -141,7 +141,7 @@ class SlackChannel(TokenChannel):
             Rejected: it refuses: a token is wrong, Socket Mode is switched off.
         """
         failed: ChannelError | None = None
-        async with self._api.connected():
+        async with self._api.open():
             me, headers = await self._whoami()
             mark = Mark(self, f"{me.team_id} {me.user_id}")
             ear = self._ear(me, headers, mark, Handover(self, deliver, self._strangers))
@@ -201,14 +201,12 @@ class SlackChannel(TokenChannel):
             Unreachable, Rejected: Slack does not say.
         """
         told, headers = await self._api.ask("auth.test")
-        try:
+        with readable("auth.test"):
             me = Me(
                 user_id=named(told, "user_id"),
                 bot_id=text(told, "bot_id"),
                 team_id=text(told, "team_id"),
             )
-        except Malformed as error:
-            raise Unreachable(f"auth.test: {error}", reason="bad_answer") from error
         return me, headers
 
     # -- speaking --------------------------------------------------------------------------------
@@ -339,7 +337,5 @@ def _check_thread(address: Address) -> None:
 
 
 def _receipt(told: Fields) -> Receipt:
-    try:
+    with id_told():
         return Receipt(platform_message_id=stamp(told, "ts"))
-    except Malformed as error:
-        raise LostAnswer(f"it was taken, and its id not told: {error}") from error

@@ -8,7 +8,6 @@ one message a second in a channel, with bursts; several hundred a minute in all;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,7 +15,7 @@ from ..actors.frozen import message
 from .base import Rejected
 from .http_answer import HttpAnswer, raise_for
 from .http_client import HttpClient
-from .http_connections import HttpConnections
+from .http_connections import UPLOAD_S, HttpConnections
 from .json_fields import Fields
 from .limiter import Limiter, Rate, limited, pausing
 from .platform_url import address_of, platform_url
@@ -24,11 +23,6 @@ from .secret import Secret
 from .slack_errors import result_of
 
 __all__ = ["SlackApi", "SlackPlace", "SlackRates", "bearer_of"]
-
-_CALL_S: Final = 30.0
-"""Seconds for a call."""
-_UPLOAD_S: Final = 300.0
-"""Seconds for a file to leave, and to be taken in."""
 
 _POST: Final = "chat.postMessage"
 _FORMS: Final = frozenset(
@@ -93,7 +87,7 @@ class SlackPlace:
         return (parts.scheme, address) == ("https", f"{self.files_host}:443")
 
 
-class SlackApi:
+class SlackApi(HttpConnections):
     """Asks Slack, in the name of one bot."""
 
     def __init__(self, place: SlackPlace, token: Secret, rates: SlackRates) -> None:
@@ -104,21 +98,14 @@ class SlackApi:
             token: of the bot.
             rates: how fast to write.
         """
+        super().__init__(place.api_url)
         self.place = place
         self.bearer = bearer_of(token)
-        self._connections = HttpConnections(place.api_url)
         self._posts = Limiter((rates.channel, rates.overall))
         self._rate_of_others = rates.others
         self._others: dict[str, Limiter] = {}
         self._rate_of_history = rates.history
         self._histories: dict[str, Limiter] = {}
-
-    def __repr__(self) -> str:
-        return f"<SlackApi at {self.place.api_url}>"
-
-    def connected(self) -> AbstractAsyncContextManager[HttpClient]:
-        """Keep connections for as long as the block lasts."""
-        return self._connections.open()
 
     async def ask(
         self, method: str, *, bearer: Secret | None = None, **parameters: Any
@@ -196,7 +183,7 @@ class SlackApi:
                 values=names,
                 params=dict(parse_qsl(parts.query)),
                 files={"file": (name, content, "application/octet-stream")},
-                timeout_s=_UPLOAD_S,
+                timeout_s=UPLOAD_S,
             )
         raise_for(answer, sends=False)
 
@@ -213,16 +200,14 @@ class SlackApi:
         form = method in _FORMS
         if not form:
             headers["content-type"] = "application/json; charset=utf-8"
-        async with self.connected() as client:
-            return await client.call(
-                "POST",
-                f"/{method}",
-                sends=sends,
-                headers=headers,
-                json=None if form else given,
-                data={name: str(value) for name, value in given.items()} if form else None,
-                timeout_s=_CALL_S,
-            )
+        return await self.call(
+            "POST",
+            f"/{method}",
+            sends=sends,
+            headers=headers,
+            json=None if form else given,
+            data={name: str(value) for name, value in given.items()} if form else None,
+        )
 
 
 def bearer_of(token: Secret) -> Secret:

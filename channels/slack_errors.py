@@ -8,12 +8,18 @@ some aspect of the operation may have succeeded.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .base import LostAnswer, Rejected, Unreachable
-from .http_answer import HttpAnswer, expect_json, quoted, raise_for, raise_unread, retry_after_s
-from .http_json import BadJson
-from .json_fields import Fields
+from .http_answer import (
+    HttpAnswer,
+    expect_fields,
+    quoted,
+    raise_unread,
+    refusal,
+    retry_after_s,
+)
+from .json_fields import Fields, needed
 
 __all__ = ["result_of"]
 
@@ -70,20 +76,17 @@ def result_of(answer: HttpAnswer, *, sends: bool) -> Fields:
         LostAnswer: it sends, and Slack broke, or its answer cannot be read.
     """
     if answer.is_success:
-        body = expect_json(answer, sends=sends)
-        if isinstance(body, dict):
-            told = cast("Fields", body)
-            if told.get("ok") is True:
-                return told
-            if isinstance(told.get("error"), str):
-                _refuse(answer, told, sends=sends)
+        told = expect_fields(answer, sends=sends)
+        if told.get("ok") is True:
+            return told
+        if isinstance(told.get("error"), str):
+            _refuse(answer, told, sends=sends)
         raise_unread(f"{answer.asked}: no answer of its kind", sends)
     if 400 <= answer.status < 500 and answer.status != 429:
         told = _told(answer)
         if isinstance(told.get("error"), str):
             _refuse(answer, told, sends=sends)
-    raise_for(answer, sends=sends, words=_words)
-    raise AssertionError("it was no success")
+    raise refusal(answer, sends=sends, words=lambda answer: needed(answer.fields(), "error"))
 
 
 def _refuse(answer: HttpAnswer, told: Fields, *, sends: bool) -> None:
@@ -106,11 +109,6 @@ def _refuse(answer: HttpAnswer, told: Fields, *, sends: bool) -> None:
 
 def _told(answer: HttpAnswer) -> Fields:
     try:
-        body = answer.json()
-    except BadJson:
+        return answer.fields()
+    except ValueError:
         return {}
-    return cast("Fields", body) if isinstance(body, dict) else {}
-
-
-def _words(answer: HttpAnswer) -> str:
-    return quoted(answer.json()["error"])

@@ -16,8 +16,9 @@ from typing import Final
 import trio
 
 from ..actors.messages import Address, Attachment
-from .base import Channel, ChannelError, OutboundFile, Receipt, Unreachable
+from .base import Channel, ChannelError, OutboundFile, Receipt
 from .fetching import Fetcher, FetchRefused
+from .http_answer import readable
 from .incoming_files import IncomingFile
 from .json_fields import Fields, Malformed, chosen, fields, items, text
 from .outgoing_files import sent_name
@@ -97,12 +98,8 @@ class Files:
         begun, _ = await self._api.ask(
             "files.getUploadURLExternal", filename=name, length=len(content)
         )
-        try:
+        with readable("files.getUploadURLExternal"):
             url, file_id = text(begun, "upload_url") or "", named(begun, "file_id")
-        except Malformed as error:
-            raise Unreachable(
-                f"files.getUploadURLExternal: {error}", reason="bad_answer"
-            ) from error
         await self._api.upload(url, name, content)
         done = await self._api.write(
             "files.completeUploadExternal",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ import trio
 import turnkeeper as tk
 from turnkeeper.channels import (
     handover,
-    slack_api,
+    http_connections,
     slack_batch,
     slack_mentions,
     slack_missed,
     slack_progress,
 )
+from turnkeeper.channels.http_client import HttpClient
 from turnkeeper.channels.slack import SlackChannel
 from turnkeeper.storage.memory import MemoryDisk, open_memory
 
@@ -329,6 +329,11 @@ async def test_more_than_the_bound_is_left_out_and_said(monkeypatch: pytest.Monk
         assert heard.texts == ["before", "2", "3", "4", "5"]
 
 
+def curt(base_url: str, **keys: Any) -> HttpClient:
+    """A client that reads short answers only."""
+    return HttpClient(base_url, **{**keys, "max_answer_bytes": 4_000})
+
+
 async def test_pages_that_are_too_long_are_read_in_shorter_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -344,8 +349,7 @@ async def test_pages_that_are_too_long_are_read_in_shorter_ones(
                 await wire.user_says(f"{number}" * 500, conversation=here)
             await wire.user_says("one that is too long by itself " * 500, conversation=there)
             await wire.user_says("after it", conversation=there)
-        shorter = partial(slack_api.HttpConnections, max_answer_bytes=4_000)
-        monkeypatch.setattr(slack_api, "HttpConnections", shorter)
+        monkeypatch.setattr(http_connections, "HttpClient", curt)
         monkeypatch.setattr(slack_missed, "_PAGE", 8)
         monkeypatch.setattr(handover, "AGAIN_AFTER_S", (0.01,))
         async with life(wire, disk, heard) as channel:
