@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ..storage.base import Batch, Store, Table
@@ -10,6 +10,7 @@ from ..storage.codec import encode
 from ..storage.keys import log_key
 from .compaction_job import Job
 from .compactions import Measured
+from .context_logs import Log
 from .core.asides import summary_text
 from .core.compaction import Limits
 from .core.weight import OVERHEAD
@@ -144,7 +145,7 @@ class Measuring:
             return
         texts = [summary_text(record.text) for _, _, (_, record) in told]
         counts, mark = await self._counting.count(texts)
-        batch = self._kept_if_there(job)
+        batch = self._kept_if_there(job, [log for _, log, _ in told])
         for (number, log, (seq, _)), tokens in zip(told, counts, strict=True):
             size = material.summary_sizes[number] = tokens + OVERHEAD
             if mark is not None:
@@ -155,7 +156,8 @@ class Measuring:
     async def _count(self, job: Job, material: Material, which: Sequence[int]) -> None:
         texts = [material.entries[at].message.attributed for at in which]
         counts, mark = await self._counting.count(texts)
-        batch = self._kept_if_there(job)
+        numbers = {material.entries[at].log for at in which}
+        batch = self._kept_if_there(job, [material.logs[number] for number in numbers])
         for at, tokens in zip(which, counts, strict=True):
             size = material.count(at, tokens)
             if mark is not None:
@@ -165,10 +167,16 @@ class Measuring:
         if batch.puts:
             await self._store.commit(batch)
 
-    def _kept_if_there(self, job: Job) -> Batch:
-        """A batch that is not stored once the session has been deleted."""
+    def _kept_if_there(self, job: Job, logs: Iterable[Log] = ()) -> Batch:
+        """A batch that is not stored once the session has been deleted, or that of one of `logs`.
+
+        Nobody would remove what is kept beside a log that is gone.
+        """
         batch = Batch()
         batch.expect(Table.NAMES, name_key(job.session_id), encode(job.stream))
+        for log in logs:
+            if log.session_id is not None:
+                batch.expect(Table.NAMES, name_key(log.session_id), encode(log.stream))
         return batch
 
 

@@ -228,3 +228,30 @@ async def test_what_a_summary_covered_is_summarised_anew_once_one_of_its_session
             assert "dc-" not in window
             assert {f"tg-{earlier}" for earlier in range(number)} <= set(window.split())
         assert_sound(stage.store)
+
+
+async def test_of_a_joined_session_that_is_deleted_while_it_is_counted_nothing_is_kept(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, (tg, dc), deleted = Listener(), apps("tg", "dc"), trio.Event()
+    count = Letters.count
+
+    async def delete_and_count(self: Letters, texts: Sequence[str]) -> list[int]:
+        if not deleted.is_set() and named("dc-0") in texts:
+            deleted.set()
+            await stage.runtime.delete("s2")
+            await wait_all_tasks_blocked()
+        return await count(self, texts)
+
+    async with on_small_stage(agent, tg, dc, summariser=Repeating()) as stage:
+        assert await say(tg, named("tg-0")) == "s1"
+        assert await say(dc, named("dc-0")) == "s2"
+        monkeypatch.setattr(Letters, "count", delete_and_count)
+        await stage.runtime.link("tg", "1", "alice")
+        await stage.runtime.link("dc", "1", "alice")
+        for number in range(1, 6):
+            assert await say(tg, named(f"tg-{number}")) == "s1"
+        await wait_all_tasks_blocked()
+        assert deleted.is_set()
+        assert summaries(stage.store, 1), "it is measured again without that session"
+        assert_sound(stage.store)
