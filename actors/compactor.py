@@ -231,9 +231,11 @@ class Compactor:
         for asker in askers:
             if isinstance(asker, TrioFuture):
                 asker.resolve(outcome)
-            elif load_session_number(self._store, session_id) is not None:  # else it was deleted
-                ended = CompactionEnded(session_id=session_id, asked=asker, outcome=outcome)
-                with suppress(ActorDeadError):  # the runtime stops: nobody is told any more
+                continue
+            ended = CompactionEnded(session_id=session_id, asked=asker, outcome=outcome)
+            # Nobody is told any more where the runtime stops, or the session cannot be found.
+            with suppress(ActorDeadError, StorageError):
+                if load_session_number(self._store, session_id) is not None:  # else it was deleted
                     self._services.registry.tell(ended)
 
     async def _work(self, job: Job) -> Compacted:

@@ -8,6 +8,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import SummaryRequest, Turn
 from turnkeeper.actors.core.session_commands import ANSWERS
+from turnkeeper.actors.journal import name_key
+from turnkeeper.storage.base import Table
+from turnkeeper.storage.keys import table_key
 from turnkeeper.storage.memory import MemoryDisk
 from turnkeeper.testing import LoopbackChannel
 
@@ -154,3 +157,22 @@ async def test_a_session_that_is_deleted_meanwhile_tells_nobody(
         await wait_all_tasks_blocked()
         assert len(tg.sent) == 4
         assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_where_the_name_of_the_session_is_damaged_meanwhile_only_they_are_not_told(
+    autojump_clock: MockClock,
+) -> None:
+    tg, summing = LoopbackChannel("tg"), Summing("damage")
+
+    async def damage(_request: SummaryRequest) -> str:
+        stage.disk.tables.put(table_key(Table.NAMES, name_key("s1")), b"no name")
+        return "A summary."
+
+    summing.does = {"damage": damage}
+    async with on_small_stage(echo, tg, summariser=summing) as stage:
+        await talk(tg, "1", "2", "3")
+        await tg.receive("/compact")
+        assert (await tg.next_sent()).text == ANSWERS["compact"]
+        await wait_all_tasks_blocked()
+        await tg.receive("hello", conversation="c2", user_id="u2")
+        assert (await tg.next_sent()).text == "hello"
