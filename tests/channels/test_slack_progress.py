@@ -244,8 +244,8 @@ async def test_a_message_that_takes_longer_than_its_call_is_asked_for_and_holds_
     mark = Mark(channel, BOT)
     api = SlackApi(SlackPlace("https://slack.example/api"), Secret("xoxb-1"), SlackRates())
     ear = Ear(
-        "slack",
-        Reader("slack", Me(user_id="U0BOT")),
+        channel.name,
+        Reader(channel.name, Me(user_id="U0BOT")),
         Files(channel, api),
         Handover(channel, deliver, Strangers("slack", no_words)),
         mark,
