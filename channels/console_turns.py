@@ -6,18 +6,15 @@ channel has even heard that it was accepted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final, TypeVar
+from typing import Final
 
 from ..actors.messages import DeliveryId, TurnId
+from .latest import Latest
 
 __all__ = ["OpenTurns"]
 
 _MAX_EARLY: Final = 1024
 """Facts kept for turns not heard of yet; more can only be about turns of somebody else."""
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 class OpenTurns:
@@ -29,8 +26,8 @@ class OpenTurns:
     def __init__(self) -> None:
         self._accepted: set[TurnId] = set()
         self._owed: set[DeliveryId] = set()
-        self._early_ends: OrderedDict[TurnId, DeliveryId | None] = OrderedDict()
-        self._early_shown: OrderedDict[DeliveryId, None] = OrderedDict()
+        self._early_ends: Latest[TurnId, DeliveryId | None] = Latest(_MAX_EARLY)
+        self._early_shown: Latest[DeliveryId, None] = Latest(_MAX_EARLY)
 
     def __repr__(self) -> str:
         return f"<OpenTurns: {len(self._accepted)} running, {len(self._owed)} replies owed>"
@@ -47,7 +44,7 @@ class OpenTurns:
     def ended(self, turn_id: TurnId, reply: DeliveryId | None) -> None:
         """A turn has ended; `reply` names its delivery."""
         if turn_id not in self._accepted:
-            _remember(self._early_ends, turn_id, reply)
+            self._early_ends[turn_id] = reply
             return
         self._accepted.remove(turn_id)
         if reply is not None and reply not in self._early_shown:
@@ -60,10 +57,4 @@ class OpenTurns:
         if delivery_id in self._owed:
             self._owed.remove(delivery_id)
         else:
-            _remember(self._early_shown, delivery_id, None)
-
-
-def _remember(early: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    early[key] = value
-    if len(early) > _MAX_EARLY:
-        early.popitem(last=False)
+            self._early_shown[delivery_id] = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from typing import Final, Protocol
 
 import trio
@@ -11,6 +10,7 @@ import trio
 from ..actors.errors import AccessDenied
 from ..actors.messages import Address, InboundTurn
 from .base import ChannelError
+from .latest import Latest
 
 __all__ = ["TELL_S", "TOLD_EVERY_S", "Strangers", "Teller"]
 
@@ -41,7 +41,7 @@ class Strangers:
         """
         self._name = name
         self._tell = tell
-        self._told: OrderedDict[str, float] = OrderedDict()
+        self._told: Latest[str, float] = Latest(_MAX_TOLD)
 
     def __repr__(self) -> str:
         return f"<Strangers of {self._name}: {len(self._told)} told>"
@@ -64,7 +64,4 @@ class Strangers:
         if self._told.get(user_id, float("-inf")) > now - TOLD_EVERY_S:
             return False
         self._told[user_id] = now
-        self._told.move_to_end(user_id)
-        while len(self._told) > _MAX_TOLD:
-            self._told.popitem(last=False)
         return True
