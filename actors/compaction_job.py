@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import trio
 
 from .compactions import AskedBy
+from .core.compaction import Compacted
 from .kernel import TrioFuture
 from .messages import SessionId
 
@@ -35,6 +36,10 @@ class Job:
     """While the session makes a summary its own; set once it has answered."""
     held: int = 0
     """The turn that waits, or 0."""
+    done: Compacted | None = None
+    """What has come of it so far; None as long as there is no summary."""
+    is_given_up: bool = False
+    """Whether a human has been told what comes of it: no further summary may."""
 
     @property
     def is_waited_for(self) -> bool:
@@ -61,8 +66,9 @@ class Job:
         self.full = False
         self.fits.set()
 
-    def take_humans(self) -> list[AskedBy]:
-        """The humans who are to be told; they are not among the askers any more."""
+    def give_up(self) -> list[AskedBy]:
+        """The humans who are to be told at once; without any, what is under way may go on."""
         humans = [asker for asker in self.askers if isinstance(asker, AskedBy)]
+        self.is_given_up = bool(humans)
         self.askers = [asker for asker in self.askers if not isinstance(asker, AskedBy)]
         return humans

@@ -29,7 +29,7 @@ from .kernel import ActorDeadError, KernelClosed, TrioFuture
 from .measuring import Measuring
 from .messages import SessionId
 from .services import Services
-from .shortening import Shortening, unchanged
+from .shortening import STOPPING, Shortening, unchanged
 from .summarising import Offload, SummaryWriter, in_thread, words_of
 from .tokens import TokenCounter
 from .unknown import UnknownSession
@@ -196,7 +196,8 @@ class Compactor:
         self._closed = True
         for job in self._jobs.values():
             job.fits.set()
-            self._answer(job.take_humans(), _stopping(job.session_id))
+            if not job.is_telling:  # else it is over in a moment
+                self._answer(job.give_up(), job.done or _stopping(job.session_id))
 
     # -- one context -----------------------------------------------------------------------------
 
@@ -264,13 +265,15 @@ class Compactor:
             if not over and (done is not None or not job.asked):
                 return done or unchanged(job, material, "nothing")
             step = await self._shortening.shorten(job, material, asked=not over)
-            if step.status == "changed" and changes < _CHANGES:
+            if step.status == "compacted":
+                job.done = done = step if done is None else _together(done, step)
+            elif step.status == "changed" and changes < _CHANGES:
                 changes += 1
-            elif step.status != "compacted":
+            else:
                 measuring.tell(job, material, stuck=over)
                 return done or step
-            else:
-                done = step if done is None else _together(done, step)
+            if self._closed:
+                return done or step
 
     async def _aside(self, function: Callable[..., Any], *args: Any) -> Any:
         async with self._threads:
@@ -278,8 +281,7 @@ class Compactor:
 
 
 def _stopping(session_id: SessionId) -> Compacted:
-    fault = "the runtime is stopping"
-    return Compacted(status="failed", session_id=session_id, fault=fault)
+    return Compacted(status="failed", session_id=session_id, fault=STOPPING)
 
 
 def _together(first: Compacted, then: Compacted) -> Compacted:

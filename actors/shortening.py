@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 
@@ -19,7 +19,10 @@ from .material import Material
 from .services import Services
 from .summarising import SummaryWriter, Written
 
-__all__ = ["Shortening", "unchanged"]
+__all__ = ["STOPPING", "Shortening", "unchanged"]
+
+STOPPING: Final = "the runtime is stopping"
+"""Why there is no summary, where one was given up."""
 
 
 class Shortening:
@@ -78,6 +81,8 @@ class Shortening:
             await self._store.commit(Batch())  # a marker of before the record may be on its way
             if not material.holds(self._store):
                 return unchanged(job, material, "changed")
+        if job.is_given_up:
+            return Compacted(status="failed", session_id=job.session_id, fault=STOPPING)
         seq = await self._hand_over(job, material, record, written.mark)
         if not seq:
             return unchanged(job, material, "changed")

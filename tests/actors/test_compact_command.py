@@ -11,7 +11,7 @@ from turnkeeper.actors.core.session_commands import ANSWERS
 from turnkeeper.actors.journal import name_key
 from turnkeeper.storage.base import Table
 from turnkeeper.storage.keys import table_key
-from turnkeeper.storage.memory import MemoryDisk
+from turnkeeper.storage.memory import MemoryDisk, MemoryReads
 from turnkeeper.testing import LoopbackChannel
 
 from ..scenarios.people import assert_sound
@@ -176,3 +176,34 @@ async def test_where_the_name_of_the_session_is_damaged_meanwhile_only_they_are_
         await wait_all_tasks_blocked()
         await tg.receive("hello", conversation="c2", user_id="u2")
         assert (await tg.next_sent()).text == "hello"
+
+
+async def test_who_was_told_that_nothing_was_summarised_was_told_the_truth(
+    autojump_clock: MockClock,
+) -> None:
+    disk, summing, finish = MemoryDisk(), Summing("hold"), trio.Event()
+    tg = LoopbackChannel("tg")
+
+    async def agent(turn: Turn) -> str:
+        if turn.text == "wait":
+            await finish.wait()
+        return turn.text
+
+    async def end_one_after_the_other() -> None:
+        assert (await tg.next_sent()).text == ANSWERS["compact"]
+        assert (await tg.next_sent()).text == FAILED
+        summing.go.set()
+        await wait_all_tasks_blocked()
+        finish.set()
+
+    async with (
+        trio.open_nursery() as nursery,
+        on_small_stage(agent, tg, summariser=summing, disk=disk),
+    ):
+        await talk(tg, "1", "2", "3")
+        await tg.receive("wait")
+        await tg.receive("/compact", message_id="m9")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(end_one_after_the_other)
+    assert [message.text for message in tg.sent[-2:]] == [FAILED, "wait"]
+    assert not summaries(MemoryReads(disk))
