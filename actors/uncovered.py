@@ -76,7 +76,9 @@ def uncovered_of(reads: Reads, log: Log, most_bytes: int) -> Uncovered:
     for seq, record in _behind_marker(reads, log):
         if not reading.take(seq, record, log.bounds.get(seq, weight_of(record))):
             return Uncovered(reading.records, reading.settled, True, reading.left_out)
-    return Uncovered(reading.records, head.settled, False, reading.left_out)
+    # What ended a turn may be unreadable: it is over then, and its question is left out even so.
+    settled = min(head.settled, min(reading.left_out, default=NEVER) - 1)
+    return Uncovered(reading.records, settled, False, reading.left_out)
 
 
 def _before_marker(reads: Reads, log: Log) -> Iterator[tuple[int, Record]]:

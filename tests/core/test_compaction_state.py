@@ -353,6 +353,19 @@ def test_of_a_flood_of_giants_never_more_is_held_than_is_looked_at_together(
     assert part.more == (answered > 10)
 
 
+def test_a_question_that_is_left_out_is_not_covered_though_its_end_cannot_be_read() -> None:
+    logs = flood(13, 0)
+    newest = logs.states[1].next_seq - 1
+    for seq in range(newest - 2, newest + 1):
+        logs.damage(1, seq)
+    part = material_of(logs, 10_000)
+    found = choose_cut(part.pieces(), part.settled, keep_tokens=0, input_tokens=10**9)
+    assert found is not None
+    covered = [part.entries[at].message for at in found.covered]
+    assert len(covered) == 20, "ten questions, and their answers"
+    assert all(message.text for message in covered)
+
+
 def test_a_flood_of_giants_is_summarised_part_by_part() -> None:
     logs, parts = flood(100, 3), 0
     while (part := material_of(logs, 10_000)).more:
