@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeeper.actors import journal
-from turnkeeper.actors.core.records import pack
+from turnkeeper.actors.core.records import Record, pack
 from turnkeeper.actors.erasing import next_piece
 from turnkeeper.actors.journal import load_records, log_pages
 from turnkeeper.storage.codec import decode_all, encode
@@ -129,7 +129,8 @@ def test_whoever_wants_some_kinds_of_record_gets_no_others() -> None:
 
 def test_of_a_page_with_a_damaged_record_too_only_what_is_wanted_comes() -> None:
     disk, told = MemoryDisk(), list[int]()
-    for seq, record in enumerate((user(1), note(2), user(3), note(4)), start=1):
+    records: list[Record] = [user(1), note(2), user(3), note(4)]
+    for seq, record in enumerate(records, start=1):
         row = encode(pack(record))
         disk.log.put(log_key(1, seq), row if seq != 3 else row[:-1] + b"?")
 

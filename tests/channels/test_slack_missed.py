@@ -331,7 +331,8 @@ async def test_more_than_the_bound_is_left_out_and_said(monkeypatch: pytest.Monk
 
 def curt(base_url: str, **keys: Any) -> HttpClient:
     """A client that reads short answers only."""
-    return HttpClient(base_url, **{**keys, "max_answer_bytes": 4_000})
+    keys["max_answer_bytes"] = 4_000
+    return HttpClient(base_url, **keys)
 
 
 async def test_pages_that_are_too_long_are_read_in_shorter_ones(
