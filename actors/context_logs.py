@@ -82,9 +82,9 @@ class Log:
         """Read all changes from record `start` on, in advance."""
         if self.head.changed >= start:
             stop = self.until + 1 if self.until is not None else None
-            for seq, record in readable(reads, self.stream, start, stop):
-                if isinstance(record, ChangedRecord):
-                    self.told(seq, record)
+            changes = readable(reads, self.stream, start, stop, kinds=[ChangedRecord.kind])
+            for seq, change in changes:
+                self.told(seq, change)
 
     def _altered(self) -> dict[int, Altered]:
         made: dict[int, Altered] = {}

@@ -423,7 +423,8 @@ class OutputGate(TrioActor):
         if not isinstance(record, UserRecord):
             return self._turn_at(seq)
         began = began_behind(store, stream, self._core.next_seq - 1, seq)
-        later = readable(store, stream, seq + 1, min(self._core.changed, began) + 1)
+        stop = min(self._core.changed, began) + 1
+        later = readable(store, stream, seq + 1, stop, kinds=[ChangedRecord.kind])
         changes = [r for _, r in later if isinstance(r, ChangedRecord) and r.message_seq == seq]
         return turn_of(as_altered(record, changes))
 

@@ -145,27 +145,37 @@ class Measuring:
             return
         texts = [summary_text(record.text) for _, _, (_, record) in told]
         counts, mark = await self._counting.count(texts)
-        batch = self._kept_if_there(job, [log for _, log, _ in told])
+        sizes: list[tuple[Log, int, int]] = []
         for (number, log, (seq, _)), tokens in zip(told, counts, strict=True):
             size = material.summary_sizes[number] = tokens + OVERHEAD
-            if mark is not None:
-                batch.put(Table.TOKENS, log_key(log.stream, seq), count_row(size, mark))
-        if batch.puts:
-            await self._store.commit(batch)
+            sizes.append((log, seq, size))
+        await self._keep(job, sizes, mark)
 
     async def _count(self, job: Job, material: Material, which: Sequence[int]) -> None:
         texts = [material.entries[at].message.attributed for at in which]
         counts, mark = await self._counting.count(texts)
-        numbers = {material.entries[at].log for at in which}
-        batch = self._kept_if_there(job, [material.logs[number] for number in numbers])
+        sizes: list[tuple[Log, int, int]] = []
         for at, tokens in zip(which, counts, strict=True):
-            size = material.count(at, tokens)
-            if mark is not None:
-                entry = material.entries[at]
-                key = log_key(material.logs[entry.log].stream, entry.message.seq)
-                batch.put(Table.TOKENS, key, count_row(size, mark))
-        if batch.puts:
-            await self._store.commit(batch)
+            entry, size = material.entries[at], material.count(at, tokens)
+            sizes.append((material.logs[entry.log], entry.message.seq, size))
+        await self._keep(job, sizes, mark)
+
+    async def _keep(
+        self, job: Job, sizes: Sequence[tuple[Log, int, int]], mark: bytes | None
+    ) -> None:
+        """Store how large records are, by log and sequence number.
+
+        Args:
+            job: for whose context they were counted.
+            sizes: tokens of each.
+            mark: of the counter that counted them; None for none, and nothing is stored.
+        """
+        if mark is None:
+            return
+        batch = self._kept_if_there(job, {log.stream: log for log, _, _ in sizes}.values())
+        for log, seq, size in sizes:
+            batch.put(Table.TOKENS, log_key(log.stream, seq), count_row(size, mark))
+        await self._store.commit(batch)
 
     def _kept_if_there(self, job: Job, logs: Iterable[Log] = ()) -> Batch:
         """A batch that is not stored once the session has been deleted, or that of one of `logs`.

@@ -7,12 +7,13 @@ from typing import Any
 
 from ..messages import Address, Attachment, InboundTurn, Instance, MessageChange, MissionTurn
 from .turn_records import MissionRecord, UserRecord
-from .view_records import ChangedRecord
+from .view_records import ChangedRecord, CommandRecord
 
 __all__ = [
     "change_behind",
     "flat_files",
     "heard",
+    "place_of",
     "turn_of",
     "user_record",
 ]
@@ -57,11 +58,7 @@ def turn_of(record: UserRecord | MissionRecord) -> InboundTurn | MissionTurn:
 def heard(record: UserRecord) -> InboundTurn:
     """The inbound turn that `record` was made from."""
     return InboundTurn(
-        address=Address(
-            instance=Instance(record.instance),
-            conversation=record.conversation,
-            thread=record.thread,
-        ),
+        address=place_of(record),
         platform=record.platform,
         message_id=record.message_id,
         user_id=record.user_id,
@@ -78,10 +75,19 @@ def heard(record: UserRecord) -> InboundTurn:
     )
 
 
+def place_of(record: UserRecord | CommandRecord) -> Address:
+    """Where a human has said what `record` holds."""
+    return Address(
+        instance=Instance(record.instance),
+        conversation=record.conversation,
+        thread=record.thread,
+    )
+
+
 def change_behind(record: ChangedRecord, said: UserRecord) -> MessageChange:
     """The change of message `said` that `record` was made from."""
     return MessageChange(
-        address=heard(said).address,
+        address=place_of(said),
         platform=said.platform,
         message_id=said.message_id,
         change_id=record.change_id,

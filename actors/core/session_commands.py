@@ -11,10 +11,10 @@ import re
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
-from ..messages import Address, InboundTurn, Instance
+from ..messages import InboundTurn
 from .commands import MAX_COMMAND_CHARS
 from .compaction import Compacted
-from .heard import heard
+from .heard import heard, place_of
 from .turn_records import UserRecord
 from .view_records import CommandRecord
 
@@ -100,11 +100,7 @@ def message_behind(record: UserRecord | CommandRecord) -> InboundTurn:
     if isinstance(record, UserRecord):
         return heard(record)
     return InboundTurn(
-        address=Address(
-            instance=Instance(record.instance),
-            conversation=record.conversation,
-            thread=record.thread,
-        ),
+        address=place_of(record),
         platform=record.platform,
         message_id=record.message_id,
         user_id=record.user_id,
