@@ -79,6 +79,13 @@ async def answered(wire: SlackWire, place: str, count: int) -> list[str]:
     return [one.text for one in shown]
 
 
+async def talk_before(wire: SlackWire, disk: MemoryDisk, heard: Heard, here: str) -> None:
+    """A first life, in which something is said and answered."""
+    async with life(wire, disk, heard):
+        await wire.user_says("before", conversation=here)
+        await answered(wire, here, 1)
+
+
 @asynccontextmanager
 async def outage(wire: SlackWire) -> AsyncGenerator[None]:
     """What is said meanwhile is given up by Slack before anybody hears again."""
@@ -102,9 +109,7 @@ async def test_what_is_said_in_a_long_outage_is_heard_as_it_stands(hooked: bool)
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire(hooked=hooked) as wire:
         here, there = wire.conversations
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             await wire.user_says("one", conversation=here)
             changed = await wire.user_says("to", conversation=here)
@@ -155,9 +160,7 @@ async def test_what_slack_delivers_again_after_it_was_read_is_heard_once() -> No
         here = wire.conversations[0]
         deliveries = wire.slack.deliveries
         deliveries.retries_at_connect = False
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         for number in range(3):
             await wire.user_says(f"number {number}", conversation=here)
         async with life(wire, disk, heard):
@@ -175,9 +178,7 @@ async def test_what_comes_live_is_behind_what_was_missed_in_its_channel() -> Non
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here, there = wire.conversations
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             await wire.user_says("missed", conversation=here)
         held = wire.slack.holds("conversations.history")
@@ -199,9 +200,7 @@ async def test_a_slack_that_slows_us_down_holds_up_nothing_live(
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             await wire.user_says("missed", conversation=here)
         wire.slack.limits("conversations.history", retry_after_s=1, times=2)
@@ -223,9 +222,7 @@ async def test_what_was_live_meanwhile_moves_no_mark_past_what_is_still_missed(
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             await wire.user_says("missed", conversation=here)
         held = wire.slack.holds("conversations.history")
@@ -246,9 +243,7 @@ async def test_a_process_that_is_killed_while_it_catches_up_loses_and_repeats_no
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         wire.slack.world.places[here].connected = True  # so that files are asked for
         async with outage(wire):
             await wire.user_says("one", conversation=here)
@@ -315,9 +310,7 @@ async def test_more_than_the_bound_is_left_out_and_said(monkeypatch: pytest.Monk
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             for number in range(6):
                 await wire.user_says(str(number), conversation=here)
@@ -368,9 +361,7 @@ async def test_what_is_older_than_a_day_is_left_out_and_said(
     disk, heard = MemoryDisk(), Heard()
     async with open_slack_wire() as wire:
         here = wire.conversations[0]
-        async with life(wire, disk, heard):
-            await wire.user_says("before", conversation=here)
-            await answered(wire, here, 1)
+        await talk_before(wire, disk, heard, here)
         async with outage(wire):
             await wire.user_says("long ago", conversation=here)
         monkeypatch.setattr(slack_missed, "MISSED_AGE_S", -60)

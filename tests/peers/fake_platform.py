@@ -18,41 +18,19 @@ from .background import open_background
 from .faults import Call, Fault, Faults, Hold, Rates, broken
 from .web import Pulse, WebServer, open_web
 
-__all__ = ["FakePlatform", "kept_world", "open_fake"]
+__all__ = ["FakePlatform", "FaultyServer", "kept_world", "open_fake"]
 
 W = TypeVar("W")
 
 
-class FakePlatform(ABC):
-    """A fake platform as a test has it in its hand; methods are named as the platform does."""
+class FaultyServer:
+    """A platform's API that a test lets fail; methods are named as the platform does."""
 
-    def __init__(self, kept: object, state: Path | None) -> None:
-        """Serve nothing yet.
-
-        Args:
-            kept: all that outlives the process.
-            state: the file that it is put into.
-        """
-        self.pulse = Pulse()
+    def __init__(self) -> None:
+        """Serve nothing yet."""
         self.faults = Faults()
         self.rates = Rates()
-        self.calls: list[Call] = []
-        self._kept = kept
-        self._state = state
         self.server: WebServer
-
-    @property
-    def url(self) -> str:
-        """The base of the API, without a slash at the end."""
-        return self.server.url
-
-    @abstractmethod
-    def routes(self) -> list[BaseRoute]:
-        """What it serves; with what a test does from outside, for a process of its own."""
-
-    @abstractmethod
-    async def push(self) -> None:
-        """Tell of what happens whoever is to be called, until cancelled."""
 
     async def down(self) -> None:
         """Refuse connections, until `up()`."""
@@ -73,6 +51,36 @@ class FakePlatform(ABC):
     def holds(self, method: str) -> Hold:
         """Stop requests of a method before the platform acts, until the hold is released."""
         return self.faults.hold(method.lower())
+
+
+class FakePlatform(FaultyServer, ABC):
+    """A fake platform as a test has it in its hand."""
+
+    def __init__(self, kept: object, state: Path | None) -> None:
+        """Serve nothing yet.
+
+        Args:
+            kept: all that outlives the process.
+            state: the file that it is put into.
+        """
+        super().__init__()
+        self.pulse = Pulse()
+        self.calls: list[Call] = []
+        self._kept = kept
+        self._state = state
+
+    @property
+    def url(self) -> str:
+        """The base of the API, without a slash at the end."""
+        return self.server.url
+
+    @abstractmethod
+    def routes(self) -> list[BaseRoute]:
+        """What it serves; with what a test does from outside, for a process of its own."""
+
+    @abstractmethod
+    async def push(self) -> None:
+        """Tell of what happens whoever is to be called, until cancelled."""
 
     def called(self, method: str) -> list[Call]:
         """The calls of a method that were answered, or broken off, so far."""

@@ -26,7 +26,8 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route, WebSocketRoute
 
 from .control import control_route, run_peer
-from .faults import Fault, Faults, Hold, Rates
+from .fake_platform import FaultyServer
+from .faults import Fault
 from .seen import Seen, SeenFile
 from .slack_fake_events import Deliveries
 from .slack_fake_methods import Methods
@@ -56,7 +57,7 @@ _REMOTE: Final = (
 _RATED: Final = ("chat.postMessage", "chat.update")
 
 
-class SlackFake:
+class SlackFake(FaultyServer):
     """One workspace with a channel `general` and an app. Ids and times are text, as in Slack."""
 
     bot_token = BOT_TOKEN
@@ -64,6 +65,7 @@ class SlackFake:
     signing_secret = SIGNING_SECRET
 
     def __init__(self, nursery: trio.Nursery, state: Path | None = None) -> None:
+        super().__init__()
         self._state = state
         kept: tuple[SlackWorld, dict[str, Json], str | None] | None = None
         if state is not None and state.exists():
@@ -71,8 +73,6 @@ class SlackFake:
         self.world = SlackWorld(self._tell) if kept is None else kept[0]
         self.world.listener = self._tell
         self.deliveries = Deliveries(nursery, self.world)
-        self.faults = Faults()
-        self.rates = Rates()
         self.calls: list[tuple[str, Json, str]] = []
         """What the bot has called: method, arguments, and `ok` or the error, or nothing."""
         if kept is None:
@@ -80,7 +80,6 @@ class SlackFake:
         else:
             self.general = next(iter(self.world.places))
             self.deliveries.resume(*kept[1:])
-        self.server: WebServer
         self._methods = Methods(self.world, self._new_url)
         self._tokens = {self.bot_token: "", self.app_token: ""}
         """Each token that there is, and why it is refused if it is."""
@@ -269,26 +268,10 @@ class SlackFake:
         body: Json = {"ok": False, "error": "ratelimited"}
         self.faults.add(Fault(method.lower(), times, 429, body, headers=headers))
 
-    def loses_answers(self, method: str, *, times: int = 1) -> None:
-        """Let Slack act, and the connection break before the answer."""
-        self.faults.add(Fault(method.lower(), times, after_acting=True))
-
-    def loses_requests(self, method: str, *, times: int = 1) -> None:
-        """Let the connection break before Slack acts."""
-        self.faults.add(Fault(method.lower(), times))
-
-    def holds(self, method: str) -> Hold:
-        """Stop calls of a method before Slack acts, until the hold is released."""
-        return self.faults.hold(method.lower())
-
     async def down(self) -> None:
         """Refuse connections, and break those that there are."""
         self.deliveries.connections.clear()
-        await self.server.down()
-
-    async def up(self) -> None:
-        """Be there again, at the same address."""
-        await self.server.up()
+        await super().down()
 
     # Serving
 
