@@ -49,6 +49,13 @@ class Agent:
         """As an agent."""
         return self(turn)
 
+    async def begins(self, channel: LoopbackChannel, piece: str, user_id: str = "u1") -> None:
+        """Hear something, and show a first piece of the reply."""
+        await channel.receive("hi", user_id=user_id)
+        await trio.sleep(1)
+        await self.pieces.send(piece)
+        await trio.sleep(2)
+
 
 async def test_somebody_types_while_the_agent_works_and_no_longer(
     autojump_clock: MockClock,
@@ -123,10 +130,7 @@ async def test_a_reply_that_comes_at_once_is_never_shown_as_a_draft(
 async def test_a_draft_of_which_nothing_came_is_taken_back(autojump_clock: MockClock) -> None:
     tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Well, ")
-        await trio.sleep(2)
+        await agent.begins(tg, "Well, ")
         await agent.pieces.send("BREAK")
         await trio.sleep(2)
         await agent.pieces.send("Better.")
@@ -252,10 +256,7 @@ async def test_the_draft_of_a_reply_that_is_refused_for_good_is_taken_back(
 ) -> None:
     tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Well")
-        await trio.sleep(2)
+        await agent.begins(tg, "Well")
         if refused_first:
             tg.fail_next("refused")
         tg.fail_next("rejected")
@@ -269,10 +270,7 @@ async def test_the_draft_of_a_reply_that_is_refused_for_good_is_taken_back(
 async def test_a_draft_that_may_be_the_reply_is_not_taken_back(autojump_clock: MockClock) -> None:
     tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Well")
-        await trio.sleep(2)
+        await agent.begins(tg, "Well")
         tg.fail_next("timeout_after_send")
         tg.fail_next("rejected")
         await agent.pieces.send("END")
@@ -296,10 +294,7 @@ async def test_a_draft_that_is_the_first_part_of_a_reply_is_not_taken_back_with_
     tg = Brief("tg", powers=tk.ChannelPowers(text_limit=60, draft_every_s=1.0))
     agent = Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Words of a reply. " * 10)
-        await trio.sleep(2)
+        await agent.begins(tg, "Words of a reply. " * 10)
         await agent.pieces.send("END")
         await trio.sleep(60)
         assert [sent.message_id for sent in tg.sent] == list(tg.draft_ids.values())
@@ -313,10 +308,7 @@ async def test_the_draft_of_a_reply_that_its_reader_may_not_have_any_more_is_tak
     tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
     rules = {"tg": {"access": "allowlist", "allowed_users": ["ann"]}}
     async with on_stage(agent.stream, tg, channels=rules) as stage:
-        await tg.receive("hi", user_id="ann")
-        await trio.sleep(1)
-        await agent.pieces.send("Well")
-        await trio.sleep(2)
+        await agent.begins(tg, "Well", user_id="ann")
         if meanwhile == "the reply waits":
             tg.fail_next("rate_limited", retry_after_s=60.0)
             await agent.pieces.send("END")
@@ -336,10 +328,7 @@ async def test_the_draft_of_a_reply_for_which_there_is_no_room_is_taken_back(
 ) -> None:
     tg, agent = LoopbackChannel("tg", powers=POWERS), Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Well")
-        await trio.sleep(2)
+        await agent.begins(tg, "Well")
         monkeypatch.setattr("turnkeeper.channels.actor.MAX_QUEUED", 0)
         await agent.pieces.send("END")
         await trio.sleep(60)
@@ -389,10 +378,7 @@ async def test_a_draft_is_as_long_as_the_first_part_of_the_reply(autojump_clock:
     tg = LoopbackChannel("tg", powers=tk.ChannelPowers(text_limit=60, draft_every_s=1.0))
     agent = Agent()
     async with on_stage(agent.stream, tg):
-        await tg.receive("hi")
-        await trio.sleep(1)
-        await agent.pieces.send("Words of a reply. " * 10)
-        await trio.sleep(2)
+        await agent.begins(tg, "Words of a reply. " * 10)
         await agent.pieces.send("END")
         await trio.sleep(2)
     (draft,) = tg.drafts
