@@ -23,10 +23,10 @@ import trio
 
 from .clients import open_client
 from .faults import Fault, Hold
-from .matrix_proxy import Proxy
+from .matrix_proxy import Proxy, open_proxy
 from .matrix_server import Synapse
 from .seen import Seen, SeenFile
-from .web import WebServer, open_web
+from .web import WebServer
 
 __all__ = ["MatrixPeer", "open_matrix"]
 
@@ -424,8 +424,7 @@ def _seen(event: dict[str, Any], changed: dict[str, Any] | None) -> Seen:
 @asynccontextmanager
 async def open_matrix(synapse: Synapse) -> AsyncGenerator[MatrixPeer]:
     """A bot with people around it, new on a homeserver that runs, until the block ends."""
-    proxy = Proxy(synapse.url)
-    async with open_web(proxy.app()) as server:
+    async with open_proxy(synapse.url) as (proxy, server):
         peer = MatrixPeer(synapse, proxy, server)
         await peer.begin()
         try:
@@ -433,4 +432,3 @@ async def open_matrix(synapse: Synapse) -> AsyncGenerator[MatrixPeer]:
         finally:
             with trio.CancelScope(shield=True):
                 await peer.aclose()
-                await proxy.aclose()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
@@ -19,9 +21,9 @@ from starlette.routing import Route
 
 from .clients import open_client
 from .faults import Faults
-from .web import Pulse, cut_connection
+from .web import Pulse, WebServer, cut_connection, open_web
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "open_proxy"]
 
 _KINDS: Final = (
     ("send", re.compile(r"PUT .*/rooms/[^/]+/send/")),
@@ -43,8 +45,9 @@ _HOP: Final = frozenset({"connection", "content-encoding", "content-length", "tr
 class Proxy:
     """A server that passes requests on to another one."""
 
-    def __init__(self, target: str) -> None:
-        self._client = open_client(base_url=target, timeout=None)
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        """The client's base URL is the server behind; it outlives the server in front."""
+        self._client = client
         self.faults = Faults()
         self.calls: list[tuple[str, str, int]] = []
         """What the bot has asked for: kind, path, status of the answer, 0 for none."""
@@ -55,10 +58,6 @@ class Proxy:
     def app(self) -> Starlette:
         """What is served."""
         return Starlette(routes=[Route("/{path:path}", self._pass, methods=_METHODS)])
-
-    async def aclose(self) -> None:
-        """Close the connections to the server behind."""
-        await self._client.aclose()
 
     async def _pass(self, request: Request) -> Response:
         kind = _kind(request)
@@ -102,6 +101,15 @@ class Proxy:
             joined[room]["timeline"]["events"].insert(0, event)
             self.again.remove((room, event))
         return json.dumps(body).encode()
+
+
+@asynccontextmanager
+async def open_proxy(target: str) -> AsyncGenerator[tuple[Proxy, WebServer]]:
+    """A server in front of the one at a URL, until the block ends."""
+    async with open_client(base_url=target, timeout=None) as client:
+        proxy = Proxy(client)
+        async with open_web(proxy.app()) as server:
+            yield proxy, server
 
 
 def _kind(request: Request) -> str:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import trio
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -25,6 +26,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route, WebSocketRoute
 
+from .clients import open_client
 from .control import control_route, run_peer
 from .fake_platform import FaultyServer
 from .faults import Fault
@@ -64,7 +66,9 @@ class SlackFake(FaultyServer):
     app_token = APP_TOKEN
     signing_secret = SIGNING_SECRET
 
-    def __init__(self, nursery: trio.Nursery, state: Path | None = None) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, client: httpx.AsyncClient, state: Path | None = None
+    ) -> None:
         super().__init__()
         self._state = state
         kept: tuple[SlackWorld, dict[str, Json], str | None] | None = None
@@ -72,7 +76,7 @@ class SlackFake(FaultyServer):
             kept = pickle.loads(state.read_bytes())
         self.world = SlackWorld(self._tell) if kept is None else kept[0]
         self.world.listener = self._tell
-        self.deliveries = Deliveries(nursery, self.world)
+        self.deliveries = Deliveries(nursery, client, self.world)
         self.calls: list[tuple[str, Json, str]] = []
         """What the bot has called: method, arguments, and `ok` or the error, or nothing."""
         if kept is None:
@@ -441,8 +445,8 @@ def _seen(message: Json, files: list[Json]) -> Seen:
 @asynccontextmanager
 async def open_slack_fake(*, port: int = 0, state: Path | None = None) -> AsyncGenerator[SlackFake]:
     """A workspace until the block ends; with a `state` file it outlives its process."""
-    async with trio.open_nursery() as nursery:
-        slack = SlackFake(nursery, state)
+    async with open_client() as client, trio.open_nursery() as nursery:
+        slack = SlackFake(nursery, client, state)
         async with open_web(slack.app(), port=port) as server:
             slack.server = server
             slack.world.url = server.url

@@ -18,7 +18,6 @@ import httpx
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .clients import open_client
 from .slack_fake_world import SIGNING_SECRET, Json, SlackWorld
 from .web import Pulse, cut_connection
 
@@ -56,8 +55,10 @@ class _Connection:
 class Deliveries:
     """Events on their way to the app."""
 
-    def __init__(self, nursery: trio.Nursery, world: SlackWorld) -> None:
+    def __init__(self, nursery: trio.Nursery, client: httpx.AsyncClient, world: SlackWorld) -> None:
+        """The client outlives the nursery: its tasks may be about to post when they are ended."""
         self._nursery = nursery
+        self._client = client
         self._world = world
         self._send, self._queue = trio.open_memory_channel[Json](10_000)
         self._tickets: set[str] = set()
@@ -132,17 +133,16 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver, for as long as there is a workspace."""
-        async with open_client() as client:
-            self._nursery.start_soon(self._follow, client)
-            async for payload in self._queue:
-                if self.url is not None:
-                    answered = trio.Event()
-                    self._nursery.start_soon(self._post_first, client, payload, answered)
-                    with trio.move_on_after(_NEXT_S):
-                        await answered.wait()
-                else:
-                    ack = self._offer(payload, 0, "")
-                    await self._offer_seen.send((payload, ack, trio.current_time()))
+        self._nursery.start_soon(self._follow)
+        async for payload in self._queue:
+            if self.url is not None:
+                answered = trio.Event()
+                self._nursery.start_soon(self._post_first, payload, answered)
+                with trio.move_on_after(_NEXT_S):
+                    await answered.wait()
+            else:
+                ack = self._offer(payload, 0, "")
+                await self._offer_seen.send((payload, ack, trio.current_time()))
 
     def retry_now(self) -> None:
         """The waits before the next deliveries are over; they are made in the order of events."""
@@ -154,26 +154,24 @@ class Deliveries:
                 self._pausing[context].set()
             await trio.lowlevel.checkpoint()
 
-    async def _post_first(
-        self, client: httpx.AsyncClient, payload: Json, answered: trio.Event
-    ) -> None:
-        outcome = await self._post(client, payload, 0, "")
+    async def _post_first(self, payload: Json, answered: trio.Event) -> None:
+        outcome = await self._post(payload, 0, "")
         answered.set()
         if outcome is None or outcome == _NO_RETRY:
             self._done(payload)
         else:
-            await self._again(client, payload, outcome)
+            await self._again(payload, outcome)
 
-    async def _follow(self, client: httpx.AsyncClient) -> None:
+    async def _follow(self) -> None:
         """Wait for the answers to first deliveries, in one task for all of them."""
         async for payload, ack, offered_at in self._offered:
             outcome = await self._await(payload, 0, ack, offered_at)
             if outcome is None:
                 self._done(payload)
             else:
-                self._nursery.start_soon(self._again, client, payload, outcome)
+                self._nursery.start_soon(self._again, payload, outcome)
 
-    async def _again(self, client: httpx.AsyncClient, payload: Json, outcome: str) -> None:
+    async def _again(self, payload: Json, outcome: str) -> None:
         """Deliver what was not acknowledged, after each wait."""
         for attempt in range(1, _ATTEMPTS):
             context = payload["event_context"]
@@ -183,7 +181,7 @@ class Deliveries:
             self._pausing.pop(context, None)
             if self.url is not None:
                 async with self._again_in_order:
-                    ended = await self._post(client, payload, attempt, outcome)
+                    ended = await self._post(payload, attempt, outcome)
             else:
                 ack = self._offer(payload, attempt, outcome)
                 ended = await self._await(payload, attempt, ack, trio.current_time())
@@ -315,17 +313,16 @@ class Deliveries:
         """Whether somebody at a URL answers Slack's challenge, as when it is entered."""
         challenge = token_hex(20)
         asked = {"token": "t", "challenge": challenge, "type": "url_verification"}
-        async with open_client(timeout=self.ack_within_s) as client:
-            body = json.dumps(asked).encode()
-            headers = {"Content-Type": "application/json", **signed(body)}
-            answer = await client.post(url, content=body, headers=headers)
+        body = json.dumps(asked).encode()
+        headers = {"Content-Type": "application/json", **signed(body)}
+        answer = await self._client.post(
+            url, content=body, headers=headers, timeout=self.ack_within_s
+        )
         if answer.headers.get("Content-Type", "").startswith("application/json"):
             return answer.status_code == 200 and answer.json().get("challenge") == challenge
         return answer.status_code == 200 and challenge in answer.text
 
-    async def _post(
-        self, client: httpx.AsyncClient, payload: Json, attempt: int, reason: str
-    ) -> str | None:
+    async def _post(self, payload: Json, attempt: int, reason: str) -> str | None:
         """None once the app has answered with 2xx; or how that failed."""
         assert self.url is not None
         body = json.dumps(payload).encode()
@@ -337,7 +334,7 @@ class Deliveries:
         if attempt:
             headers |= {"X-Slack-Retry-Num": str(attempt), "X-Slack-Retry-Reason": reason}
         try:
-            answer = await client.post(
+            answer = await self._client.post(
                 self.url, content=body, headers=headers, timeout=self.ack_within_s
             )
         except httpx.TimeoutException:
