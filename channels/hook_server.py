@@ -146,6 +146,7 @@ class HookServer:
     ) -> None:
         """Hold a nursery whose tasks outlive the cancellation of the server by the grace."""
         async with trio.open_nursery() as connections:
+            await trio.lowlevel.checkpoint_if_cancelled()  # or nobody could end what has a shield
             connections.cancel_scope.shield = True
             task_status.started(connections)
             await context.terminated.wait()

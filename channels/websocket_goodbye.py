@@ -82,6 +82,7 @@ async def outliving_nursery() -> AsyncGenerator[trio.Nursery]:
 
 async def _hold_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
     async with trio.open_nursery() as nursery:
+        await trio.lowlevel.checkpoint_if_cancelled()  # or nobody could end what has a shield
         nursery.cancel_scope.shield = True
         task_status.started(nursery)
         await trio.sleep_forever()

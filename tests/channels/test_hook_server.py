@@ -113,6 +113,16 @@ async def iter_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
+async def test_it_can_be_cancelled_before_it_has_begun() -> None:
+    server = HookServer()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await server.serve()
+    assert scope.cancelled_caught
+    with pytest.raises(RuntimeError):
+        _ = server.url
+
+
 async def test_a_challenge_is_answered_from_the_head() -> None:
     hook = Echo()
     async with serving(echo=hook) as server, httpx.AsyncClient(base_url=server.url) as client:
