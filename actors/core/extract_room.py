@@ -89,7 +89,7 @@ def choose(
             continue
         chosen.add(at)
         left -= cost
-        if left < overhead + 1:
+        if left < overhead:
             break
     return sorted(chosen)
 

@@ -257,6 +257,7 @@ def test_the_room_is_divided_and_none_of_it_given_twice(demands: list[Demand], r
     st.lists(st.builds(Item, text=st.text(max_size=30), weight=st.integers(0, 9))),
     st.integers(0, 300),
 )
+@example([Item(text="", weight=weight) for weight in (0, 0, 1)], 9)
 def test_chosen_items_fit_and_keep_their_order(items: list[Item], room: int) -> None:
     places = choose(items, room, 3, lambda _: False)
     assert places == sorted(set(places))
