@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import cache
-from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from typing import Any, Final
+from urllib.parse import urljoin
 
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    HandshakeError,
-    WebSocketConnection,
-    wrap_client_stream,
-)
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from .base import Unreachable
 from .discord_gateway import IDENTIFY, LEAVE_CODE, RESUME, Event, Gateway, GoneOn, Leave, Say
 from .http_json import BadJson, parse_json
 from .json_fields import Malformed
 from .secret import Secret
+from .ws_client import is_websocket_url, open_websocket
 
 __all__ = ["Ended", "GatewaySocket", "checked_gateway_url"]
 
 _logger = logging.getLogger(__name__)
 
-_CONNECT_S: Final = 20.0
 _CLOSE_S: Final = 1.0
 _SEND_S: Final = 20.0
 _MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
 """Longest payload; one that tells of a large guild has some MiB."""
-_RECEIVE_BYTES: Final = 65_536
 _QUERY: Final = "/?v=10&encoding=json"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Ended(Exception):
@@ -88,23 +79,9 @@ class GatewaySocket:
             Unreachable: it cannot be connected.
             Ended: always, once it was.
         """
-        stream = await _opened(url)
-        ended: Ended | Unreachable | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                try:
-                    socket = await _greeted(nursery, stream, url)
-                except Unreachable as error:
-                    ended = error
-                else:
-                    ended = await self._until_ended(socket)
-                nursery.cancel_scope.cancel()
-        except* HandshakeError as refused:  # in the task that reads
-            ended = _unreachable(url, type(refused.exceptions[0]).__name__)
-        finally:
-            await trio.aclose_forcefully(stream)
-        assert ended is not None
-        raise ended
+        place = Secret(urljoin(url, _QUERY))
+        async with open_websocket(place, max_bytes=_MAX_FRAME_BYTES) as (socket, _):
+            raise await self._until_ended(socket)
 
     async def _until_ended(self, socket: WebSocketConnection) -> Ended:
         ends: list[Ended] = []
@@ -186,81 +163,6 @@ def checked_gateway_url(url: str, *, plain: bool) -> str:
     Raises:
         Unreachable: it is none.
     """
-    try:
-        parts = urlsplit(url)
-        is_one = bool(parts.hostname) and parts.username is None and parts.port != 0
-    except ValueError:
-        is_one, parts = False, urlsplit("")
-    plainly = plain and parts.scheme == "ws" and parts.hostname in _LOOPBACK
-    if not is_one or not (parts.scheme == "wss" or plainly):
+    if not is_websocket_url(url, plain=plain):
         raise Unreachable("Discord has told no address of a gateway", reason="bad_answer")
     return url
-
-
-async def _opened(url: str) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    """A connection to the gateway's machine, encrypted if its address says so."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    why = f"no connection within {_CONNECT_S:g} s"
-    with trio.move_on_after(_CONNECT_S):
-        try:
-            if parts.scheme == "ws":
-                return await trio.open_tcp_stream(host, parts.port or 80)
-            stream = await trio.open_ssl_over_tcp_stream(
-                host, parts.port or 443, ssl_context=_tls(), https_compatible=True
-            )
-            try:
-                await stream.do_handshake()
-            except BaseException:
-                await trio.aclose_forcefully(stream)
-                raise
-        except (OSError, trio.BrokenResourceError) as error:
-            why = type(error).__name__
-        else:
-            return stream
-    raise _unreachable(url, why)
-
-
-async def _greeted(
-    nursery: trio.Nursery, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], url: str
-) -> WebSocketConnection:
-    """A WebSocket on a connection."""
-    why = "no WebSocket"
-    with trio.move_on_after(_CONNECT_S) as patience:
-        readers = cast("trio.Nursery", _Readers(nursery, patience))
-        try:
-            return await wrap_client_stream(
-                readers,
-                stream,
-                urlsplit(url).netloc,
-                _QUERY,
-                max_message_size=_MAX_FRAME_BYTES,
-                receive_buffer_size=_RECEIVE_BYTES,
-            )
-        except (HandshakeError, ConnectionClosed, trio.BrokenResourceError) as error:
-            why = type(error).__name__
-    raise _unreachable(url, why)
-
-
-class _Readers:
-    """Where the task begins that reads: who waits for the handshake does not outwait it."""
-
-    def __init__(self, nursery: trio.Nursery, patience: trio.CancelScope) -> None:
-        self._nursery = nursery
-        self._patience = patience
-
-    def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
-        async def read_on() -> None:
-            await read()
-            self._patience.cancel()
-
-        self._nursery.start_soon(read_on)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
-def _unreachable(url: str, why: str) -> Unreachable:
-    return Unreachable(f"the gateway at {urlsplit(url).hostname} cannot be reached: {why}")

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from ..actors.frozen import message
 
-__all__ = ["PlatformUrl", "address_of", "platform_url"]
+__all__ = ["LOOPBACK", "PlatformUrl", "address_of", "platform_url"]
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Names of this machine, to which nothing needs to be encrypted."""
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -48,7 +49,7 @@ def platform_url(told: str, key: str, example: str, *, with_query: bool = False)
     wrong = url.username or url.password or url.fragment or (url.query and not with_query)
     if not host or wrong:
         raise ValueError(f"{key} must be like {example}")
-    is_local = url.scheme == "http" and host in _LOOPBACK
+    is_local = url.scheme == "http" and host in LOOPBACK
     if url.scheme != "https" and not is_local:
         raise ValueError(f"{key} must begin with https://; http:// is for this machine only")
     return PlatformUrl(url=told.rstrip("/"), host=host, address=address, is_local=is_local)

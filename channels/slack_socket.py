@@ -16,15 +16,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from typing import Final
-from urllib.parse import urlsplit
 
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    HandshakeError,
-    WebSocketConnection,
-    wrap_client_stream,
-)
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ..actors.errors import TurnRefused
 from .base import ChannelError, Rejected, Unreachable
@@ -34,6 +28,7 @@ from .line import Line
 from .secret import Secret
 from .slack_api import SlackApi
 from .slack_hearing import Ear
+from .ws_client import is_websocket_url, open_websocket
 
 __all__ = ["Socket"]
 
@@ -44,7 +39,6 @@ _MAX_IN_FLIGHT: Final = 48
 read from Slack before one of them is settled."""
 _MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 """Longest frame. A message of 40,000 characters with its blocks has a few hundred KiB."""
-_CONNECT_S: Final = 15.0
 _HELLO_S: Final = 15.0
 """Seconds from the connection to Slack's greeting."""
 _GOODBYE_S: Final = 1.0
@@ -116,36 +110,24 @@ class Socket:
     async def _connect(self, nursery: trio.Nursery) -> None:
         # A secret, because it lets in whoever has it; so logs do not show it.
         url = Secret(await self._url())
-        stream = await _stream(url)
-        failed: ChannelError | None = None
         try:
-            async with trio.open_nursery() as wire:
-                try:
-                    await self._converse(await _shaken(wire, stream, url), wire, nursery)
-                except ChannelError as error:
-                    failed = error
-                except ConnectionClosed as error:
-                    code = error.reason.code if error.reason else "without a goodbye"
-                    failed = Unreachable(f"the connection has ended: {code}")
-                wire.cancel_scope.cancel()
-        except* HandshakeError:  # out of the task that reads
-            failed = Unreachable("the WebSocket was refused")
-        finally:
-            await trio.aclose_forcefully(stream)
-        if failed is not None:
-            raise failed
+            async with open_websocket(url, max_bytes=_MAX_FRAME_BYTES) as (connection, wire):
+                await self._converse(connection, wire, nursery)
+        except ConnectionClosed as error:
+            code = error.reason.code if error.reason else "without a goodbye"
+            raise Unreachable(f"the connection has ended: {code}") from None
 
     async def _url(self) -> str:
         told, _ = await self._api.ask("apps.connections.open", bearer=self._app_bearer)
         try:
             url = text(told, "url") or ""
-            parts = urlsplit(url)
-            encrypted = parts.scheme == "wss" or (parts.scheme == "ws" and self._api.place.is_local)
-            if encrypted and parts.hostname:
-                return url
-        except ValueError:
-            pass
-        raise Unreachable("apps.connections.open: no address to connect to", reason="bad_answer")
+        except Malformed:
+            url = ""
+        if not is_websocket_url(url, plain=self._api.place.is_local):
+            raise Unreachable(
+                "apps.connections.open: no address to connect to", reason="bad_answer"
+            )
+        return url
 
     async def _converse(
         self, connection: WebSocketConnection, wire: trio.Nursery, nursery: trio.Nursery
@@ -277,48 +259,6 @@ class Socket:
         except (BadJson, Malformed) as error:
             self._ear.warn(f"a frame that could not be read was left out: {error}")
             return None
-
-
-async def _stream(url: Secret) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    """A connection to the place that a URL names.
-
-    Raises:
-        Unreachable: it cannot be made.
-    """
-    parts = urlsplit(url.reveal())
-    host = parts.hostname or ""
-    try:
-        with trio.fail_after(_CONNECT_S):
-            if parts.scheme == "ws":
-                return await trio.open_tcp_stream(host, parts.port or 80)
-            stream = await trio.open_ssl_over_tcp_stream(host, parts.port or 443)
-            try:
-                await stream.do_handshake()
-            except BaseException:
-                await trio.aclose_forcefully(stream)
-                raise
-            return stream
-    except (OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
-        raise Unreachable(f"the WebSocket: {type(error).__name__}") from None
-
-
-async def _shaken(
-    wire: trio.Nursery, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], url: Secret
-) -> WebSocketConnection:
-    """The WebSocket over a connection.
-
-    Raises:
-        Unreachable: Slack does not speak it with us.
-    """
-    parts = urlsplit(url.reveal())
-    resource = f"{parts.path or '/'}?{parts.query}"
-    try:
-        with trio.fail_after(_CONNECT_S):
-            return await wrap_client_stream(
-                wire, stream, parts.netloc, resource, max_message_size=_MAX_FRAME_BYTES
-            )
-    except (HandshakeError, ConnectionClosed, trio.TooSlowError) as error:
-        raise Unreachable(f"the WebSocket: {type(error).__name__}") from None
 
 
 async def _acknowledge(connection: WebSocketConnection, envelope: str) -> None:

@@ -59,12 +59,7 @@ def test_the_gateway_is_encrypted(url: str) -> None:
     ("url", "plain"),
     [
         ("ws://gateway.discord.gg", False),
-        ("ws://gateway.discord.gg", True),
         ("ws://127.0.0.1:80", False),
-        ("https://gateway.discord.gg", True),
-        ("wss://user@gateway.discord.gg", False),
-        ("wss://", False),
-        ("wss://[::", False),
         ("None", True),
     ],
 )

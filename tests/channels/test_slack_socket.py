@@ -137,11 +137,7 @@ async def test_what_is_no_greeting_is_none() -> None:
     "answer",
     [b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"],
 )
-async def test_whoever_speaks_no_websocket_cannot_be_heard(
-    answer: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slack_socket, "_CONNECT_S", 0.5)
-
+async def test_whoever_speaks_no_websocket_cannot_be_heard(answer: bytes) -> None:
     async def other(stream: trio.SocketStream) -> None:
         await stream.receive_some(4_096)
         await stream.send_all(answer)
