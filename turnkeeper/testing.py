@@ -180,9 +180,7 @@ class LoopbackChannel(Channel):
         Raises:
             TurnRefused: the turn was not accepted.
         """
-        if self._deliver is None:
-            await self._running.wait()
-        assert self._deliver is not None
+        deliver = await self._hearing()
         turn = InboundTurn(
             address=Address(instance=self.name, conversation=conversation, thread=thread),
             platform=self.platform,
@@ -199,7 +197,7 @@ class LoopbackChannel(Channel):
             reply_to=reply_to,
             attachments=attachments,
         )
-        return await self._deliver(turn)
+        return await deliver(turn)
 
     async def keep(
         self,
@@ -214,10 +212,15 @@ class LoopbackChannel(Channel):
         Raises:
             TurnRefused: it was not kept.
         """
-        if self._deliver is None:
-            await self._running.wait()
+        await self._hearing()
         assert self.keep_file is not None
         return await self.keep_file(content, kind=kind, mime=mime, name=name)
+
+    async def _hearing(self) -> Deliver:
+        """Where to deliver to, once a runtime hears."""
+        while self._deliver is None:
+            await self._running.wait()
+        return self._deliver
 
     async def send(self, outbound: Outbound) -> Receipt:
         """Take a message, or fail as told."""

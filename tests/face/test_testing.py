@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from turnkeeper import Attachment, ChannelPowers, InvalidTurn
+from turnkeeper import Accepted, Attachment, ChannelPowers, InboundTurn, InvalidTurn
 from turnkeeper.testing import Fault, LoopbackChannel, SentMessage
 
 from ..actors.stage import echo, log, on_stage
@@ -68,6 +68,23 @@ async def test_a_message_before_the_runtime_hears_waits_until_it_does() -> None:
     tg = LoopbackChannel("tg")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tg.receive, "early")
+        await wait_all_tasks_blocked()
+        async with on_stage(echo, tg):
+            assert (await tg.next_sent()).text == "early"
+
+
+async def test_a_message_waits_through_a_runtime_that_stops_as_soon_as_it_hears() -> None:
+    tg = LoopbackChannel("tg")
+
+    async def unheard(_turn: InboundTurn) -> Accepted:
+        raise AssertionError("it has stopped")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tg.receive, "early")
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await tg.run(unheard)
         await wait_all_tasks_blocked()
         async with on_stage(echo, tg):
             assert (await tg.next_sent()).text == "early"
