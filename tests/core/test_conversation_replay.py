@@ -150,7 +150,8 @@ class Life(RuleBasedStateMachine):
         self.edited: dict[int, int] = {}
         """What changes of a turn's message that no agent had seen take at most."""
         self.cleared_turn = 0
-        self.deletions = 0
+        self.deleted: set[int] = set()
+        """Messages that can be changed no more: their shell knows nothing of them then."""
         self.unseen = 0
         """What others have said since the last turn began takes at most so much."""
         self.joined: dict[int, str] = {}
@@ -319,10 +320,12 @@ class Life(RuleBasedStateMachine):
         self.perform(step, expected=3 if command == "new" else 2)
         assert self.core.last_active_us == self.now_us
 
-    def humans(self) -> list[int]:
-        return [seq for seq, r in enumerate(self.log, 1) if isinstance(r, UserRecord)]
+    def heard_of(self) -> list[int]:
+        """What humans have said and not deleted."""
+        humans = (seq for seq, r in enumerate(self.log, 1) if isinstance(r, UserRecord))
+        return [seq for seq in humans if seq not in self.deleted]
 
-    @precondition(lambda self: self.humans())
+    @precondition(lambda self: self.heard_of())
     @rule(
         pick=st.integers(0, 100),
         text=st.none() | st.text(max_size=5) | st.just("a\nlonger text than there was before"),
@@ -330,7 +333,7 @@ class Life(RuleBasedStateMachine):
     )
     def a_human_changes_a_message(self, pick: int, text: str | None, summarised: bool) -> None:
         self.now_us += 1
-        seq = self.one_of(self.humans(), pick)
+        seq = self.one_of(self.heard_of(), pick)
         before, waits = self.core.head(), seq in list(self.open)[1:]
         heard = self.log[seq - 1]
         assert isinstance(heard, UserRecord)
@@ -342,7 +345,8 @@ class Life(RuleBasedStateMachine):
             user_id="u",
             text=text,
         )
-        self.deletions += text is None
+        if text is None:
+            self.deleted.add(seq)
         self.perform(self.core.change(seq, change, self.now_us, summarised=summarised), expected=1)
         record = self.log[-1]
         assert isinstance(record, ChangedRecord)
@@ -762,7 +766,7 @@ class Life(RuleBasedStateMachine):
         assert self.core.active_channel == head.active_channel
         assert (head.active_channel is None) == (self.target[1] is None)
         assert (head.cleared, head.context_bound) == (self.cleared, self.bound)
-        assert (head.cleared_turn, head.deletions) == (self.cleared_turn, self.deletions)
+        assert (head.cleared_turn, head.deletions) == (self.cleared_turn, len(self.deleted))
         changes = (seq for seq, r in enumerate(self.log, 1) if isinstance(r, ChangedRecord))
         assert head.changed == max(changes, default=0)
         assert dict(head.joined or ()) == self.joined
