@@ -86,10 +86,10 @@ def test_the_depth_that_is_allowed_is_allowed() -> None:
 
 
 def test_an_unfinished_string_of_escapes_is_refused_in_linear_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadJson):
         parse_json(b'"' + b"\\\\" * 500_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_error_quotes_nothing_of_what_came() -> None:
