@@ -94,16 +94,16 @@ async def test_when_a_commit_fails_nothing_is_acknowledged_and_the_runtime_ends(
     async def agent(turn: Turn) -> None:
         ran.append(turn.text)
 
-    async def until_the_disk_refuses() -> None:
+    async def until_the_disk_refuses(humans: trio.Nursery) -> None:
         async with on_stage(agent, tg) as stage:
             stage.store.fail_next()
-            async with trio.open_nursery() as nursery:
-                for text in ("one", "two", "three"):
-                    nursery.start_soon(witness.write, text)
+            for text in ("one", "two", "three"):
+                humans.start_soon(witness.write, text)
             await trio.sleep_forever()
 
-    with pytest.raises(RuntimeFailed, match="the disk refused"):
-        await until_the_disk_refuses()
+    async with trio.open_nursery() as humans:
+        with pytest.raises(RuntimeFailed, match="the disk refused"):
+            await until_the_disk_refuses(humans)
     assert not witness.accepted
     assert len(witness.refused) == 3
     assert not ran
