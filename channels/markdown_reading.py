@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from markdown_it import MarkdownIt
 
 from .markdown_tree import Block, Code, Item, Listing, Prose, Quote, Rule, Run, Style, Table
+from .parts import LANGUAGE
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -41,7 +42,6 @@ _UNFIT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udff
 _LEADS: Final = re.compile(r"(?i:https?://|mailto:)[^/\s]")
 _UNSAFE_IN_URL: Final = re.compile(r"""[\s\x00-\x20"'<>\\^`{|}\u202a-\u202e\u2066-\u2069]""")
 _CELLS_END: Final = re.compile(r"(?<!\\)\|")
-_LANGUAGE: Final = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 _STYLES: Final[dict[str, Style]] = {"strong": "bold", "em": "italic", "s": "struck"}
 
 
@@ -168,7 +168,7 @@ class _Reading:
     def _code(self, token: Token) -> Code:
         text = clean(token.content.removesuffix("\n"))
         beside = clean(token.info.strip())
-        if beside and not (text and _LANGUAGE.fullmatch(beside)):
+        if beside and not (text and LANGUAGE.fullmatch(beside)):
             return Code(text=f"{beside}\n{text}", spaced=self._spaced(token))
         return Code(text=text, language=beside, spaced=self._spaced(token))
 

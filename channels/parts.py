@@ -33,7 +33,7 @@ from typing import Final, Literal, TypeAlias
 from ..actors.frozen import fact
 from .parts_wholes import Place, find_wholes
 
-__all__ = ["MIN_LIMIT", "LimitUnit", "split_text", "text_size"]
+__all__ = ["LANGUAGE", "MIN_LIMIT", "LimitUnit", "split_text", "text_size"]
 
 LimitUnit: TypeAlias = Literal["characters", "utf16", "bytes"]
 """What a platform counts: code points, UTF-16 code units, or bytes of UTF-8."""
@@ -41,6 +41,9 @@ MIN_LIMIT: Final = 32
 """Least limit. Half of it for a block's first line, an eighth each for indentation and for the line
 that closes the block leave eight bytes, which any two halves of a surrogate pair fit in.
 """
+
+LANGUAGE: Final = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
+"""A language, where a block of code begins. Anything else there is shown as a line of it."""
 
 _PAUSES: Final = (
     re.compile(r"(?s:.*)\n[^\S\n]*\n"),
@@ -278,7 +281,8 @@ def _blocks(text: str) -> Iterator[_Block]:
     """The blocks of code in `text`, in order. One that nothing closes goes on to the end."""
     at = 0
     while (opened := _OPENING.search(text, at)) is not None:
-        ticks, language = opened.groups()
+        ticks, beside = opened.groups()
+        language = "".join(beside.split()[:1])
         body = min(opened.end() + 1, len(text))
         closed = _CLOSING.search(text, body) if body < len(text) else None
         while closed is not None and not closed[1].startswith(ticks):
@@ -289,7 +293,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             body=body,
             close=close,
             end=at,
-            opening=ticks + "".join(language.split()[:1]) + "\n",
+            opening=ticks + (language if LANGUAGE.fullmatch(language) else "") + "\n",
             closing="\n" + ticks,
         )
 

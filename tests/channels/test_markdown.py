@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from turnkeeper.channels import (
@@ -62,6 +62,7 @@ PLATFORMS: dict[str, tuple[int, LimitUnit, Callable[[str], str]]] = {
 
 @pytest.mark.parametrize("name", PLATFORMS)
 @given(text=long)
+@example(text=(" w0: " * 17 + "\n~~~~") * 60)
 @settings(max_examples=30)
 def test_of_a_long_text_every_word_is_shown_in_some_part_and_in_order(name: str, text: str) -> None:
     limit, unit, shown = PLATFORMS[name]

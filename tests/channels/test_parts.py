@@ -265,6 +265,13 @@ def test_a_block_that_is_cut_is_closed_and_opened_again_in_its_language() -> Non
     assert last.endswith("    line 5\n```\nThat is all.")
 
 
+def test_what_is_no_language_is_not_said_again_where_a_block_is_opened_again() -> None:
+    text = "~~~note: this\n" + "word word\n" * 9 + "~~~"
+    first, *_, last = split_text(text, 60)
+    assert first.startswith("~~~note: this\n")
+    assert last.startswith("~~~\nword")
+
+
 def test_a_block_between_tildes_is_closed_and_opened_again_by_tildes() -> None:
     first, *_, last = split_text("~~~py\n```\n" + "word word\n" * 9 + "~~~", 60)
     assert first.startswith("~~~py\n```\n")
