@@ -60,6 +60,7 @@ async def open_websocket(
     """
     stream = await _connected(url)
     raised: Exception | None = None
+    has_ended = False
     try:
         async with trio.open_nursery() as nursery:
             reading = _Reading(nursery)
@@ -67,11 +68,12 @@ async def open_websocket(
                 yield await _shaken(reading, stream, url, max_bytes), nursery
             except Exception as error:  # noqa: BLE001 - it comes out as it is, in no group
                 raised = error
+            has_ended = True
             nursery.cancel_scope.cancel()
     finally:
         await trio.aclose_forcefully(stream)
-    if raised is None and reading.failed is not None:
-        raised = _unreachable(url, type(reading.failed).__name__)
+    if not has_ended:  # the task that reads has cancelled it
+        raise _unreachable(url, type(reading.failed).__name__)
     if raised is not None:
         raise raised
 
