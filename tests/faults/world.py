@@ -18,6 +18,7 @@ from typing import Any, Final
 import trio
 from trio.testing import MockClock
 
+from ..disorder import disordered
 from .crew import Crew
 from .events import (
     AddMission,
@@ -211,19 +212,14 @@ def _errors_of_the_runtime() -> Generator[list[str]]:
 @contextmanager
 def _order_of(seed: int) -> Generator[None]:
     """Draw from `seed` which of trio's tasks comes first, and when one has run for long enough."""
-    loop: Any = import_module("trio._core._run")
     kernel: Any = import_module("turnkeeper.actors.kernel.kernel")
-    before, state = loop._ALLOW_DETERMINISTIC_SCHEDULING, loop._r.getstate()
-    loop._ALLOW_DETERMINISTIC_SCHEDULING = True
-    loop._r.seed(seed)
     rng, real = Random(f"slices {seed}"), kernel.perf_counter
     kernel.perf_counter = lambda: rng.random() * 3 * kernel.SLICE_S
     try:
-        yield
+        with disordered(seed):
+            yield
     finally:
         kernel.perf_counter = real
-        loop._ALLOW_DETERMINISTIC_SCHEDULING = before
-        loop._r.setstate(state)
 
 
 def run_schedule(seed: int, schedule: Sequence[Event], cut: CutPower | None = None) -> Run:
