@@ -94,8 +94,8 @@ class Connection:
         self._scope = trio.CancelScope()
         self._server: TCPServer | None = None
         self._unsent = b""
-        self._held = 0
-        """Answers that are being put together in `_unsent`."""
+        self._answering = trio.Lock()
+        """Held by the task that puts an answer together in `_unsent`."""
         self._sending = trio.Lock()
 
     async def serve(self, app: AppWrapper, config: Config, context: WorkerContext) -> None:
@@ -119,11 +119,8 @@ class Connection:
 
         The server sends head, body and end of an answer one by one, each as a packet of its own.
         """
-        self._held += 1
-        try:
+        async with self._answering:
             yield
-        finally:
-            self._held -= 1
         await self._send_unsent()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -142,7 +139,7 @@ class Connection:
 
     async def send_all(self, data: bytes) -> None:
         self._unsent += data
-        if not self._held:
+        if not self._answering.locked():
             await self._send_unsent()
 
     async def send_eof(self) -> None:
@@ -151,6 +148,10 @@ class Connection:
 
     async def aclose(self) -> None:
         try:
+            if self._answering.statistics().owner is not trio.lowlevel.current_task():
+                # The server closes because of what came behind a request: its answer leaves first.
+                async with self._answering:
+                    pass
             with suppress(trio.BrokenResourceError):  # the client has left
                 await self._send_unsent()
         finally:

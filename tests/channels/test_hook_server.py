@@ -17,6 +17,8 @@ from turnkeeper.channels.hook_server import HookLimits, HookServer
 from turnkeeper.channels.hook_spell import Spell
 from turnkeeper.channels.hooks import HookAnswer, HookDenied, HookHead
 
+from ..disorder import disordered
+
 QUICK = HookLimits(linger_s=0.05)
 
 
@@ -308,6 +310,15 @@ async def test_a_head_that_two_readers_could_understand_differently_is_refused(
         answer = await said(server, b"POST /echo HTTP/1.1\r\nHost: here\r\n" + headers + smuggled)
     assert statuses(answer) == [400]
     assert hook.heads == []
+
+
+async def test_what_comes_behind_a_refused_request_does_not_keep_its_answer_back() -> None:
+    async with serving(HookLimits(linger_s=0.01), echo=Echo()) as server:
+        request = HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        for seed in range(100):
+            with disordered(seed):
+                answer = await said(server, request + b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert statuses(answer) == [400], seed
 
 
 async def test_a_coding_that_nobody_knows_is_refused() -> None:

@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from turnkeeper import Accepted, Attachment, ChannelPowers, InboundTurn, InvalidTurn
+from turnkeeper.actors.messages import SessionId, TurnId
 from turnkeeper.testing import Fault, LoopbackChannel, SentMessage
 
 from ..actors.stage import echo, log, on_stage
@@ -74,20 +75,25 @@ async def test_a_message_before_the_runtime_hears_waits_until_it_does() -> None:
 
 
 async def test_a_message_waits_through_a_runtime_that_stops_as_soon_as_it_hears() -> None:
+    heard: list[str] = []
+
+    async def hear(turn: InboundTurn) -> Accepted:
+        heard.append(turn.text)
+        return Accepted(session_id=SessionId("s1"), turn_id=TurnId("s1/3"), duplicate=False)
+
     tg = LoopbackChannel("tg")
-
-    async def unheard(_turn: InboundTurn) -> Accepted:
-        raise AssertionError("it has stopped")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tg.receive, "early")
-        await wait_all_tasks_blocked()
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await tg.run(unheard)
-        await wait_all_tasks_blocked()
-        async with on_stage(echo, tg):
-            assert (await tg.next_sent()).text == "early"
+    texts = [f"early {number}" for number in range(30)]  # about half wake before it has stopped
+    for text in texts:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tg.receive, text)
+            await wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await tg.run(hear)
+            nursery.start_soon(tg.run, hear)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert heard == texts
 
 
 async def test_each_of_several_readers_gets_a_message_of_its_own() -> None:
