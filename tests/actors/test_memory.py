@@ -122,15 +122,15 @@ async def test_the_value_that_is_there_already_is_not_written_again() -> None:
 
 async def test_nothing_returns_before_it_is_durable() -> None:
     finished: list[str] = []
-    began = trio.Event()
+    held = trio.Event()
 
     async def write(turn: Turn) -> str:
         async def keep(key: str) -> None:
             await turn.memory.set(key, "v")
             finished.append(key)
 
+        await held.wait()
         async with trio.open_nursery() as nursery:
-            began.set()
             nursery.start_soon(keep, "a")
             nursery.start_soon(keep, "a")
             await wait_all_tasks_blocked()
@@ -141,7 +141,7 @@ async def test_nothing_returns_before_it_is_durable() -> None:
     async with on_stage(write, tg) as stage:
         await tg.receive("hi")
         stage.store.hold()
-        await began.wait()
+        held.set()
         await wait_all_tasks_blocked()
         assert finished == []
         lost = crashed(stage.disk)
