@@ -24,6 +24,7 @@ from .hook_requests import Requests
 from .hook_spell import Spell
 from .hook_wire import Connection, is_loopback, listening_socket, parse_listen
 from .hooks import Hook, HookAnswer, HookDenied, HookHead
+from .outliving import outliving_nursery
 
 __all__ = ["HEALTH_PATH", "HookLimits", "HookServer"]
 
@@ -125,8 +126,7 @@ class HookServer:
             self._url = f"http://{host}:{listening.getsockname()[1]}"
             context = WorkerContext(None)
             try:
-                async with trio.open_nursery() as nursery:
-                    connections = await nursery.start(self._hold_connections, context)
+                async with outliving_nursery(self._limits.grace_s) as connections:
                     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
                     task_status.started(self._url)
                     try:
@@ -140,17 +140,6 @@ class HookServer:
                         await context.terminated.set()
             finally:
                 self._url = None
-
-    async def _hold_connections(
-        self, context: WorkerContext, task_status: trio.TaskStatus[trio.Nursery]
-    ) -> None:
-        """Hold a nursery whose tasks outlive the cancellation of the server by the grace."""
-        async with trio.open_nursery() as connections:
-            await trio.lowlevel.checkpoint_if_cancelled()  # or nobody could end what has a shield
-            connections.cancel_scope.shield = True
-            task_status.started(connections)
-            await context.terminated.wait()
-            connections.cancel_scope.deadline = trio.current_time() + self._limits.grace_s
 
     async def _connect(
         self, config: Config, context: WorkerContext, stream: trio.SocketStream

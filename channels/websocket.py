@@ -26,9 +26,10 @@ from .base import (
     TurnEnded,
     Unreachable,
 )
+from .outliving import outliving_nursery
 from .websocket_access import Door, is_loopback
 from .websocket_entry import Entered, let_in
-from .websocket_goodbye import Hangup, outliving_nursery
+from .websocket_goodbye import Hangup
 from .websocket_limits import FRAME_COST_BYTES, WebSocketLimits
 from .websocket_peer import Peer
 from .websocket_room import Reply, Room

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.frame_protocol import FrameProtocol
 
 from .websocket_wire import Kind, encode, error_frame
 
-__all__ = ["Hangup", "linger", "outliving_nursery", "part", "part_from_flood", "too_big"]
+__all__ = ["Hangup", "linger", "part", "part_from_flood", "too_big"]
 
 
 class Hangup(Exception):
@@ -67,22 +64,3 @@ async def linger(stream: trio.SocketStream, timeout_s: float) -> None:
                 pass
         except (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
             pass  # It was quicker, or still takes our last bytes.
-
-
-@asynccontextmanager
-async def outliving_nursery() -> AsyncGenerator[trio.Nursery]:
-    """A nursery whose tasks still run while a cancelled block says its goodbyes."""
-    async with trio.open_nursery() as outer:
-        inner: trio.Nursery = await outer.start(_hold_nursery)
-        try:
-            yield inner
-        finally:
-            inner.cancel_scope.cancel()
-
-
-async def _hold_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
-    async with trio.open_nursery() as nursery:
-        await trio.lowlevel.checkpoint_if_cancelled()  # or nobody could end what has a shield
-        nursery.cancel_scope.shield = True
-        task_status.started(nursery)
-        await trio.sleep_forever()

@@ -170,7 +170,7 @@ FOR_EVERY_CHANNEL: Final = {
     *("http_answer", "http_client", "http_connections", "http_json", "http_pieces"),
     *("heard", "incoming_files", "json_fields", "lanes", "latest", "limiter", "line", "markdown"),
     *("outgoing_files", "parts", "pauses", "platform_url", "queues", "secret", "strangers"),
-    *("token_channel", "ws_client"),
+    *("outliving", "token_channel", "ws_client"),
 }
 PIECES_OF_THE_ACTOR: Final = {
     *("actor", "failing", "file_desk", "inlet", "parcel", "presence", "retry")

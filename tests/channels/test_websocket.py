@@ -29,7 +29,6 @@ from turnkeeper.actors.messages import (
 )
 from turnkeeper.channels.base import LostAnswer, Outbound, Rejected, TurnEnded, Unreachable
 from turnkeeper.channels.websocket import WebSocketChannel, WebSocketLimits
-from turnkeeper.channels.websocket_goodbye import outliving_nursery
 
 PATIENCE_S = 5.0
 """A test that waits longer than this has failed."""
@@ -1046,14 +1045,6 @@ async def test_a_client_that_vanishes_while_a_reply_waits_makes_it_a_lost_answer
 
 
 # --- starting and stopping ------------------------------------------------------------------------
-
-
-async def test_what_would_outlive_a_block_does_not_begin_after_a_cancel() -> None:
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        async with outliving_nursery():
-            raise AssertionError("it has begun")
-    assert scope.cancelled_caught
 
 
 async def test_a_cancel_says_goodbye_and_leaves_no_socket_open() -> None:
